@@ -1,0 +1,104 @@
+#include "CStreamBase.h"
+
+#include <stdlib.h>
+
+struct sc_blob *sc_blob_create(size_t size) {
+    if (size > UINT32_MAX)
+        return NULL;
+    struct sc_blob *blob = malloc(sizeof *blob + size);
+    if (blob == NULL)
+        return NULL;
+    atomic_init(&blob->references, 1);
+    blob->size = (uint32_t)size;
+    return blob;
+}
+
+void sc_blob_release(struct sc_blob *blob) {
+    if (blob == NULL)
+        return;
+    uint32_t before = atomic_fetch_sub_explicit(&blob->references, 1, memory_order_acq_rel);
+    assert(before > 0);
+    if (before == 1)
+        free(blob);
+}
+
+uint8_t *sc_buffer_reserve(struct sc_buffer *buffer, size_t size) {
+    if (buffer->failed)
+        return NULL;
+    if (buffer->capacity - buffer->size < size) {
+        size_t wanted = buffer->size + size;
+        size_t capacity = buffer->capacity < 256 ? 256 : buffer->capacity;
+        while (capacity < wanted)
+            capacity += capacity < (1u << 20) ? capacity : capacity / 2;
+        uint8_t *data = realloc(buffer->data, capacity);
+        if (data == NULL) {
+            buffer->failed = true;
+            return NULL;
+        }
+        buffer->data = data;
+        buffer->capacity = capacity;
+    }
+    return buffer->data + buffer->size;
+}
+
+void sc_buffer_append(struct sc_buffer *buffer, const void *data, size_t size) {
+    if (size == 0)
+        return;
+    uint8_t *out = sc_buffer_reserve(buffer, size);
+    if (out == NULL)
+        return;
+    memcpy(out, data, size);
+    buffer->size += size;
+}
+
+void sc_buffer_deinit(struct sc_buffer *buffer) {
+    free(buffer->data);
+    *buffer = (struct sc_buffer){0};
+}
+
+static inline uint64_t mix(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static inline uint64_t load_tail(const uint8_t *data, size_t size) {
+    uint64_t word = 0;
+    memcpy(&word, data, size);
+    return word;
+}
+
+// A multiply-and-fold hash over 16 bytes a step; the size enters the last step, so that no padding
+// makes two different strings the same.
+uint64_t sc_hash(struct sc_bytes bytes, uint64_t seed) {
+    static const uint64_t k0 = 0x9e3779b97f4a7c15u, k1 = 0xd6e8feb86659fd93u;
+    const uint8_t *data = bytes.data;
+    size_t left = bytes.size;
+    uint64_t state = seed ^ k0;
+    while (left > 16) {
+        uint64_t a = load_tail(data, 8), b = load_tail(data + 8, 8);
+        state = mix(a ^ k1, b ^ state);
+        data += 16;
+        left -= 16;
+    }
+    uint64_t a = 0, b = 0;
+    if (left > 8) {
+        a = load_tail(data, 8);
+        b = load_tail(data + 8, left - 8);
+    } else if (left > 0) {
+        a = load_tail(data, left);
+    }
+    state = mix(a ^ k1, b ^ state);
+    return mix(state ^ bytes.size, k0 ^ seed);
+}
+
+size_t sc_decimal_write(uint8_t *out, uint64_t value) {
+    uint8_t digits[20];
+    size_t count = 0;
+    do {
+        digits[count++] = (uint8_t)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    for (size_t i = 0; i < count; i++)
+        out[i] = digits[count - 1 - i];
+    return count;
+}

@@ -1,0 +1,134 @@
+// What every C target of the project shares: byte views, reference-counted blobs, asserts, limits.
+#ifndef CSTREAM_BASE_H
+#define CSTREAM_BASE_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+#ifdef NDEBUG
+#error "asserts stay on in release builds"
+#endif
+#if !defined(__linux__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the core needs 64-bit little-endian Linux"
+#endif
+
+#include "limits.h"
+
+#pragma clang assume_nonnull begin
+
+#define SC_CHECKED __attribute__((warn_unused_result))
+
+_Static_assert(sizeof(size_t) == 8, "the core needs a 64-bit machine");
+
+/// A borrowed view of `size` bytes. `data` may be NULL only when `size` is 0.
+struct sc_bytes {
+    const uint8_t *_Nullable data;
+    size_t size;
+};
+
+/// A view of a string literal, without its terminator.
+#define SC_LITERAL(text) ((struct sc_bytes){(const uint8_t *)(text), sizeof(text) - 1})
+
+static inline bool sc_bytes_equal(struct sc_bytes a, struct sc_bytes b) {
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/// Immutable bytes shared between threads. The creator fills `data` before it shares the blob.
+///
+/// Thread: retain and release from any thread.
+struct sc_blob {
+    _Atomic uint32_t references;
+    uint32_t size;
+    uint8_t data[];
+};
+
+/// Makes a blob of `size` bytes with one reference and undefined contents. NULL when memory is out.
+struct sc_blob *_Nullable sc_blob_create(size_t size);
+
+static inline struct sc_blob *sc_blob_retain(struct sc_blob *blob) {
+    atomic_fetch_add_explicit(&blob->references, 1, memory_order_relaxed);
+    return blob;
+}
+
+/// Gives one reference back and frees the blob with the last one. `blob` may be NULL.
+void sc_blob_release(struct sc_blob *_Nullable blob);
+
+static inline struct sc_bytes sc_blob_bytes(const struct sc_blob *blob) {
+    return (struct sc_bytes){blob->data, blob->size};
+}
+
+/// A byte string that grows: the target of everything that writes text. All zero is an empty buffer.
+///
+/// A failed allocation sets `failed`; later appends do nothing. Look once, at the end.
+struct sc_buffer {
+    uint8_t *_Nullable data;
+    size_t size;
+    size_t capacity;
+    bool failed;
+};
+
+/// Makes room for `size` more bytes and returns where they go, or NULL (and sets `failed`).
+uint8_t *_Nullable sc_buffer_reserve(struct sc_buffer *buffer, size_t size);
+void sc_buffer_append(struct sc_buffer *buffer, const void *_Nullable data, size_t size);
+void sc_buffer_deinit(struct sc_buffer *buffer);
+
+static inline void sc_buffer_append_bytes(struct sc_buffer *buffer, struct sc_bytes bytes) {
+    sc_buffer_append(buffer, bytes.data, bytes.size);
+}
+
+static inline struct sc_bytes sc_buffer_bytes(const struct sc_buffer *buffer) {
+    return (struct sc_bytes){buffer->data, buffer->size};
+}
+
+/// Hashes `bytes` with a seed, 64 bits, well mixed in all of them. The seed keeps hostile names from
+/// choosing their bucket.
+uint64_t sc_hash(struct sc_bytes bytes, uint64_t seed);
+
+/// Writes `value` in decimal and returns the number of digits, at most 20.
+size_t sc_decimal_write(uint8_t *out, uint64_t value);
+
+// ---- Hash table
+
+/// Embedded in what a table holds. `next` is the table's; `hash` is set by the caller before insert.
+struct sc_table_node {
+    struct sc_table_node *_Nullable next;
+    uint64_t hash;
+};
+
+/// A chained table that grows step by step: no insert moves more than a few chains. All zero is empty.
+struct sc_table {
+    struct sc_table_node *_Nullable *_Nullable buckets;
+    struct sc_table_node *_Nullable *_Nullable old_buckets; // While growing: chains not moved yet.
+    size_t mask, old_mask, moved;
+    size_t count;
+};
+
+/// The first node with `hash`; go on with sc_table_next and compare the keys.
+struct sc_table_node *_Nullable sc_table_first(struct sc_table *table, uint64_t hash);
+static inline struct sc_table_node *_Nullable sc_table_next(const struct sc_table_node *node) {
+    struct sc_table_node *next = node->next;
+    while (next != NULL && next->hash != node->hash)
+        next = next->next;
+    return next;
+}
+/// Errors: -ENOMEM  nothing was inserted.
+SC_CHECKED int sc_table_insert(struct sc_table *table, struct sc_table_node *node);
+/// `node` must be in the table (asserted).
+void sc_table_remove(struct sc_table *table, struct sc_table_node *node);
+/// Calls `body` for every node; it may not change the table.
+void sc_table_for_each(struct sc_table *table,
+                       void (*body)(struct sc_table_node *node, void *_Nullable context),
+                       void *_Nullable context);
+/// Frees the table's own memory, not the nodes.
+void sc_table_deinit(struct sc_table *table);
+
+#define SC_CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+#pragma clang assume_nonnull end
+
+#endif

@@ -1,0 +1,43 @@
+// Every limit of the core with what happens at it. Those that a user may set are defaults here.
+#ifndef CSTREAM_LIMITS_H
+#define CSTREAM_LIMITS_H
+
+/// Containers open at once in a message, counted from its root. Deeper: refused.
+#define SC_JSON_DEPTH_MAX 127
+/// Depth of a stored value, so that every frame built around it stays under SC_JSON_DEPTH_MAX.
+#define SC_VALUE_DEPTH_MAX 124
+/// Bytes of a stream, group or item name, of a subscription, function or trigger id. Longer: refused.
+#define SC_NAME_SIZE_MAX 256
+/// Bytes of a stored value. Bigger: refused.
+#define SC_VALUE_SIZE_MAX (16u << 20)
+/// Payload bytes of one inbound WebSocket frame. Bigger: closed with 1009.
+#define SC_FRAME_SIZE_MAX (16u << 20)
+/// Payload bytes of one inbound WebSocket message. Bigger: closed with 1009.
+#define SC_MESSAGE_SIZE_MAX (64u << 20)
+/// Payload bytes of one outbound frame. A bigger message leaves in fragments.
+#define SC_FRAGMENT_SIZE_MAX (8u << 20)
+/// Bytes of an HTTP request head. More: 431.
+#define SC_HTTP_HEAD_SIZE_MAX (16u << 10)
+/// Header fields of an HTTP request. More: 431.
+#define SC_HTTP_HEADER_COUNT_MAX 100
+/// Sends put on a ring before their completions are looked at.
+#define SC_LOOP_SENDS_PER_SLICE 256
+/// Bytes handed to one socket in one send.
+#define SC_LOOP_SEND_SIZE_MAX (256u << 10)
+/// Separate pieces in one send.
+#define SC_LOOP_SEND_PIECES_MAX 16
+/// Completions run in one turn of a loop. The rest waits for the next turn.
+#define SC_LOOP_COMPLETIONS_PER_TURN 1024
+/// Messages run in one turn of a loop. The rest waits for the next turn.
+#define SC_LOOP_MESSAGES_PER_TURN 4096
+/// Sockets and listeners of one loop. More: refused with -ENFILE.
+#define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
+/// Pause of a listener after the process ran out of descriptors or memory.
+#define SC_LOOP_ACCEPT_RETRY_MS 50
+/// Shards of a node. More: refused at start.
+#define SC_SHARD_COUNT_MAX 64
+
+_Static_assert(SC_VALUE_DEPTH_MAX + 3 <= SC_JSON_DEPTH_MAX, "a frame adds up to three levels");
+_Static_assert(SC_VALUE_SIZE_MAX <= SC_MESSAGE_SIZE_MAX, "a value must fit a message");
+
+#endif

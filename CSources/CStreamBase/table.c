@@ -1,0 +1,106 @@
+// A chained hash table of intrusive nodes. Growth keeps the old buckets and moves a few chains with each
+// change, so that a table of millions never stalls a loop turn.
+#include "CStreamBase.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define FIRST_BUCKETS 8u
+#define CHAINS_PER_STEP 4u
+
+static void move_chains(struct sc_table *table, size_t count) {
+    while (count-- > 0 && table->old_buckets != NULL) {
+        struct sc_table_node *node = table->old_buckets[table->moved];
+        while (node != NULL) {
+            struct sc_table_node *next = node->next;
+            struct sc_table_node **bucket = &table->buckets[node->hash & table->mask];
+            node->next = *bucket;
+            *bucket = node;
+            node = next;
+        }
+        table->old_buckets[table->moved++] = NULL;
+        if (table->moved > table->old_mask) {
+            free(table->old_buckets);
+            table->old_buckets = NULL;
+        }
+    }
+}
+
+static int grow(struct sc_table *table) {
+    size_t buckets = table->buckets == NULL ? FIRST_BUCKETS : (table->mask + 1) * 2;
+    struct sc_table_node **fresh = calloc(buckets, sizeof(struct sc_table_node *));
+    if (fresh == NULL)
+        return -ENOMEM;
+    assert(table->old_buckets == NULL);
+    table->old_buckets = table->buckets;
+    table->old_mask = table->mask;
+    table->moved = 0;
+    table->buckets = fresh;
+    table->mask = buckets - 1;
+    return 0;
+}
+
+// The chain that holds `hash`: a chain not moved yet is still the old one.
+static struct sc_table_node **chain_of(struct sc_table *table, uint64_t hash) {
+    if (table->old_buckets != NULL && (hash & table->old_mask) >= table->moved)
+        return &table->old_buckets[hash & table->old_mask];
+    return &table->buckets[hash & table->mask];
+}
+
+struct sc_table_node *sc_table_first(struct sc_table *table, uint64_t hash) {
+    if (table->buckets == NULL)
+        return NULL;
+    struct sc_table_node *node = *chain_of(table, hash);
+    while (node != NULL && node->hash != hash)
+        node = node->next;
+    return node;
+}
+
+int sc_table_insert(struct sc_table *table, struct sc_table_node *node) {
+    move_chains(table, CHAINS_PER_STEP);
+    bool full = table->buckets == NULL || table->count > table->mask;
+    if (full && table->old_buckets == NULL && grow(table) < 0 && table->buckets == NULL)
+        return -ENOMEM; // Without any buckets; an existing table just gets longer chains.
+    struct sc_table_node **chain = chain_of(table, node->hash);
+    node->next = *chain;
+    *chain = node;
+    table->count++;
+    return 0;
+}
+
+void sc_table_remove(struct sc_table *table, struct sc_table_node *node) {
+    move_chains(table, CHAINS_PER_STEP);
+    struct sc_table_node **link = chain_of(table, node->hash);
+    while (*link != node) {
+        assert(*link != NULL);
+        link = &(*link)->next;
+    }
+    *link = node->next;
+    table->count--;
+}
+
+static void walk(struct sc_table_node **buckets, size_t mask,
+                 void (*body)(struct sc_table_node *, void *), void *context) {
+    for (size_t i = 0; i <= mask; i++) {
+        struct sc_table_node *node = buckets[i];
+        while (node != NULL) {
+            struct sc_table_node *next = node->next; // `body` may free the node.
+            body(node, context);
+            node = next;
+        }
+    }
+}
+
+void sc_table_for_each(struct sc_table *table, void (*body)(struct sc_table_node *, void *),
+                       void *context) {
+    if (table->buckets != NULL)
+        walk(table->buckets, table->mask, body, context);
+    if (table->old_buckets != NULL)
+        walk(table->old_buckets, table->old_mask, body, context);
+}
+
+void sc_table_deinit(struct sc_table *table) {
+    free(table->buckets);
+    free(table->old_buckets);
+    *table = (struct sc_table){0};
+}

@@ -1,0 +1,241 @@
+// Commands of the control plane: each travels to the shard of its connection as a message.
+#include <stdlib.h>
+
+#include "core_private.h"
+
+enum command_kind { COMMAND_ADMIT, COMMAND_SEND, COMMAND_CALL, COMMAND_RESULT, COMMAND_LIMIT, COMMAND_CLOSE };
+
+struct command {
+    struct sc_loop_message message;
+    struct sc_node *node;
+    uint64_t connection;
+    uint8_t kind;
+    uint64_t number; // COMMAND_LIMIT: bytes. COMMAND_CLOSE: the code.
+    struct sc_message *_Nullable content;
+    struct sc_bytes first, second, third, fourth;
+    uint8_t bytes[];
+};
+
+static struct shard *shard_of_id(struct sc_node *node, uint64_t id) {
+    return node->shards[(id >> 56) % node->shard_count];
+}
+
+static void keep(uint8_t **at, struct sc_bytes *bytes) {
+    if (bytes->data == NULL)
+        return;
+    memcpy(*at, bytes->data, bytes->size);
+    bytes->data = *at;
+    *at += bytes->size;
+}
+
+static void run(struct sc_loop_message *message);
+
+// Nothing is posted once the shards are about to go: see node_let_in.
+static void post(struct sc_node *node, struct command command) {
+    if (!node_let_in(node))
+        return;
+    size_t size = command.first.size + command.second.size + command.third.size + command.fourth.size;
+    struct command *copy = allocate(sizeof *copy + size);
+    *copy = command;
+    copy->node = node;
+    copy->message.run = run;
+    uint8_t *at = copy->bytes;
+    keep(&at, &copy->first);
+    keep(&at, &copy->second);
+    keep(&at, &copy->third);
+    keep(&at, &copy->fourth);
+    if (copy->content != NULL)
+        sc_message_retain(copy->content);
+    sc_loop_post(shard_of_id(node, command.connection)->loop, &copy->message);
+    node_let_out(node);
+}
+
+void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id) {
+    assert(worker_id.size <= 36);
+    post(node, (struct command){.kind = COMMAND_ADMIT, .connection = connection, .first = worker_id});
+}
+
+void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text) {
+    post(node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
+}
+
+void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
+                          struct sc_bytes invocation_id, struct sc_bytes function_id) {
+    post(node, (struct command){.kind = COMMAND_CALL,
+                                .connection = executor,
+                                .content = message,
+                                .first = invocation_id,
+                                .second = function_id});
+}
+
+void sc_node_forward_result(struct sc_node *node, struct sc_message *message, uint64_t caller,
+                            struct sc_bytes invocation_id, struct sc_bytes function_id,
+                            struct sc_bytes traceparent, struct sc_bytes baggage) {
+    post(node, (struct command){.kind = COMMAND_RESULT,
+                                .connection = caller,
+                                .content = message,
+                                .first = invocation_id,
+                                .second = function_id,
+                                .third = traceparent,
+                                .fourth = baggage});
+}
+
+void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size) {
+    post(node, (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
+}
+
+void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
+    post(node, (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
+}
+
+// ---- On the shard
+
+static void send_parts(struct connection *connection, const struct sc_bytes *parts, size_t count) {
+    struct slice slice = frame_build(connection->shard, LANE_PRIVATE, parts, count);
+    out_append(connection, slice);
+    slice_release(connection->shard, slice);
+}
+
+static void run_admit(struct connection *connection, struct sc_bytes worker_id) {
+    struct worker *worker = connection->worker;
+    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"workerregistered\",\"worker_id\":\""), worker_id,
+                               SC_LITERAL("\"}")};
+    send_parts(connection, parts, 3);
+    worker->admitted = true;
+    worker->id_size = (uint8_t)worker_id.size;
+    memcpy(worker->id, worker_id.data, worker_id.size);
+    connection_resume(connection);
+}
+
+// A JSON string of text that Swift gave as it is.
+static struct sc_bytes quoted(struct sc_buffer *out, struct sc_bytes text) {
+    sc_json_write_string(out, text);
+    return sc_buffer_bytes(out);
+}
+
+static void undeliverable(struct command *command, enum sc_undeliverable reason, uint64_t limit) {
+    const struct sc_node_events *events = &command->node->events;
+    events->undeliverable(events->context, command->connection, command->first, reason, limit);
+}
+
+static void run_call(struct connection *connection, struct command *command) {
+    struct sc_message *message = command->content;
+    struct sc_buffer id = {0}, function = {0}, scratch = {0};
+    struct sc_bytes parts[FRAME_PARTS_MAX];
+    size_t at = 0;
+    parts[at++] = SC_LITERAL("{\"type\":\"invokefunction\",\"invocation_id\":");
+    parts[at++] = quoted(&id, command->first);
+    parts[at++] = SC_LITERAL(",\"function_id\":");
+    parts[at++] = quoted(&function, command->second);
+    parts[at++] = SC_LITERAL(",\"data\":");
+    at += message_data_parts(message, &scratch, &parts[at]);
+    struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
+    struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
+    if (traceparent.data != NULL) {
+        parts[at++] = SC_LITERAL(",\"traceparent\":");
+        parts[at++] = traceparent;
+    }
+    if (baggage.data != NULL) {
+        parts[at++] = SC_LITERAL(",\"baggage\":");
+        parts[at++] = baggage;
+    }
+    parts[at++] = SC_LITERAL("}");
+    if (parts_size(parts, at) > connection->worker->outbound_size_max) {
+        undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE, connection->worker->outbound_size_max);
+    } else {
+        connection->worker->calls_received++;
+        send_parts(connection, parts, at);
+    }
+    sc_buffer_deinit(&id);
+    sc_buffer_deinit(&function);
+    sc_buffer_deinit(&scratch);
+}
+
+static struct sc_bytes or_else(struct sc_bytes first, struct sc_bytes second) {
+    return first.data != NULL ? first : second;
+}
+
+static size_t result_parts(struct sc_bytes *parts, struct command *command, struct sc_bytes function,
+                           struct sc_bytes key, struct sc_bytes value) {
+    size_t at = 0;
+    parts[at++] = SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":");
+    parts[at++] = command->first;
+    parts[at++] = SC_LITERAL(",\"function_id\":");
+    parts[at++] = function;
+    if (value.data != NULL) {
+        parts[at++] = key;
+        parts[at++] = value;
+    }
+    return at;
+}
+
+static void run_result(struct connection *connection, struct command *command) {
+    struct sc_message *message = command->content;
+    struct sc_buffer function = {0}, trace = {0}, baggage_text = {0};
+    struct sc_bytes name = quoted(&function, command->second);
+    struct sc_bytes error = sc_message_field(message, SC_FIELD_ERROR);
+    struct sc_bytes result = sc_message_field(message, SC_FIELD_RESULT);
+    struct sc_bytes parts[FRAME_PARTS_MAX];
+    size_t at = error.data != NULL
+                    ? result_parts(parts, command, name, SC_LITERAL(",\"error\":"), error)
+                    : result_parts(parts, command, name, SC_LITERAL(",\"result\":"), result);
+    struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
+    struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
+    if (command->third.data != NULL && traceparent.data == NULL)
+        traceparent = quoted(&trace, command->third);
+    if (command->fourth.data != NULL)
+        baggage = or_else(baggage, quoted(&baggage_text, command->fourth));
+    if (traceparent.data != NULL) {
+        parts[at++] = SC_LITERAL(",\"traceparent\":");
+        parts[at++] = traceparent;
+    }
+    if (baggage.data != NULL) {
+        parts[at++] = SC_LITERAL(",\"baggage\":");
+        parts[at++] = baggage;
+    }
+    parts[at++] = SC_LITERAL("}");
+    if (parts_size(parts, at) > connection->worker->outbound_size_max) {
+        connection->shard->counters.results_too_large++;
+        at = result_parts(parts, command, name, SC_LITERAL(",\"error\":"),
+                          SC_LITERAL("{\"code\":\"result_too_large\",\"message\":"
+                                     "\"the result is larger than the caller accepts\"}"));
+        parts[at++] = SC_LITERAL("}");
+    }
+    send_parts(connection, parts, at);
+    sc_buffer_deinit(&function);
+    sc_buffer_deinit(&trace);
+    sc_buffer_deinit(&baggage_text);
+}
+
+static void run(struct sc_loop_message *loop_message) {
+    struct command *command = SC_CONTAINER_OF(loop_message, struct command, message);
+    struct shard *shard = shard_of_id(command->node, command->connection);
+    struct connection *connection = connection_find(shard, command->connection);
+    bool usable = connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
+    if (!usable && command->kind == COMMAND_CALL)
+        undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
+    if (usable) {
+        switch ((enum command_kind)command->kind) {
+        case COMMAND_ADMIT:
+            run_admit(connection, command->first);
+            break;
+        case COMMAND_SEND:
+            send_parts(connection, &command->first, 1);
+            break;
+        case COMMAND_CALL:
+            run_call(connection, command);
+            break;
+        case COMMAND_RESULT:
+            run_result(connection, command);
+            break;
+        case COMMAND_LIMIT:
+            connection->worker->outbound_size_max = command->number;
+            break;
+        case COMMAND_CLOSE:
+            connection_close(connection, (uint16_t)command->number, "");
+            break;
+        }
+    }
+    sc_message_release(command->content);
+    free(command);
+}

@@ -1,0 +1,576 @@
+// Connections: the request head, frames in, closing in good order, and patience that ends.
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "CStreamTLS.h"
+#include "core_private.h"
+
+#define PARKED_BYTES_MAX (1u << 20)
+
+// ---- Identity: shard, generation, place
+
+static uint64_t id_of(const struct shard *shard, uint32_t place) {
+    uint64_t generation = shard->places[place].generation & 0xffffffu;
+    return (uint64_t)shard->index << 56 | generation << 32 | place;
+}
+
+struct connection *connection_find(struct shard *shard, uint64_t id) {
+    uint32_t place = (uint32_t)id;
+    if (place >= shard->place_count || shard->places[place].connection == NULL)
+        return NULL;
+    return id_of(shard, place) == id ? shard->places[place].connection : NULL;
+}
+
+#define NO_PLACE UINT32_MAX
+
+static uint32_t place_take(struct shard *shard) {
+    if (shard->place_free == NO_PLACE) {
+        uint32_t count = shard->place_count == 0 ? 64 : shard->place_count * 2;
+        shard->places = reallocate(shard->places, count * sizeof *shard->places);
+        for (uint32_t i = shard->place_count; i < count; i++)
+            shard->places[i] = (struct connection_place){
+                .generation = 1, .next_free = i + 1 == count ? NO_PLACE : i + 1};
+        shard->place_free = shard->place_count;
+        shard->place_count = count;
+    }
+    uint32_t place = shard->place_free;
+    shard->place_free = shard->places[place].next_free;
+    return place;
+}
+
+static void place_give(struct shard *shard, uint64_t id) {
+    struct connection_place *place = &shard->places[(uint32_t)id];
+    place->connection = NULL;
+    place->generation++;
+    place->next_free = shard->place_free;
+    shard->place_free = (uint32_t)id;
+}
+
+// ---- What waits
+
+static struct inbound *inbound_of(struct connection *connection) {
+    if (connection->inbound == NULL) {
+        connection->inbound = allocate(sizeof *connection->inbound);
+        *connection->inbound = (struct inbound){0};
+    }
+    return connection->inbound;
+}
+
+static void inbound_free_if_empty(struct connection *connection) {
+    struct inbound *inbound = connection->inbound;
+    if (inbound == NULL || inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
+        inbound->parked_first != NULL || connection->decoder.opcode != 0)
+        return;
+    sc_buffer_deinit(&inbound->undecoded);
+    sc_buffer_deinit(&inbound->assembly);
+    free(inbound);
+    connection->inbound = NULL;
+}
+
+static void inbound_free(struct connection *connection) {
+    struct inbound *inbound = connection->inbound;
+    if (inbound == NULL)
+        return;
+    while (inbound->parked_first != NULL) {
+        struct parked_message *message = inbound->parked_first;
+        inbound->parked_first = message->next;
+        free(message);
+    }
+    sc_buffer_deinit(&inbound->undecoded);
+    sc_buffer_deinit(&inbound->assembly);
+    free(inbound);
+    connection->inbound = NULL;
+}
+
+bool connection_can_start(struct connection *connection) {
+    const struct shard *shard = connection->shard;
+    if (shard->stalled || shard->crowded || connection->join_pending)
+        return false;
+    if (connection->worker == NULL)
+        return true;
+    // A worker that does not read its answers gets no more of them, long before its budget is used up.
+    uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
+    return waiting <= shard->node->config.worker_budget / 4 && worker_can_start(connection->worker);
+}
+
+static void park(struct connection *connection, struct sc_bytes text) {
+    struct shard *shard = connection->shard;
+    struct inbound *inbound = inbound_of(connection);
+    struct parked_message *message = allocate(sizeof *message + text.size);
+    message->next = NULL;
+    message->binary = connection->binary;
+    message->size = (uint32_t)text.size;
+    memcpy(message->bytes, text.data, text.size);
+    if (inbound->parked_last != NULL)
+        inbound->parked_last->next = message;
+    else
+        inbound->parked_first = message;
+    inbound->parked_last = message;
+    inbound->parked_bytes += sizeof *message + text.size;
+    shard->counters.calls_parked++;
+    if (!connection->on_parked_list) {
+        connection->on_parked_list = true;
+        connection->parked_next = shard->parked_first;
+        shard->parked_first = connection;
+    }
+    if (inbound->parked_bytes > PARKED_BYTES_MAX && !connection->paused) {
+        connection->paused = true;
+        sc_socket_pause(&connection->socket);
+    }
+}
+
+static void parked_list_remove(struct connection *connection) {
+    if (!connection->on_parked_list)
+        return;
+    struct connection **link = &connection->shard->parked_first;
+    while (*link != connection)
+        link = &(*link)->parked_next;
+    *link = connection->parked_next;
+    connection->on_parked_list = false;
+}
+
+static bool handle(struct connection *connection, struct sc_bytes text, bool waited) {
+    if (connection->kind == KIND_STREAM) {
+        bool others_wait =
+            !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
+        return !others_wait && stream_message(connection, text);
+    }
+    return worker_message(connection, text, waited);
+}
+
+static void message(struct connection *connection, struct sc_bytes text) {
+    connection->shard->counters.messages_received++;
+    if (!handle(connection, text, false))
+        park(connection, text);
+}
+
+// ---- Frames in
+
+static void peer_closed(struct connection *connection, uint16_t code) {
+    if (connection->state == STATE_CLOSING) {
+        sc_socket_close(&connection->socket, false);
+        connection->state = STATE_GONE;
+        return;
+    }
+    connection_close(connection, code == 1005 ? 0 : code, "");
+    connection->close_when_sent = true; // Our half of the handshake ends it.
+}
+
+static void control(struct connection *connection, const struct sc_ws_event *event) {
+    if (event->opcode == SC_WS_CLOSE) {
+        peer_closed(connection, event->close_code);
+    } else if (event->opcode == SC_WS_PING) {
+        uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
+        size_t header = sc_ws_header_write(frame, SC_WS_PONG, true, event->bytes.size, NULL);
+        if (event->bytes.size > 0)
+            memcpy(frame + header, event->bytes.data, event->bytes.size);
+        out_append_control(connection, frame, header + event->bytes.size);
+    }
+}
+
+static void data(struct connection *connection, const struct sc_ws_event *event) {
+    connection->binary = event->opcode == SC_WS_BINARY;
+    if (event->first && event->last) {
+        message(connection, event->bytes);
+        return;
+    }
+    struct inbound *inbound = inbound_of(connection);
+    if (event->first)
+        inbound->assembly.size = 0;
+    sc_buffer_append_bytes(&inbound->assembly, event->bytes);
+    if (inbound->assembly.failed) {
+        connection_abort(connection);
+        return;
+    }
+    if (!event->last)
+        return;
+    struct sc_buffer whole = inbound->assembly;
+    inbound->assembly = (struct sc_buffer){0};
+    message(connection, sc_buffer_bytes(&whole));
+    sc_buffer_deinit(&whole);
+}
+
+static void broken(struct connection *connection, int error) {
+    struct sc_node_counters *counters = &connection->shard->counters;
+    if (error == -EMSGSIZE) {
+        counters->messages_too_large++;
+        connection_close(connection, 1009, "message too large");
+    } else {
+        counters->protocol_errors++;
+        connection_close(connection, error == -EILSEQ ? 1007 : 1002, "protocol error");
+    }
+}
+
+// Decodes what is whole and returns the bytes used up.
+static size_t decode(struct connection *connection, uint8_t *bytes, size_t size) {
+    size_t at = 0;
+    while (at < size && !connection->paused &&
+           (connection->state == STATE_OPEN || connection->state == STATE_CLOSING)) {
+        struct sc_ws_event event;
+        ssize_t used = sc_ws_decode(&connection->decoder, bytes + at, size - at, &event);
+        if (used == 0)
+            break;
+        if (used < 0) {
+            if (connection->state == STATE_OPEN)
+                broken(connection, (int)used);
+            return size; // Nothing behind it can be understood.
+        }
+        at += (size_t)used;
+        if (connection->state == STATE_CLOSING) {
+            if (event.kind == SC_WS_EVENT_CONTROL && event.opcode == SC_WS_CLOSE)
+                peer_closed(connection, event.close_code);
+            continue;
+        }
+        if (event.kind == SC_WS_EVENT_CONTROL)
+            control(connection, &event);
+        else if (event.kind == SC_WS_EVENT_DATA)
+            data(connection, &event);
+    }
+    return at;
+}
+
+// ---- The handshake
+
+static void respond(struct connection *connection, const uint8_t *bytes, size_t size) {
+    struct shard *shard = connection->shard;
+    struct slice slice = frames_take(shard, LANE_PRIVATE, size);
+    memcpy(slice_data(slice), bytes, size);
+    out_append(connection, slice);
+    slice_release(shard, slice);
+}
+
+static void begin_closing(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    connection->state = STATE_CLOSING;
+    connection->due_tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
+    connection->closing_next = shard->closing_first;
+    shard->closing_first = connection;
+}
+
+static void refuse(struct connection *connection, int status) {
+    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
+    connection->shard->counters.handshakes_refused++;
+    respond(connection, out, sc_http_error_write(out, status));
+    begin_closing(connection);
+}
+
+struct stream_path {
+    bool joins, has_item;
+    struct sc_bytes parts[3];
+    uint8_t storage[3][3 * SC_NAME_SIZE_MAX];
+};
+
+// Takes `/stream/<stream>/<group>[/<item>]` apart, with or without a slash at the end. Returns 0, or the
+// status to refuse it with.
+static int read_stream_path(struct sc_bytes path, struct stream_path *out) {
+    out->joins = out->has_item = false;
+    if (path.size == 1)
+        return 0;
+    if (path.size < 8 || memcmp(path.data, "/stream/", 8) != 0)
+        return 404;
+    size_t at = 8, count = 0;
+    while (at < path.size) {
+        const uint8_t *slash = memchr(path.data + at, '/', path.size - at);
+        size_t end = slash == NULL ? path.size : (size_t)(slash - path.data);
+        struct sc_bytes segment = {path.data + at, end - at};
+        if (count == 3 || segment.size == 0 || segment.size > sizeof out->storage[0])
+            return 404;
+        ssize_t size = sc_http_path_decode(segment, out->storage[count]);
+        if (size < 0)
+            return 400;
+        if (size > SC_NAME_SIZE_MAX)
+            return 404;
+        out->parts[count] = (struct sc_bytes){out->storage[count], (size_t)size};
+        count++;
+        at = end + 1;
+    }
+    out->joins = true;
+    out->has_item = count == 3;
+    return count < 2 ? 404 : 0;
+}
+
+static enum connection_kind kind_of(struct connection *connection, struct sc_bytes path,
+                                    struct stream_path *stream_path, int *status) {
+    *status = 0;
+    if (connection->port == PORT_STREAM) {
+        *status = read_stream_path(path, stream_path);
+        return KIND_STREAM;
+    }
+    if (sc_bytes_equal(path, SC_LITERAL("/")))
+        return KIND_WORKER;
+    if (sc_bytes_equal(path, SC_LITERAL("/otel")))
+        return KIND_TELEMETRY;
+    *status = 404;
+    return KIND_UNKNOWN;
+}
+
+static void upgrade(struct connection *connection, const struct sc_http_request *request) {
+    const struct sc_node_config *config = &connection->shard->node->config;
+    struct stream_path path;
+    struct sc_bytes key = {0};
+    int status = 0;
+    enum connection_kind kind = kind_of(connection, request->path, &path, &status);
+    if (status == 0)
+        status = sc_ws_handshake_check(request, &key);
+    char accept[28];
+    if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
+        status = 503;
+    if (status != 101) {
+        refuse(connection, status);
+        return;
+    }
+    bool authorization = sc_http_header_get(request, "Sec-WebSocket-Protocol").data != NULL &&
+                         sc_ws_protocol_offered(request, "Authorization");
+    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
+    respond(connection, out, sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL));
+    connection->kind = (uint8_t)kind;
+    connection->state = STATE_OPEN;
+    sc_ws_decoder_init(&connection->decoder, SC_WS_SERVER, config->frame_size_max,
+                       config->message_size_max, false);
+    if (kind == KIND_WORKER) {
+        worker_opened(connection, request->query);
+    } else if (kind == KIND_STREAM) {
+        connection->shard->stream_connections++;
+        if (path.joins)
+            join_by_path(connection, path.parts[0], path.parts[1],
+                         path.has_item ? &path.parts[2] : NULL);
+    }
+}
+
+static size_t handshake(struct connection *connection, const uint8_t *bytes, size_t size) {
+    struct sc_http_request request;
+    ssize_t used = sc_http_request_parse(bytes, size, &request);
+    if (used == 0)
+        return 0;
+    if (used < 0) {
+        refuse(connection, used == -E2BIG ? 431 : 400);
+        return size;
+    }
+    upgrade(connection, &request);
+    return (size_t)used;
+}
+
+static size_t process(struct connection *connection, uint8_t *bytes, size_t size) {
+    size_t used = 0;
+    if (connection->state == STATE_HANDSHAKE)
+        used = handshake(connection, bytes, size);
+    if (connection->kind != KIND_UNKNOWN)
+        used += decode(connection, bytes + used, size - used);
+    else if (connection->state == STATE_CLOSING)
+        used = size;
+    return used;
+}
+
+// ---- The socket's events
+
+#define CONNECTION(socket_pointer) SC_CONTAINER_OF(socket_pointer, struct connection, socket)
+
+static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
+    struct connection *connection = CONNECTION(socket);
+    connection->heard_tick = connection->shard->tick;
+    connection->pinged = false;
+    struct sc_buffer held = {0};
+    if (connection->inbound != NULL && connection->inbound->undecoded.size > 0) {
+        held = connection->inbound->undecoded;
+        connection->inbound->undecoded = (struct sc_buffer){0};
+        sc_buffer_append(&held, bytes, size);
+        if (held.failed) {
+            sc_buffer_deinit(&held);
+            connection_abort(connection);
+            return;
+        }
+        bytes = held.data;
+        size = held.size;
+    }
+    size_t used = connection->paused ? 0 : process(connection, bytes, size);
+    if (used < size && connection->state != STATE_GONE)
+        sc_buffer_append(&inbound_of(connection)->undecoded, bytes + used, size - used);
+    sc_buffer_deinit(&held);
+    inbound_free_if_empty(connection);
+}
+
+static void finish_ended(struct connection *connection) {
+    connection->state = STATE_GONE;
+    sc_socket_close(&connection->socket, false);
+}
+
+bool connection_resume(struct connection *connection) {
+    while (connection->state == STATE_OPEN && connection->inbound != NULL &&
+           connection->inbound->parked_first != NULL) {
+        struct inbound *inbound = connection->inbound;
+        struct parked_message *first = inbound->parked_first;
+        connection->binary = first->binary;
+        if (!handle(connection, (struct sc_bytes){first->bytes, first->size}, true))
+            return false;
+        inbound->parked_first = first->next;
+        if (inbound->parked_first == NULL)
+            inbound->parked_last = NULL;
+        inbound->parked_bytes -= sizeof *first + first->size;
+        free(first);
+    }
+    if (!connection->paused || connection->state == STATE_GONE)
+        return true;
+    connection->paused = false;
+    struct sc_buffer held = {0};
+    if (connection->inbound != NULL) {
+        held = connection->inbound->undecoded;
+        connection->inbound->undecoded = (struct sc_buffer){0};
+    }
+    size_t used = process(connection, held.data == NULL ? (uint8_t *)"" : held.data, held.size);
+    if (used < held.size && connection->state != STATE_GONE)
+        sc_buffer_append(&inbound_of(connection)->undecoded, held.data + used, held.size - used);
+    sc_buffer_deinit(&held);
+    if (connection->ended && connection->state != STATE_GONE && !connection->paused)
+        finish_ended(connection);
+    else if (!connection->paused && connection->state != STATE_GONE)
+        sc_socket_resume(&connection->socket);
+    inbound_free_if_empty(connection);
+    return connection->inbound == NULL || connection->inbound->parked_first == NULL;
+}
+
+static void on_end(struct sc_socket *socket, int reason) {
+    struct connection *connection = CONNECTION(socket);
+    connection->ended = true;
+    bool waits = connection->state == STATE_OPEN && connection->inbound != NULL &&
+                 connection->inbound->parked_first != NULL && reason == 0;
+    if (waits) {
+        connection->paused = true; // What it sent before the end still counts.
+        return;
+    }
+    if (connection->state == STATE_CLOSING && reason == 0 && !out_empty(connection)) {
+        connection->close_when_sent = true;
+        return;
+    }
+    connection->state = STATE_GONE;
+    sc_socket_close(socket, reason != 0);
+}
+
+static void on_sent(struct sc_socket *socket, ssize_t result) {
+    out_sent(CONNECTION(socket), result);
+}
+
+static void on_closed(struct sc_socket *socket) {
+    struct connection *connection = CONNECTION(socket);
+    struct shard *shard = connection->shard;
+    assert(connection->state == STATE_GONE);
+    parked_list_remove(connection);
+    subscriptions_remove_all(connection);
+    if (connection->kind == KIND_STREAM)
+        shard->stream_connections--;
+    if (connection->worker != NULL)
+        worker_closed(connection);
+    if (connection->port == PORT_WORKER)
+        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
+    out_discard(connection);
+    inbound_free(connection);
+    place_give(shard, connection->id);
+    shard->connection_count--;
+    free(connection);
+}
+
+static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on_closed};
+
+void connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener) {
+    shard->counters.connections_accepted++;
+    bool full = shard->connection_count >= shard->node->config.connection_count_max;
+    struct connection *connection = full || shard->stopping ? NULL : malloc(sizeof *connection);
+    if (connection != NULL) {
+        *connection = (struct connection){
+            .shard = shard, .port = (uint8_t)port, .listener = (uint8_t)listener};
+        if (sc_socket_open(shard->loop, &connection->socket, fd, &handler) == 0) {
+            uint32_t place = place_take(shard);
+            shard->places[place].connection = connection;
+            connection->id = id_of(shard, place);
+            connection->heard_tick = shard->tick;
+            connection->due_tick =
+                shard->tick + shard->node->config.handshake_timeout_ms / shard->tick_ms + 1;
+            shard->connection_count++;
+            return;
+        }
+        free(connection);
+    }
+    shard->counters.connections_refused++;
+    if (port == PORT_WORKER)
+        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
+    close(fd);
+}
+
+// ---- Closing
+
+// Everything that was queued has been taken by the socket.
+void connection_drained(struct connection *connection) {
+    if (connection->state != STATE_CLOSING)
+        return;
+    if (connection->close_when_sent) {
+        connection->state = STATE_GONE;
+        sc_socket_close(&connection->socket, false);
+        return;
+    }
+    sc_socket_shutdown(&connection->socket);
+}
+
+void connection_close(struct connection *connection, uint16_t code, const char *reason) {
+    if (connection->state == STATE_HANDSHAKE) {
+        connection_abort(connection);
+        return;
+    }
+    if (connection->state != STATE_OPEN)
+        return;
+    uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
+    struct sc_bytes text = {(const uint8_t *)reason, strlen(reason)};
+    size_t size = sc_ws_close_write(frame, code, text);
+    if (code == 1013)
+        out_drop_waiting(connection);
+    respond(connection, frame, size);
+    if (connection->paused) { // For the peer's close, which may be behind what is held.
+        connection->paused = false;
+        sc_socket_resume(&connection->socket);
+    }
+    begin_closing(connection);
+}
+
+void connection_abort(struct connection *connection) {
+    if (connection->state == STATE_GONE)
+        return;
+    connection->state = STATE_GONE;
+    sc_socket_close(&connection->socket, true);
+}
+
+// ---- Patience: once a tick, each connection
+
+static void look_at(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    const struct sc_node_config *config = &shard->node->config;
+    uint32_t quiet_ms = (shard->tick - connection->heard_tick) * shard->tick_ms;
+    if (connection->state == STATE_HANDSHAKE) {
+        if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
+            shard->counters.handshakes_timed_out++;
+            connection_abort(connection);
+        }
+    } else if (connection->state == STATE_CLOSING) {
+        if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
+            connection->state = STATE_GONE;
+            sc_socket_close(&connection->socket, false);
+        }
+    } else if (connection->state == STATE_OPEN && !connection->paused) {
+        if (quiet_ms >= config->ping_interval_ms + config->ping_deadline_ms) {
+            shard->counters.dead_peers_closed++;
+            shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id, (struct sc_bytes){0});
+            connection_abort(connection);
+        } else if (quiet_ms >= config->ping_interval_ms && !connection->pinged) {
+            uint8_t ping[2];
+            connection->pinged = true;
+            out_append_control(connection, ping, sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
+        }
+    }
+}
+
+void sweep(struct sc_timer *timer) {
+    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, sweep_timer);
+    shard->tick++;
+    for (uint32_t i = 0; i < shard->place_count; i++)
+        if (shard->places[i].connection != NULL)
+            look_at(shard->places[i].connection);
+    sc_timer_start(shard->loop, timer, shard->tick_ms);
+}

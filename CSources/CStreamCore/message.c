@@ -1,0 +1,269 @@
+// Messages of workers as the control plane sees them: a copy of the text, and slices of its fields.
+#include <stdlib.h>
+
+#include "core_private.h"
+
+struct sc_message {
+    _Atomic uint32_t references;
+    _Atomic uint32_t *handed; // Of the connection: how many of its messages live. It has a count of its own.
+    uint8_t type;
+    bool is_void;
+    bool has_caller_key; // `data` names a caller itself.
+    uint8_t data_kind;
+    bool data_empty;
+    uint8_t caller_size;
+    uint8_t caller[36];
+    struct sc_bytes fields[SC_FIELD_COUNT];
+    uint32_t size;
+    uint8_t text[];
+};
+
+#define NULL_VALUE SC_LITERAL("null")
+
+enum requirement { OPTIONAL_ANY, OPTIONAL_STRING, OPTIONAL_OBJECT, REQUIRED_STRING, VALUE };
+struct field_rule {
+    enum sc_message_field field;
+    const char *key;
+    enum requirement requirement;
+};
+struct type_rules {
+    const struct field_rule *rules;
+    size_t count;
+};
+
+#define RULES(name, ...) static const struct field_rule name[] = {__VA_ARGS__}
+RULES(register_function, {SC_FIELD_ID, "id", REQUIRED_STRING},
+      {SC_FIELD_DESCRIPTION, "description", OPTIONAL_STRING},
+      {SC_FIELD_REQUEST_FORMAT, "request_format", OPTIONAL_ANY},
+      {SC_FIELD_RESPONSE_FORMAT, "response_format", OPTIONAL_ANY},
+      {SC_FIELD_METADATA, "metadata", OPTIONAL_ANY},
+      {SC_FIELD_INVOCATION, "invocation", OPTIONAL_OBJECT});
+RULES(only_id, {SC_FIELD_ID, "id", REQUIRED_STRING});
+RULES(register_trigger_type, {SC_FIELD_ID, "id", REQUIRED_STRING},
+      {SC_FIELD_DESCRIPTION, "description", REQUIRED_STRING},
+      {SC_FIELD_TRIGGER_REQUEST_FORMAT, "trigger_request_format", OPTIONAL_ANY},
+      {SC_FIELD_CALL_REQUEST_FORMAT, "call_request_format", OPTIONAL_ANY});
+RULES(register_trigger, {SC_FIELD_ID, "id", REQUIRED_STRING},
+      {SC_FIELD_TRIGGER_TYPE, "trigger_type", REQUIRED_STRING},
+      {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING}, {SC_FIELD_CONFIG, "config", VALUE},
+      {SC_FIELD_METADATA, "metadata", OPTIONAL_ANY});
+RULES(unregister_trigger, {SC_FIELD_ID, "id", REQUIRED_STRING},
+      {SC_FIELD_TRIGGER_TYPE, "trigger_type", OPTIONAL_STRING});
+RULES(trigger_result, {SC_FIELD_ID, "id", REQUIRED_STRING},
+      {SC_FIELD_TRIGGER_TYPE, "trigger_type", REQUIRED_STRING},
+      {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING},
+      {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT});
+RULES(invoke, {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING},
+      {SC_FIELD_INVOCATION_ID, "invocation_id", OPTIONAL_STRING}, {SC_FIELD_DATA, "data", VALUE},
+      {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
+      {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
+RULES(result, {SC_FIELD_INVOCATION_ID, "invocation_id", REQUIRED_STRING},
+      {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING}, {SC_FIELD_RESULT, "result", OPTIONAL_ANY},
+      {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT}, {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
+      {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
+RULES(error_fields, {SC_FIELD_ERROR_CODE, "code", REQUIRED_STRING},
+      {SC_FIELD_ERROR_MESSAGE, "message", REQUIRED_STRING},
+      {SC_FIELD_ERROR_STACKTRACE, "stacktrace", OPTIONAL_STRING});
+
+#define TABLE(name) {name, sizeof name / sizeof name[0]}
+static const struct type_rules rules_of[] = {
+    [SC_MESSAGE_REGISTER_FUNCTION] = TABLE(register_function),
+    [SC_MESSAGE_UNREGISTER_FUNCTION] = TABLE(only_id),
+    [SC_MESSAGE_REGISTER_TRIGGER_TYPE] = TABLE(register_trigger_type),
+    [SC_MESSAGE_UNREGISTER_TRIGGER_TYPE] = TABLE(only_id),
+    [SC_MESSAGE_REGISTER_TRIGGER] = TABLE(register_trigger),
+    [SC_MESSAGE_UNREGISTER_TRIGGER] = TABLE(unregister_trigger),
+    [SC_MESSAGE_TRIGGER_REGISTRATION_RESULT] = TABLE(trigger_result),
+    [SC_MESSAGE_REGISTER_SERVICE] = TABLE(only_id),
+    [SC_MESSAGE_INVOKE] = TABLE(invoke),
+    [SC_MESSAGE_RESULT] = TABLE(result),
+};
+static const struct type_rules error_rules = TABLE(error_fields);
+
+static bool fits(enum requirement requirement, uint8_t kind) {
+    switch (requirement) {
+    case OPTIONAL_ANY:
+    case VALUE:
+        return true;
+    case OPTIONAL_OBJECT:
+        return kind == SC_JSON_OBJECT || kind == SC_JSON_NULL;
+    case OPTIONAL_STRING:
+        return kind == SC_JSON_STRING || kind == SC_JSON_NULL;
+    case REQUIRED_STRING:
+        return kind == SC_JSON_STRING;
+    }
+    return false;
+}
+
+static const char *read_fields(struct sc_bytes *fields, struct type_rules table,
+                               const struct sc_json_index *index, int parent) {
+    for (size_t i = 0; i < table.count; i++) {
+        const struct field_rule *rule = &table.rules[i];
+        struct sc_json_member scratch;
+        struct sc_bytes key = {(const uint8_t *)rule->key, strlen(rule->key)};
+        const struct sc_json_member *member = sc_json_index_find(index, parent, key, &scratch);
+        if (member == NULL) {
+            if (rule->requirement == REQUIRED_STRING)
+                return rule->key;
+            if (rule->requirement == VALUE)
+                fields[rule->field] = NULL_VALUE;
+            continue;
+        }
+        if (!fits(rule->requirement, member->value.kind))
+            return rule->key;
+        if (member->value.kind != SC_JSON_NULL || rule->requirement == VALUE)
+            fields[rule->field] = member->value.text;
+    }
+    return NULL;
+}
+
+static const struct sc_json_member *find(const struct sc_json_index *index, struct sc_bytes key,
+                                         struct sc_json_member *scratch) {
+    return sc_json_index_find(index, -1, key, scratch);
+}
+
+// A result whose error is not one: the caller learns that, instead of waiting.
+static void check_error(struct sc_bytes *fields, const struct sc_json_index *index) {
+    struct sc_json_member scratch;
+    const struct sc_json_member *error = find(index, SC_LITERAL("error"), &scratch);
+    struct sc_json_value value = error == NULL ? (struct sc_json_value){0} : error->value;
+    struct sc_json_index inner;
+    const char *wrong = value.kind == SC_JSON_OBJECT && sc_json_scan(value.text, SC_JSON_DEPTH_MAX, &inner) == 0
+                            ? read_fields(fields, error_rules, &inner, -1)
+                            : "error";
+    if (wrong != NULL)
+        fields[SC_FIELD_ERROR] = SC_LITERAL("{\"code\":\"invalid_message\",\"message\":"
+                                            "\"the worker's result is malformed\"}");
+}
+
+#define CALLER_KEY SC_LITERAL("_caller_worker_id")
+
+static void look_at_data(struct sc_message *message, const struct sc_json_index *index) {
+    struct sc_json_member scratch;
+    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
+    message->data_kind = data == NULL ? SC_JSON_NULL : data->value.kind;
+    if (message->data_kind != SC_JSON_OBJECT)
+        return;
+    size_t offset = 0;
+    struct sc_json_member member;
+    message->data_empty = true;
+    while (sc_json_next(data->value, &offset, &member)) {
+        message->data_empty = false;
+        message->has_caller_key |= sc_json_string_equal(member.key, member.key_escaped, CALLER_KEY);
+    }
+}
+
+static void move_fields(struct sc_message *message, const struct sc_bytes *fields, struct sc_bytes text) {
+    for (size_t i = 0; i < SC_FIELD_COUNT; i++) {
+        bool inside = fields[i].data != NULL && fields[i].data >= text.data &&
+                      fields[i].data < text.data + text.size;
+        message->fields[i] = fields[i]; // Literals stay where they are.
+        if (inside)
+            message->fields[i].data = message->text + (fields[i].data - text.data);
+    }
+}
+
+struct sc_message *message_make(enum sc_message_type type, struct sc_bytes text,
+                                const struct sc_json_index *index, struct sc_bytes caller_id,
+                                _Atomic uint32_t *handed, const char **why) {
+    struct sc_bytes fields[SC_FIELD_COUNT] = {{0}};
+    *why = read_fields(fields, rules_of[type], index, -1);
+    if (*why != NULL && type != SC_MESSAGE_RESULT)
+        return NULL;
+    if (type == SC_MESSAGE_RESULT && fields[SC_FIELD_INVOCATION_ID].data == NULL)
+        return NULL;
+    if (type == SC_MESSAGE_RESULT && (*why != NULL || fields[SC_FIELD_ERROR].data != NULL))
+        check_error(fields, index);
+    if (type == SC_MESSAGE_TRIGGER_REGISTRATION_RESULT && fields[SC_FIELD_ERROR].data != NULL)
+        check_error(fields, index);
+    struct sc_message *message = malloc(sizeof *message + text.size);
+    if (message == NULL) {
+        *why = "memory";
+        return NULL;
+    }
+    *message = (struct sc_message){
+        .type = (uint8_t)type, .handed = handed, .size = (uint32_t)text.size};
+    atomic_init(&message->references, 1);
+    assert(caller_id.size <= sizeof message->caller);
+    message->caller_size = (uint8_t)caller_id.size;
+    if (caller_id.size > 0)
+        memcpy(message->caller, caller_id.data, caller_id.size);
+    memcpy(message->text, text.data, text.size);
+    if (type == SC_MESSAGE_INVOKE)
+        look_at_data(message, index);
+    move_fields(message, fields, text);
+    atomic_fetch_add_explicit(handed, 1, memory_order_relaxed);
+    return message;
+}
+
+void sc_message_retain(struct sc_message *message) {
+    atomic_fetch_add_explicit(&message->references, 1, memory_order_relaxed);
+}
+
+void sc_message_release(struct sc_message *message) {
+    if (message == NULL)
+        return;
+    if (atomic_fetch_sub_explicit(&message->references, 1, memory_order_acq_rel) > 1)
+        return;
+    // The counter's own count is the connection's: whoever takes it to zero frees it.
+    if (atomic_fetch_sub_explicit(message->handed, 1, memory_order_acq_rel) == 1)
+        free((void *)message->handed);
+    free(message);
+}
+
+enum sc_message_type sc_message_type(const struct sc_message *message) {
+    return (enum sc_message_type)message->type;
+}
+
+struct sc_bytes sc_message_field(const struct sc_message *message, enum sc_message_field field) {
+    return message->fields[field];
+}
+
+size_t sc_message_string(const struct sc_message *message, enum sc_message_field field, uint8_t *out) {
+    struct sc_bytes text = message->fields[field];
+    assert(text.size >= 2 && text.data[0] == '"');
+    return sc_json_unescape((struct sc_bytes){text.data + 1, text.size - 2}, out);
+}
+
+void message_set_void(struct sc_message *message) {
+    message->is_void = true;
+}
+
+bool sc_message_is_void(const struct sc_message *message) {
+    return message->is_void || message->fields[SC_FIELD_INVOCATION_ID].data == NULL;
+}
+
+static void copy_without_caller(const struct sc_message *message, struct sc_buffer *out) {
+    struct sc_json_value data = {.text = message->fields[SC_FIELD_DATA], .kind = SC_JSON_OBJECT};
+    size_t offset = 0;
+    struct sc_json_member member;
+    sc_buffer_append(out, "{", 1);
+    while (sc_json_next(data, &offset, &member)) {
+        if (sc_json_string_equal(member.key, member.key_escaped, CALLER_KEY))
+            continue;
+        sc_buffer_append(out, out->size > 1 ? ",\"" : "\"", out->size > 1 ? 2 : 1);
+        sc_buffer_append_bytes(out, member.key);
+        sc_buffer_append(out, "\":", 2);
+        sc_buffer_append_bytes(out, member.value.text);
+    }
+}
+
+size_t message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
+                          struct sc_bytes *parts) {
+    struct sc_bytes data = message->fields[SC_FIELD_DATA];
+    parts[0] = data;
+    if (message->data_kind != SC_JSON_OBJECT || message->caller_size == 0)
+        return 1;
+    bool empty = message->data_empty;
+    if (message->has_caller_key) {
+        copy_without_caller(message, scratch);
+        parts[0] = sc_buffer_bytes(scratch);
+        empty = scratch->size == 1;
+    } else {
+        parts[0].size--; // Without the closing brace.
+    }
+    parts[1] = empty ? SC_LITERAL("\"_caller_worker_id\":\"") : SC_LITERAL(",\"_caller_worker_id\":\"");
+    parts[2] = (struct sc_bytes){message->caller, message->caller_size};
+    parts[3] = SC_LITERAL("\"}");
+    return 4;
+}

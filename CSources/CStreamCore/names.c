@@ -1,0 +1,152 @@
+// stream::list_groups and stream::list_all: the groups of a stream live on all shards, so the caller's
+// shard asks each of them and puts the names together, sorted by bytes.
+#include <stdlib.h>
+
+#include "call_input.h"
+#include "core_private.h"
+
+struct name_pair {
+    struct sc_bytes stream, group;
+};
+
+/// A call that waits for the names of all shards.
+struct gather {
+    struct request *call; // Never sent: it keeps what the answer needs.
+    uint32_t missing;
+    struct sc_buffer names; // As collect writes them.
+};
+
+// Stream size, group size, stream, group; one after the other.
+static void collect(struct sc_bytes stream, struct sc_bytes group, void *context) {
+    struct sc_buffer *out = context;
+    uint16_t sizes[2] = {(uint16_t)stream.size, (uint16_t)group.size};
+    sc_buffer_append(out, sizes, sizeof sizes);
+    sc_buffer_append_bytes(out, stream);
+    sc_buffer_append_bytes(out, group);
+}
+
+static void collect_all(struct shard *shard, const struct call *call, struct sc_buffer *out) {
+    bool one = call->op == SC_CALL_LIST_GROUPS;
+    sc_store_for_each_group(shard->store, one ? &call->name.stream : NULL, collect, out);
+}
+
+static int compare_bytes(struct sc_bytes a, struct sc_bytes b) {
+    size_t size = a.size < b.size ? a.size : b.size;
+    int order = size == 0 ? 0 : memcmp(a.data, b.data, size);
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
+static int compare_pairs(const void *a, const void *b) {
+    const struct name_pair *left = a, *right = b;
+    int order = compare_bytes(left->stream, right->stream);
+    return order != 0 ? order : compare_bytes(left->group, right->group);
+}
+
+static size_t read_pairs(const struct sc_buffer *names, struct name_pair **pairs) {
+    size_t count = 0, capacity = names->size / 4 + 1; // A pair takes at least its sizes.
+    *pairs = allocate(capacity * sizeof **pairs);
+    for (size_t at = 0; at < names->size;) {
+        uint16_t sizes[2];
+        memcpy(sizes, names->data + at, sizeof sizes);
+        at += sizeof sizes;
+        struct name_pair *pair = &(*pairs)[count++];
+        pair->stream = (struct sc_bytes){names->data + at, sizes[0]};
+        pair->group = (struct sc_bytes){names->data + at + sizes[0], sizes[1]};
+        at += (size_t)sizes[0] + sizes[1];
+    }
+    qsort(*pairs, count, sizeof **pairs, compare_pairs);
+    return count;
+}
+
+static void write_groups(struct sc_buffer *out, const struct name_pair *pairs, size_t count) {
+    sc_buffer_append_bytes(out, SC_LITERAL("["));
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            sc_buffer_append_bytes(out, SC_LITERAL(","));
+        sc_json_write_string(out, pairs[i].group);
+    }
+    sc_buffer_append_bytes(out, SC_LITERAL("]"));
+}
+
+static void write_streams(struct sc_buffer *out, const struct name_pair *pairs, size_t count) {
+    sc_buffer_append_bytes(out, SC_LITERAL("{\"stream\":["));
+    size_t streams = 0;
+    for (size_t i = 0; i < count;) {
+        size_t end = i + 1;
+        while (end < count && sc_bytes_equal(pairs[end].stream, pairs[i].stream))
+            end++;
+        sc_buffer_append_bytes(out, streams++ > 0 ? SC_LITERAL(",{\"id\":") : SC_LITERAL("{\"id\":"));
+        sc_json_write_string(out, pairs[i].stream);
+        sc_buffer_append_bytes(out, SC_LITERAL(",\"groups\":"));
+        write_groups(out, &pairs[i], end - i);
+        sc_buffer_append_bytes(out, SC_LITERAL("}"));
+        i = end;
+    }
+    uint8_t digits[20];
+    sc_buffer_append_bytes(out, SC_LITERAL("],\"count\":"));
+    sc_buffer_append(out, digits, sc_decimal_write(digits, streams));
+    sc_buffer_append_bytes(out, SC_LITERAL("}"));
+}
+
+static void finish(struct shard *shard, struct gather *gather) {
+    struct call *call = &gather->call->call;
+    struct name_pair *pairs;
+    size_t count = read_pairs(&gather->names, &pairs);
+    struct sc_buffer text = {0};
+    if (call->op == SC_CALL_LIST_GROUPS)
+        write_groups(&text, pairs, count);
+    else
+        write_streams(&text, pairs, count);
+    free(pairs);
+    call->request = NULL; // The answer stays on this shard.
+    struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), sc_buffer_bytes(&text)};
+    if (text.failed || gather->names.failed)
+        call_fail(shard, call, "result_too_large", SC_LITERAL("out of memory"));
+    else
+        call_answer(shard, call, body, 2);
+    sc_buffer_deinit(&text);
+    sc_buffer_deinit(&gather->names);
+    free(gather->call);
+    free(gather);
+    effects_release(shard);
+}
+
+void names_start(struct shard *shard, struct call *call) {
+    struct sc_bytes none = {0};
+    struct gather *gather = allocate(sizeof *gather);
+    *gather = (struct gather){.missing = shard->node->shard_count};
+    gather->call = request_make(shard, shard, REQUEST_NAMES, call, none);
+    collect_all(shard, call, &gather->names);
+    for (uint32_t i = 0; i < shard->node->shard_count; i++) {
+        if (i == shard->index)
+            continue;
+        struct request *request = request_make(shard, shard->node->shards[i], REQUEST_NAMES, call, none);
+        request->gather = gather;
+        request_send(request);
+    }
+    if (--gather->missing == 0)
+        finish(shard, gather);
+}
+
+void names_evaluate(struct shard *shard, struct request *request) {
+    struct sc_buffer names = {0};
+    collect_all(shard, &request->call, &names);
+    request->reply = names.failed ? NULL : sc_blob_create(names.size);
+    if (request->reply != NULL && names.size > 0)
+        memcpy(request->reply->data, names.data, names.size);
+    sc_buffer_deinit(&names);
+    struct effect *effect = effect_push(shard);
+    effect->kind = EFFECT_ANSWER;
+    effect->request = request;
+    effects_release(shard);
+}
+
+void names_reply(struct shard *shard, struct request *request) {
+    struct gather *gather = request->gather;
+    if (request->reply == NULL)
+        gather->names.failed = true;
+    else
+        sc_buffer_append(&gather->names, request->reply->data, request->reply->size);
+    if (--gather->missing == 0)
+        finish(shard, gather);
+}

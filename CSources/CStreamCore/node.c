@@ -1,0 +1,245 @@
+// A node: its shards' threads, start, stop, counters.
+#define _GNU_SOURCE // sched_getaffinity
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "core_private.h"
+
+uint32_t sc_available_cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0)
+        return 1;
+    return (uint32_t)CPU_COUNT(&set);
+}
+
+struct sc_node_config sc_node_config_default(void) {
+    return (struct sc_node_config){.shard_count = 1,
+                                   .stream = {"127.0.0.1", 3112},
+                                   .message_size_max = SC_MESSAGE_SIZE_MAX,
+                                   .frame_size_max = SC_FRAME_SIZE_MAX,
+                                   .value_size_max = SC_VALUE_SIZE_MAX,
+                                   .subscriptions_per_connection_max = 1000,
+                                   .stream_budget = 8u << 20,
+                                   .worker_budget = 64u << 20,
+                                   .slow_reader_grace_ms = 1000,
+                                   .connection_count_max = 100000,
+                                   .handshake_timeout_ms = 10000,
+                                   .ping_interval_ms = 20000,
+                                   .ping_deadline_ms = 20000,
+                                   .close_timeout_ms = 10000};
+}
+
+static void copy_addresses(struct sc_node *node, const struct sc_node_config *config) {
+    node->config.stream.host = strdup(config->stream.host);
+    node->worker_addresses = allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
+    node->worker_ports = allocate((config->worker_count + 1) * sizeof *node->worker_ports);
+    memset(node->worker_ports, 0, (config->worker_count + 1) * sizeof *node->worker_ports);
+    for (uint32_t i = 0; i < config->worker_count; i++) {
+        node->worker_addresses[i] = config->workers[i];
+        node->worker_addresses[i].host = strdup(config->workers[i].host);
+    }
+    node->config.workers = node->worker_addresses;
+}
+
+struct sc_node *sc_node_create(const struct sc_node_config *config, const struct sc_node_events *events) {
+    assert(config->shard_count > 0 && config->shard_count <= SC_SHARD_COUNT_MAX);
+    struct sc_node *node = calloc(1, sizeof *node);
+    if (node == NULL)
+        return NULL;
+    node->config = *config;
+    node->events = *events;
+    node->shard_count = config->shard_count;
+    copy_addresses(node, config);
+    pthread_mutex_init(&node->lock, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&node->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    node->shards = allocate(node->shard_count * sizeof *node->shards);
+    node->worker_counts = allocate(node->shard_count * sizeof *node->worker_counts);
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        node->shards[i] = allocate(sizeof(struct shard));
+        *node->shards[i] = (struct shard){.node = node, .index = i};
+        atomic_init(&node->worker_counts[i], 0);
+    }
+    return node;
+}
+
+static void join_threads(struct sc_node *node, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        pthread_join(node->shards[i]->thread, NULL);
+}
+
+int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
+    assert(!node->running && node->started == 0);
+    uint32_t count = 0;
+    while (count < node->shard_count &&
+           pthread_create(&node->shards[count]->thread, NULL, shard_main, node->shards[count]) == 0)
+        count++;
+    pthread_mutex_lock(&node->lock);
+    if (count < node->shard_count) {
+        node->start_error = -EAGAIN;
+        snprintf(node->start_reason, sizeof node->start_reason, "cannot start a thread");
+        node->ended += node->shard_count - count; // Those that never were.
+        pthread_cond_broadcast(&node->changed);
+    }
+    while (node->started < node->shard_count && node->start_error == 0)
+        pthread_cond_wait(&node->changed, &node->lock);
+    int rc = node->start_error;
+    pthread_mutex_unlock(&node->lock);
+    node->running = rc == 0;
+    if (rc < 0) {
+        join_threads(node, count);
+        snprintf(reason, reason_size, "%s", node->start_reason);
+    }
+    return rc;
+}
+
+uint16_t sc_node_stream_port(const struct sc_node *node) {
+    return node->stream_port;
+}
+
+uint16_t sc_node_worker_port(const struct sc_node *node, uint32_t listener) {
+    assert(listener < node->config.worker_count);
+    return node->worker_ports[listener];
+}
+
+const char *sc_node_backend(const struct sc_node *node) {
+    return node->backend;
+}
+
+// ---- Something to run on every shard
+
+struct errand {
+    struct sc_loop_message message;
+    struct shard *shard;
+    void (*run)(struct shard *shard, void *context);
+    void *context;
+    uint32_t *done; // Under the node's lock.
+};
+
+static void errand_run(struct sc_loop_message *message) {
+    struct errand *errand = SC_CONTAINER_OF(message, struct errand, message);
+    struct sc_node *node = errand->shard->node;
+    errand->run(errand->shard, errand->context);
+    pthread_mutex_lock(&node->lock);
+    ++*errand->done;
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->lock);
+}
+
+static void run_on_all(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
+    struct errand *errands = allocate(node->shard_count * sizeof *errands);
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        errands[i] = (struct errand){
+            .message.run = errand_run, .shard = node->shards[i], .run = run, .context = context, .done = &done};
+        sc_loop_post(node->shards[i]->loop, &errands[i].message);
+    }
+    pthread_mutex_lock(&node->lock);
+    while (done < node->shard_count)
+        pthread_cond_wait(&node->changed, &node->lock);
+    pthread_mutex_unlock(&node->lock);
+    free(errands);
+}
+
+static void begin_stop(struct shard *shard, void *context) {
+    const uint32_t *timeout_ms = context;
+    shard->stop_due_ns = sc_loop_monotonic_ns(shard->loop) + *timeout_ms * 1000000ull;
+    shard_stop(shard);
+}
+
+static void end(struct shard *shard, void *context) {
+    (void)context;
+    shard->end = true;
+}
+
+bool node_let_in(struct sc_node *node) {
+    uint64_t before = atomic_fetch_add_explicit(&node->visitors, 1, memory_order_acquire);
+    if ((before & NODE_CLOSED) == 0)
+        return true;
+    node_let_out(node);
+    return false;
+}
+
+void node_let_out(struct sc_node *node) {
+    atomic_fetch_sub_explicit(&node->visitors, 1, memory_order_release);
+}
+
+static void close_to_visitors(struct sc_node *node) {
+    atomic_fetch_or_explicit(&node->visitors, NODE_CLOSED, memory_order_acq_rel);
+    while (atomic_load_explicit(&node->visitors, memory_order_acquire) != NODE_CLOSED)
+        sched_yield(); // They only queue a message each.
+}
+
+void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
+    if (!node->running)
+        return;
+    run_on_all(node, begin_stop, &timeout_ms);
+    pthread_mutex_lock(&node->lock);
+    while (node->quiet < node->shard_count)
+        pthread_cond_wait(&node->changed, &node->lock);
+    pthread_mutex_unlock(&node->lock);
+    close_to_visitors(node);
+    run_on_all(node, end, NULL);
+    join_threads(node, node->shard_count);
+    node->running = false;
+}
+
+void sc_node_destroy(struct sc_node *node) {
+    if (node == NULL)
+        return;
+    assert(!node->running);
+    for (uint32_t i = 0; i < node->shard_count; i++)
+        free(node->shards[i]);
+    for (uint32_t i = 0; i < node->config.worker_count; i++)
+        free((char *)node->worker_addresses[i].host);
+    free((char *)node->config.stream.host);
+    free(node->worker_addresses);
+    free(node->worker_ports);
+    free(node->shards);
+    free((void *)node->worker_counts);
+    pthread_cond_destroy(&node->changed);
+    pthread_mutex_destroy(&node->lock);
+    free(node);
+}
+
+// ---- Counters
+
+static void gather_counters(struct shard *shard, void *context) {
+    struct sc_node *node = shard->node;
+    struct sc_node_counters own = shard->counters;
+    struct sc_store_counters store = sc_store_counters(shard->store);
+    const struct sc_loop_counters *loop = sc_loop_counters(shard->loop);
+    own.stream_connections = shard->stream_connections;
+    own.worker_connections = shard->worker_connections;
+    own.subscriptions = shard->subscriptions;
+    own.topics = shard->topics.count;
+    own.streams = store.streams;
+    own.groups = store.groups;
+    own.items = store.items;
+    own.value_bytes = store.value_bytes;
+    own.backlog_bytes = shard->backlog_bytes;
+    own.turns = loop->turns;
+    own.enters = loop->enters;
+    own.sends = loop->sends;
+    own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
+    uint64_t *sum = context;
+    const uint64_t *numbers = (const uint64_t *)&own;
+    pthread_mutex_lock(&node->lock);
+    for (size_t i = 0; i < sizeof own / sizeof *numbers; i++)
+        sum[i] += numbers[i];
+    pthread_mutex_unlock(&node->lock);
+}
+
+struct sc_node_counters sc_node_counters(struct sc_node *node) {
+    struct sc_node_counters sum = {0};
+    _Static_assert(sizeof sum % sizeof(uint64_t) == 0, "counters are 64-bit numbers");
+    if (node->running)
+        run_on_all(node, gather_counters, &sum);
+    return sum;
+}

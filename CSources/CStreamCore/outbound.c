@@ -1,0 +1,501 @@
+// Bytes on their way out. Frames are built in chunks shared by all connections of the shard. What a turn
+// has for a connection is a few slices of chunks; at the end of the turn each connection gets one send that
+// never waits. What its socket does not take goes to the connection's own backlog, charged to its budget,
+// so that a slow reader holds nothing that others share.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core_private.h"
+
+#define CHUNK_SIZE (64u << 10)
+#define FREE_CHUNKS_MAX 64u
+#define PIECE_SIZE (16u << 10)
+// From here on a leftover keeps a reference to a chunk of its own instead of a copy.
+#define SHARE_FROM_SIZE (16u << 10)
+
+// ---- Chunks
+
+static struct chunk *chunk_make(struct shard *shard, size_t capacity) {
+    if (capacity == CHUNK_SIZE && shard->free_chunks != NULL) {
+        struct chunk *chunk = shard->free_chunks;
+        shard->free_chunks = chunk->next_free;
+        shard->free_chunk_count--;
+        chunk->references = 1;
+        return chunk;
+    }
+    struct chunk *chunk = allocate(sizeof *chunk + capacity);
+    *chunk = (struct chunk){.references = 1, .capacity = (uint32_t)capacity};
+    chunk->data = (uint8_t *)(chunk + 1);
+    return chunk;
+}
+
+static void chunk_release(struct shard *shard, struct chunk *chunk) {
+    assert(chunk->references > 0);
+    if (--chunk->references > 0)
+        return;
+    chunk->size = 0;
+    if (chunk->capacity == CHUNK_SIZE && shard->free_chunk_count < FREE_CHUNKS_MAX) {
+        chunk->next_free = shard->free_chunks;
+        shard->free_chunks = chunk;
+        shard->free_chunk_count++;
+        return;
+    }
+    sc_blob_release(chunk->external);
+    free(chunk);
+}
+
+struct slice frames_take(struct shard *shard, uint32_t lane, size_t size) {
+    assert(size > 0 && size <= UINT32_MAX / 2);
+    if (size > CHUNK_SIZE / 4) {
+        struct chunk *own = chunk_make(shard, size == CHUNK_SIZE ? size + 1 : size);
+        own->size = (uint32_t)size;
+        return (struct slice){own, 0, (uint32_t)size};
+    }
+    struct chunk *chunk = shard->chunks[lane];
+    if (chunk != NULL && chunk->references == 1)
+        chunk->size = 0; // Only ours: all that was in it has left. The same, cache-hot bytes again.
+    if (chunk == NULL || chunk->capacity - chunk->size < size) {
+        if (chunk != NULL)
+            chunk_release(shard, chunk);
+        chunk = shard->chunks[lane] = chunk_make(shard, CHUNK_SIZE);
+    }
+    struct slice slice = {chunk, chunk->size, (uint32_t)size};
+    chunk->size += (uint32_t)size;
+    chunk->references++;
+    return slice;
+}
+
+struct slice frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset) {
+    struct chunk *chunk = chunk_make(shard, 0);
+    chunk->external = sc_blob_retain(blob);
+    chunk->data = blob->data;
+    chunk->size = blob->size;
+    return (struct slice){chunk, (uint32_t)offset, (uint32_t)(blob->size - offset)};
+}
+
+void slice_retain(struct slice slice) {
+    slice.chunk->references++;
+}
+
+void slice_release(struct shard *shard, struct slice slice) {
+    if (slice.chunk != NULL)
+        chunk_release(shard, slice.chunk);
+}
+
+void chunks_free(struct shard *shard) {
+    for (uint32_t lane = 0; lane < LANE_COUNT; lane++) {
+        if (shard->chunks[lane] != NULL)
+            chunk_release(shard, shard->chunks[lane]);
+        shard->chunks[lane] = NULL;
+    }
+    while (shard->free_chunks != NULL) {
+        struct chunk *chunk = shard->free_chunks;
+        shard->free_chunks = chunk->next_free;
+        free(chunk);
+    }
+}
+
+// ---- Backlog
+
+static void over_list_remove(struct shard *shard, struct connection *connection) {
+    struct backlog *backlog = connection->backlog;
+    if (backlog->over_since_ns == 0)
+        return;
+    backlog->over_since_ns = 0;
+    if (backlog->over_previous != NULL)
+        backlog->over_previous->backlog->over_next = backlog->over_next;
+    else
+        shard->over_first = backlog->over_next;
+    if (backlog->over_next != NULL)
+        backlog->over_next->backlog->over_previous = backlog->over_previous;
+    backlog->over_next = backlog->over_previous = NULL;
+}
+
+static void over_list_add(struct shard *shard, struct connection *connection) {
+    struct backlog *backlog = connection->backlog;
+    if (backlog->over_since_ns != 0)
+        return;
+    backlog->over_since_ns = sc_loop_monotonic_ns(shard->loop);
+    backlog->over_next = shard->over_first;
+    if (shard->over_first != NULL)
+        shard->over_first->backlog->over_previous = connection;
+    shard->over_first = connection;
+    if (shard->over_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &shard->over_timer, shard->node->config.slow_reader_grace_ms);
+}
+
+static void piece_free(struct shard *shard, struct backlog_piece *piece) {
+    if (piece->shared != NULL)
+        chunk_release(shard, piece->shared);
+    free(piece);
+}
+
+static void count_backlog(struct connection *connection, int64_t change) {
+    connection->backlog->bytes += (uint64_t)change;
+    connection->shard->backlog_bytes += (uint64_t)change;
+}
+
+static void piece_append(struct backlog *backlog, struct backlog_piece *piece) {
+    if (backlog->last != NULL)
+        backlog->last->next = piece;
+    else
+        backlog->first = piece;
+    backlog->last = piece;
+}
+
+static struct backlog *backlog_of(struct connection *connection) {
+    if (connection->backlog == NULL) {
+        connection->backlog = allocate(sizeof *connection->backlog);
+        *connection->backlog = (struct backlog){0};
+    }
+    return connection->backlog;
+}
+
+// `sent` bytes of the slice are already out: they must belong to its first frame.
+static void backlog_append(struct connection *connection, struct slice slice, uint32_t sent) {
+    struct backlog *backlog = backlog_of(connection);
+    count_backlog(connection, (int64_t)slice.size - sent);
+    if (slice.size >= SHARE_FROM_SIZE && slice.chunk->capacity != CHUNK_SIZE) {
+        struct backlog_piece *piece = allocate(sizeof *piece);
+        *piece = (struct backlog_piece){.shared = slice.chunk,
+                                        .data = slice_data(slice),
+                                        .sent = sent,
+                                        .size = slice.size};
+        slice_retain(slice);
+        piece_append(backlog, piece);
+        return;
+    }
+    struct backlog_piece *last = backlog->last;
+    // The first piece may be in the kernel's hands, but only its bytes so far are: room behind stays ours.
+    if (last == NULL || last->shared != NULL || last->capacity - last->size < slice.size) {
+        uint32_t capacity = slice.size > PIECE_SIZE ? slice.size : PIECE_SIZE;
+        last = allocate(sizeof *last + capacity);
+        *last = (struct backlog_piece){.sent = sent, .capacity = capacity};
+        last->data = last->bytes;
+        piece_append(backlog, last);
+    }
+    memcpy(last->bytes + last->size, slice_data(slice), slice.size);
+    last->size += slice.size;
+}
+
+static uint64_t budget_of(const struct connection *connection) {
+    const struct sc_node_config *config = &connection->shard->node->config;
+    return connection->kind == KIND_WORKER ? config->worker_budget : config->stream_budget;
+}
+
+static void close_slow_reader(struct connection *connection) {
+    connection->shard->counters.slow_readers_closed++;
+    shard_log(connection->shard, SC_LOG_WARN, "slow_reader_closed", connection->id, (struct sc_bytes){0});
+    connection_close(connection, 1013, "too slow");
+}
+
+// Over the budget for the grace, or far over it: closed. A frame bigger than the budget is let into an
+// empty queue: it alone does not count.
+static void check_budget(struct connection *connection) {
+    struct backlog *backlog = connection->backlog;
+    uint64_t budget = budget_of(connection);
+    if (backlog->bytes <= budget || backlog->first == backlog->last) {
+        over_list_remove(connection->shard, connection);
+        return;
+    }
+    over_list_add(connection->shard, connection);
+    if (backlog->bytes > 2 * budget && connection->state == STATE_OPEN)
+        close_slow_reader(connection);
+}
+
+void out_over_budget_check(struct sc_timer *timer) {
+    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, over_timer);
+    uint64_t grace_ns = (uint64_t)shard->node->config.slow_reader_grace_ms * 1000000u;
+    uint64_t now = sc_loop_monotonic_ns(shard->loop);
+    struct connection *connection = shard->over_first;
+    while (connection != NULL) {
+        struct connection *next = connection->backlog->over_next;
+        if (connection->state == STATE_OPEN && now - connection->backlog->over_since_ns >= grace_ns)
+            close_slow_reader(connection);
+        connection = next;
+    }
+    if (shard->over_first != NULL)
+        sc_timer_start(shard->loop, timer, shard->node->config.slow_reader_grace_ms / 4 + 1);
+}
+
+// ---- What a turn puts together
+
+static void mark_dirty(struct connection *connection) {
+    if (connection->dirty)
+        return;
+    struct shard *shard = connection->shard;
+    connection->dirty = true;
+    connection->dirty_next = NULL;
+    if (shard->dirty_last != NULL)
+        shard->dirty_last->dirty_next = connection;
+    else
+        shard->dirty_first = connection;
+    shard->dirty_last = connection;
+}
+
+bool out_empty(const struct connection *connection) {
+    return connection->ready.chunk == NULL && !sc_socket_sending(&connection->socket) &&
+           (connection->backlog == NULL || connection->backlog->first == NULL);
+}
+
+static bool extends(struct slice *last, struct slice slice) {
+    if (last->chunk != slice.chunk || last->offset + last->size != slice.offset)
+        return false;
+    last->size += slice.size;
+    return true;
+}
+
+static void ready_to_backlog(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    if (connection->ready.chunk == NULL)
+        return;
+    backlog_append(connection, connection->ready, 0);
+    slice_release(shard, connection->ready);
+    connection->ready = (struct slice){0};
+    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++) {
+        backlog_append(connection, connection->more->slices[i], 0);
+        slice_release(shard, connection->more->slices[i]);
+    }
+    free(connection->more);
+    connection->more = NULL;
+}
+
+void out_append(struct connection *connection, struct slice slice) {
+    if (connection->state >= STATE_CLOSING)
+        return;
+    bool behind = connection->backlog != NULL && connection->backlog->first != NULL;
+    if (behind || sc_socket_sending(&connection->socket)) {
+        backlog_append(connection, slice, 0);
+        check_budget(connection);
+        if (!sc_socket_sending(&connection->socket))
+            mark_dirty(connection); // Its send has just ended, or cannot have begun.
+        return;
+    }
+    mark_dirty(connection);
+    if (connection->ready.chunk == NULL) {
+        connection->ready = slice;
+        slice_retain(slice);
+        return;
+    }
+    struct ready_more *more = connection->more;
+    struct slice *last = more == NULL ? &connection->ready : &more->slices[more->count - 1];
+    if (extends(last, slice))
+        return;
+    if (more == NULL) {
+        more = connection->more = allocate(sizeof *more);
+        more->count = 0;
+    }
+    if (more->count == READY_SLICES_MAX - 1) {
+        ready_to_backlog(connection); // More pieces than one send takes: they leave copied together.
+        backlog_append(connection, slice, 0);
+        return;
+    }
+    more->slices[more->count++] = slice;
+    slice_retain(slice);
+}
+
+void out_append_control(struct connection *connection, const uint8_t *frame, size_t size) {
+    struct shard *shard = connection->shard;
+    struct backlog *backlog = connection->backlog;
+    if (connection->state >= STATE_CLOSING)
+        return;
+    if (backlog == NULL || backlog->first == NULL) {
+        struct slice slice = frames_take(shard, LANE_PRIVATE, size);
+        memcpy(slice_data(slice), frame, size);
+        out_append(connection, slice);
+        slice_release(shard, slice);
+        return;
+    }
+    // Behind the first piece, which ends with a whole frame and may be half out.
+    struct backlog_piece *piece = allocate(sizeof *piece + size);
+    *piece = (struct backlog_piece){.size = (uint32_t)size, .capacity = (uint32_t)size};
+    piece->data = piece->bytes;
+    memcpy(piece->bytes, frame, size);
+    piece->next = backlog->first->next;
+    backlog->first->next = piece;
+    if (backlog->last == backlog->first)
+        backlog->last = piece;
+    count_backlog(connection, (int64_t)size);
+}
+
+// ---- Sending
+
+static uint64_t ready_size(const struct connection *connection) {
+    uint64_t size = connection->ready.size;
+    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
+        size += connection->more->slices[i].size;
+    return size;
+}
+
+static void send_backlog(struct connection *connection) {
+    struct backlog_piece *piece = connection->backlog->first;
+    size_t size = piece->size - piece->sent;
+    if (size > SC_LOOP_SEND_SIZE_MAX)
+        size = SC_LOOP_SEND_SIZE_MAX;
+    struct sc_bytes bytes = {piece->data + piece->sent, size};
+    sc_socket_send(&connection->socket, &bytes, 1, SC_SEND_WAIT);
+}
+
+// Returns whether a send that does not wait was started.
+static bool flush(struct connection *connection) {
+    if (connection->state == STATE_GONE || sc_socket_sending(&connection->socket))
+        return false;
+    if (connection->ready.chunk != NULL && ready_size(connection) > SC_LOOP_SEND_SIZE_MAX)
+        ready_to_backlog(connection);
+    if (connection->ready.chunk == NULL) {
+        if (connection->backlog != NULL && connection->backlog->first != NULL)
+            send_backlog(connection);
+        return false;
+    }
+    struct sc_bytes pieces[READY_SLICES_MAX];
+    uint32_t count = 1;
+    pieces[0] = (struct sc_bytes){slice_data(connection->ready), connection->ready.size};
+    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++) {
+        struct slice slice = connection->more->slices[i];
+        pieces[count++] = (struct sc_bytes){slice_data(slice), slice.size};
+    }
+    sc_socket_send(&connection->socket, pieces, count, SC_SEND_TRY);
+    return true;
+}
+
+void out_flush_all(struct shard *shard) {
+    uint32_t started = 0;
+    while (shard->dirty_first != NULL) {
+        struct connection *connection = shard->dirty_first;
+        shard->dirty_first = connection->dirty_next;
+        if (shard->dirty_first == NULL)
+            shard->dirty_last = NULL;
+        connection->dirty = false;
+        started += flush(connection);
+        if (started == SC_LOOP_SENDS_PER_SLICE || (shard->dirty_first == NULL && started > 0)) {
+            int rc = sc_loop_flush(shard->loop); // Ends in out_sent, which may make some dirty again.
+            assert(rc == 0);
+            started = 0;
+        }
+    }
+}
+
+// The bytes of the first frame of a slice that a partial send has begun lie behind this offset.
+static uint32_t frame_start_before(const uint8_t *data, uint32_t size, uint32_t sent) {
+    uint32_t at = 0;
+    for (;;) {
+        uint64_t payload = data[at + 1] & 0x7f;
+        uint32_t header = payload < 126 ? 2 : payload == 126 ? 4 : 10;
+        if (payload >= 126) {
+            uint64_t length = 0;
+            for (uint32_t i = 2; i < header; i++)
+                length = length << 8 | data[at + i];
+            payload = length;
+        }
+        uint64_t next = (uint64_t)at + header + payload;
+        if (next > sent || next >= size)
+            return at;
+        at = (uint32_t)next;
+    }
+}
+
+static void leftover(struct connection *connection, struct slice slice, uint64_t *sent) {
+    struct shard *shard = connection->shard;
+    if (*sent >= slice.size) {
+        *sent -= slice.size;
+    } else {
+        uint32_t out = (uint32_t)*sent;
+        // Before the upgrade there are no frames: the response is one piece.
+        uint32_t start = connection->kind == KIND_UNKNOWN || out == 0
+                             ? 0
+                             : frame_start_before(slice_data(slice), slice.size, out);
+        struct slice rest = {slice.chunk, slice.offset + start, slice.size - start};
+        backlog_append(connection, rest, out - start);
+        *sent = 0;
+    }
+    slice_release(shard, slice);
+}
+
+static void sent_ready(struct connection *connection, uint64_t sent) {
+    struct slice first = connection->ready;
+    struct ready_more *more = connection->more;
+    connection->ready = (struct slice){0};
+    connection->more = NULL;
+    leftover(connection, first, &sent);
+    for (uint32_t i = 0; more != NULL && i < more->count; i++)
+        leftover(connection, more->slices[i], &sent);
+    free(more);
+}
+
+static void sent_backlog(struct connection *connection, uint64_t sent) {
+    struct backlog *backlog = connection->backlog;
+    struct backlog_piece *piece = backlog->first;
+    count_backlog(connection, -(int64_t)sent);
+    piece->sent += (uint32_t)sent;
+    if (piece->sent < piece->size)
+        return;
+    backlog->first = piece->next;
+    if (backlog->first == NULL)
+        backlog->last = NULL;
+    piece_free(connection->shard, piece);
+}
+
+void out_sent(struct connection *connection, ssize_t result) {
+    if (connection->state == STATE_GONE)
+        return;
+    if (result < 0 && result != -EAGAIN && result != -ECANCELED && result != -EINTR) {
+        connection_abort(connection);
+        return;
+    }
+    uint64_t sent = result > 0 ? (uint64_t)result : 0;
+    if (connection->ready.chunk != NULL)
+        sent_ready(connection, sent);
+    else
+        sent_backlog(connection, sent);
+    if (connection->backlog != NULL && connection->backlog->first != NULL) {
+        check_budget(connection);
+        if (connection->state != STATE_GONE && !sc_socket_sending(&connection->socket))
+            send_backlog(connection);
+        return;
+    }
+    if (connection->backlog != NULL) {
+        over_list_remove(connection->shard, connection);
+        free(connection->backlog);
+        connection->backlog = NULL;
+    }
+    connection_drained(connection);
+}
+
+void out_drop_waiting(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    struct backlog *backlog = connection->backlog;
+    if (backlog == NULL || backlog->first == NULL)
+        return;
+    struct backlog_piece *piece = backlog->first->next;
+    backlog->first->next = NULL;
+    backlog->last = backlog->first;
+    while (piece != NULL) {
+        struct backlog_piece *next = piece->next;
+        count_backlog(connection, -(int64_t)(piece->size - piece->sent));
+        piece_free(shard, piece);
+        piece = next;
+    }
+    over_list_remove(shard, connection);
+}
+
+void out_discard(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    slice_release(shard, connection->ready);
+    connection->ready = (struct slice){0};
+    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
+        slice_release(shard, connection->more->slices[i]);
+    free(connection->more);
+    connection->more = NULL;
+    struct backlog *backlog = connection->backlog;
+    if (backlog == NULL)
+        return;
+    over_list_remove(shard, connection);
+    shard->backlog_bytes -= backlog->bytes;
+    while (backlog->first != NULL) {
+        struct backlog_piece *piece = backlog->first;
+        backlog->first = piece->next;
+        piece_free(shard, piece);
+    }
+    free(backlog);
+    connection->backlog = NULL;
+}

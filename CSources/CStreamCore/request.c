@@ -1,0 +1,246 @@
+// Work for other shards. A request travels to the owner of its group and back in the same memory; how many
+// are under way is limited, and at the limit the connections that ask wait. Events travel in one batch a
+// turn; while a shard is behind with them, the shard that sends them starts no new calls, so the slower
+// of the two sets the pace and nothing piles up.
+#include <stdlib.h>
+
+#include "core_private.h"
+
+#define REQUESTS_PER_PEER_MAX 4096u
+#define EVENT_BYTES_PER_PEER_MAX (8u << 20)
+
+struct shard *shard_of(struct shard *shard, uint64_t hash) {
+    return shard->node->shards[(hash >> 32) % shard->node->shard_count];
+}
+
+static void move_in(uint8_t **at, struct sc_bytes *bytes) {
+    if (bytes->data == NULL)
+        return;
+    memcpy(*at, bytes->data, bytes->size);
+    bytes->data = *at;
+    *at += bytes->size;
+}
+
+// All slices that a call carries. A slice without data stays that: absent is not empty.
+#define CALL_SLICES 9
+static void call_slices(struct call *call, struct sc_bytes *slices[_Nonnull CALL_SLICES]) {
+    struct sc_bytes *all[CALL_SLICES] = {
+        &call->name.stream,   &call->name.group,  &call->item,         &call->type,
+        &call->data.text,     &call->ops.text,    &call->function_id,  &call->invocation_id,
+        &call->traceparent};
+    memcpy(slices, all, sizeof all);
+}
+
+struct request *request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
+                             const struct call *call, struct sc_bytes extra) {
+    struct sc_bytes *slices[CALL_SLICES];
+    struct call copy = *call;
+    call_slices(&copy, slices);
+    size_t size = extra.size + call->baggage.size;
+    for (size_t i = 0; i < CALL_SLICES; i++)
+        size += slices[i]->size;
+    struct request *request = allocate(sizeof *request + size);
+    *request = (struct request){
+        .origin = origin, .owner = owner, .kind = (uint8_t)kind, .call = *call, .size = size};
+    call_slices(&request->call, slices);
+    uint8_t *at = request->bytes;
+    for (size_t i = 0; i < CALL_SLICES; i++)
+        move_in(&at, slices[i]);
+    move_in(&at, &request->call.baggage);
+    request->subscription_id = extra;
+    move_in(&at, &request->subscription_id);
+    request->call.request = request;
+    return request;
+}
+
+// ---- The way back, at the origin
+
+static void update_crowded(struct shard *shard) {
+    shard->crowded = false;
+    for (uint32_t i = 0; i < shard->node->shard_count; i++)
+        shard->crowded |= shard->peers[i].requests >= REQUESTS_PER_PEER_MAX;
+}
+
+static void call_returned(struct shard *shard, struct request *request) {
+    struct connection *connection = connection_find(shard, request->call.connection);
+    if (connection == NULL || !request->call.wants_answer)
+        return;
+    struct slice slice = {0};
+    if (request->reply != NULL)
+        slice = frames_wrap(shard, request->reply, 0);
+    worker_answer_end(connection, request->call.answer, slice);
+    slice_release(shard, slice);
+}
+
+static void leave_returned(struct shard *shard, struct topic *topic) {
+    assert(topic->registrations > 0);
+    topic->registrations--;
+    topic_drop_idle(shard, topic);
+}
+
+static void returned(struct sc_loop_message *message) {
+    struct request *request = SC_CONTAINER_OF(message, struct request, message);
+    struct shard *shard = request->origin;
+    shard->peers[request->owner->index].requests--;
+    update_crowded(shard);
+    switch ((enum request_kind)request->kind) {
+    case REQUEST_CALL:
+        call_returned(shard, request);
+        break;
+    case REQUEST_JOIN:
+        join_complete(shard, request);
+        break;
+    case REQUEST_LEAVE:
+        leave_returned(shard, request->topic);
+        break;
+    case REQUEST_NAMES:
+        names_reply(shard, request);
+        break;
+    }
+    sc_blob_release(request->reply);
+    free(request);
+}
+
+void request_finish(struct request *request) {
+    request->message.run = returned;
+    sc_loop_post(request->origin->loop, &request->message);
+}
+
+// ---- At the owner
+
+static void evaluate(struct shard *shard, struct request *request) {
+    switch ((enum request_kind)request->kind) {
+    case REQUEST_CALL:
+        call_execute(shard, &request->call);
+        break;
+    case REQUEST_JOIN:
+        join_evaluate(shard, request);
+        break;
+    case REQUEST_NAMES:
+        names_evaluate(shard, request);
+        break;
+    case REQUEST_LEAVE:
+        break; // Done on arrival.
+    }
+}
+
+static void leave_arrived(struct shard *shard, struct request *request) {
+    struct topic *topic = topic_find(shard, &request->call.name);
+    assert(topic != NULL && topic->remotes != NULL && topic->interest > 0);
+    struct remote_interest *remote = &topic->remotes[request->origin->index];
+    assert(remote->count > 0);
+    remote->count--;
+    topic->interest--;
+    topic_drop_idle(shard, topic);
+    batches_post(shard); // The frames sent to it before: they must not come after its topic has gone.
+    request_finish(request);
+}
+
+static void arrived(struct sc_loop_message *message) {
+    struct request *request = SC_CONTAINER_OF(message, struct request, message);
+    struct shard *shard = request->owner;
+    if (request->kind == REQUEST_LEAVE) {
+        leave_arrived(shard, request);
+        return;
+    }
+    if (!shard->stalled && shard->stalled_first == NULL) {
+        evaluate(shard, request);
+        return;
+    }
+    request->next_stalled = NULL;
+    if (shard->stalled_last != NULL)
+        shard->stalled_last->next_stalled = request;
+    else
+        shard->stalled_first = request;
+    shard->stalled_last = request;
+}
+
+void request_send(struct request *request) {
+    struct shard *origin = request->origin;
+    origin->peers[request->owner->index].requests++;
+    update_crowded(origin);
+    request->message.run = arrived;
+    sc_loop_post(request->owner->loop, &request->message);
+}
+
+// ---- Events
+
+static void batch_returned(struct sc_loop_message *message) {
+    struct event_batch *batch = SC_CONTAINER_OF(message, struct event_batch, message);
+    struct shard *shard = batch->from;
+    shard->peers[batch->to->index].event_bytes -= batch->bytes.size;
+    sc_buffer_deinit(&batch->bytes);
+    free(batch);
+    bool stalled = false;
+    for (uint32_t i = 0; i < shard->node->shard_count; i++)
+        stalled |= shard->peers[i].event_bytes > EVENT_BYTES_PER_PEER_MAX;
+    shard->stalled = stalled;
+    while (!shard->stalled && shard->stalled_first != NULL) {
+        struct request *request = shard->stalled_first;
+        shard->stalled_first = request->next_stalled;
+        if (shard->stalled_first == NULL)
+            shard->stalled_last = NULL;
+        evaluate(shard, request);
+    }
+}
+
+static void batch_arrived(struct sc_loop_message *message) {
+    struct event_batch *batch = SC_CONTAINER_OF(message, struct event_batch, message);
+    struct shard *shard = batch->to;
+    for (size_t at = 0; at < batch->bytes.size;) {
+        struct batch_entry entry;
+        memcpy(&entry, batch->bytes.data + at, sizeof entry);
+        at += sizeof entry;
+        struct sc_bytes item = {batch->bytes.data + at, entry.item_size};
+        at += entry.item_size;
+        struct slice slice = frames_take(shard, lane_of_topic(entry.topic->node.hash), entry.frame_size);
+        memcpy(slice_data(slice), batch->bytes.data + at, entry.frame_size);
+        at += entry.frame_size;
+        topic_deliver(shard, entry.topic, entry.has_item ? &item : NULL, slice);
+        slice_release(shard, slice);
+    }
+    batch->message.run = batch_returned;
+    sc_loop_post(batch->from->loop, &batch->message);
+}
+
+static void event_to_peer(struct shard *shard, struct shard *to, struct topic *topic,
+                          const struct sc_bytes *item, struct slice slice) {
+    struct peer *peer = &shard->peers[to->index];
+    if (peer->batch == NULL) {
+        peer->batch = allocate(sizeof *peer->batch);
+        *peer->batch = (struct event_batch){.message.run = batch_arrived, .from = shard, .to = to};
+    }
+    struct sc_buffer *bytes = &peer->batch->bytes;
+    size_t before = bytes->size;
+    struct batch_entry entry = {.topic = topic,
+                                .frame_size = slice.size,
+                                .item_size = item == NULL ? 0 : (uint16_t)item->size,
+                                .has_item = item != NULL};
+    sc_buffer_append(bytes, &entry, sizeof entry);
+    if (item != NULL)
+        sc_buffer_append_bytes(bytes, *item);
+    sc_buffer_append(bytes, slice_data(slice), slice.size);
+    if (bytes->failed)
+        abort();
+    peer->event_bytes += bytes->size - before;
+    shard->stalled |= peer->event_bytes > EVENT_BYTES_PER_PEER_MAX;
+}
+
+void event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
+                    struct slice slice) {
+    for (uint32_t i = 0; i < shard->node->shard_count; i++) {
+        struct remote_interest *remote = &topic->remotes[i];
+        if (remote->count > 0)
+            event_to_peer(shard, shard->node->shards[i], remote->topic, item, slice);
+    }
+}
+
+void batches_post(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->node->shard_count; i++) {
+        struct event_batch *batch = shard->peers[i].batch;
+        if (batch == NULL)
+            continue;
+        shard->peers[i].batch = NULL;
+        sc_loop_post(batch->to->loop, &batch->message);
+    }
+}

@@ -1,0 +1,366 @@
+// A shard: one thread, one loop, its connections and its groups. What a turn has gathered leaves at its
+// end: messages that waited, frames for members, batches for other shards, then one send a connection.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "core_private.h"
+
+#define PARKED_LOOK_MS 2
+#define STOP_LOOK_MS 10
+
+void *allocate(size_t size) {
+    void *memory = malloc(size);
+    if (memory == NULL) {
+        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
+        abort();
+    }
+    return memory;
+}
+
+void *reallocate(void *memory, size_t size) {
+    memory = realloc(memory, size);
+    if (memory == NULL) {
+        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
+        abort();
+    }
+    return memory;
+}
+
+uint64_t now_ms(const struct shard *shard) {
+    return sc_loop_unix_ms(shard->loop);
+}
+
+void shard_log(struct shard *shard, enum sc_log_level level, const char *event, uint64_t connection,
+               struct sc_bytes detail) {
+    const struct sc_node_events *events = &shard->node->events;
+    events->log(events->context, level, event, connection, detail);
+}
+
+// ---- The end of a turn
+
+static void look_at_parked(struct shard *shard) {
+    struct connection *connection = shard->parked_first;
+    shard->parked_first = NULL;
+    while (connection != NULL) {
+        struct connection *next = connection->parked_next;
+        connection->on_parked_list = false;
+        if (!connection_resume(connection) && !connection->on_parked_list) {
+            connection->on_parked_list = true;
+            connection->parked_next = shard->parked_first;
+            shard->parked_first = connection;
+        }
+        connection = next;
+    }
+    if (shard->parked_first != NULL && shard->parked_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &shard->parked_timer, PARKED_LOOK_MS);
+}
+
+static void parked_due(struct sc_timer *timer) {
+    (void)timer; // The turn's end looks at them.
+}
+
+static void end_subscriptions(struct shard *shard) {
+    while (shard->closing_first != NULL) {
+        struct connection *connection = shard->closing_first;
+        shard->closing_first = connection->closing_next;
+        subscriptions_remove_all(connection);
+    }
+}
+
+static void on_turn(void *context) {
+    struct shard *shard = context;
+    if (shard->parked_first != NULL)
+        look_at_parked(shard);
+    // A member that turns out too slow is closed, and a closed one has subscriptions to end.
+    do {
+        end_subscriptions(shard);
+        topics_settle(shard);
+    } while (shard->closing_first != NULL);
+    batches_post(shard);
+    out_flush_all(shard);
+    end_subscriptions(shard);
+}
+
+// ---- Accepting
+
+struct adoption {
+    struct sc_loop_message message;
+    struct shard *shard;
+    int fd;
+    uint32_t listener;
+};
+
+static void adopt(struct sc_loop_message *message) {
+    struct adoption *adoption = SC_CONTAINER_OF(message, struct adoption, message);
+    connection_adopt(adoption->shard, adoption->fd, PORT_WORKER, adoption->listener);
+    free(adoption);
+}
+
+static void stream_accepted(struct sc_listener *listener, int fd) {
+    struct shard *shard = SC_CONTAINER_OF(listener, struct shard, stream_listener);
+    connection_adopt(shard, fd, PORT_STREAM, 0);
+}
+
+// Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
+static void worker_accepted(struct sc_listener *listener, int fd) {
+    struct worker_listener *own = SC_CONTAINER_OF(listener, struct worker_listener, listener);
+    struct sc_node *node = own->shard->node;
+    uint32_t best = 0, fewest = UINT32_MAX;
+    for (uint32_t i = 0; i < node->shard_count; i++) {
+        uint32_t count = atomic_load_explicit(&node->worker_counts[i], memory_order_relaxed);
+        if (count < fewest) {
+            fewest = count;
+            best = i;
+        }
+    }
+    atomic_fetch_add_explicit(&node->worker_counts[best], 1, memory_order_relaxed);
+    if (best == own->shard->index) {
+        connection_adopt(own->shard, fd, PORT_WORKER, own->index);
+        return;
+    }
+    struct adoption *adoption = allocate(sizeof *adoption);
+    *adoption = (struct adoption){
+        .message.run = adopt, .shard = node->shards[best], .fd = fd, .listener = own->index};
+    sc_loop_post(adoption->shard->loop, &adoption->message);
+}
+
+static void stream_listener_closed(struct sc_listener *listener) {
+    SC_CONTAINER_OF(listener, struct shard, stream_listener)->open_listeners--;
+}
+
+static void worker_listener_closed(struct sc_listener *listener) {
+    SC_CONTAINER_OF(listener, struct worker_listener, listener)->shard->open_listeners--;
+}
+
+static int explain_bind(struct sc_node *node, const struct sc_node_address *address, int rc) {
+    if (rc == -EADDRINUSE)
+        snprintf(node->start_reason, sizeof node->start_reason, "address %s:%u is already in use",
+                 address->host, address->port);
+    else
+        snprintf(node->start_reason, sizeof node->start_reason, "failed to bind to %s:%u: %s",
+                 address->host, address->port, rc == -ENOENT ? "no such host" : strerror(-rc));
+    return rc;
+}
+
+#define BACKLOG 4096
+
+static int listen_stream(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    struct sc_node_address address = node->config.stream;
+    bool shared = shard->index > 0;
+    if (shared)
+        address.port = node->stream_port;
+    int fd = sc_listen(address.host, address.port, shared, BACKLOG, &node->stream_port);
+    if (fd < 0)
+        return explain_bind(node, &address, fd);
+    shard->stream_listener =
+        (struct sc_listener){.on_accept = stream_accepted, .on_closed = stream_listener_closed};
+    int rc = sc_listener_open(shard->loop, &shard->stream_listener, fd);
+    if (rc < 0) {
+        close(fd);
+        return explain_bind(node, &address, rc);
+    }
+    shard->open_listeners++;
+    return 0;
+}
+
+static int listen_workers(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    shard->worker_listeners = allocate((node->config.worker_count + 1) * sizeof *shard->worker_listeners);
+    for (uint32_t i = 0; i < node->config.worker_count; i++) {
+        const struct sc_node_address *address = &node->worker_addresses[i];
+        int fd = sc_listen(address->host, address->port, false, BACKLOG, &node->worker_ports[i]);
+        if (fd < 0)
+            return explain_bind(node, address, fd);
+        struct worker_listener *own = &shard->worker_listeners[shard->open_listeners - 1];
+        *own = (struct worker_listener){
+            .listener = {.on_accept = worker_accepted, .on_closed = worker_listener_closed},
+            .shard = shard,
+            .index = i};
+        int rc = sc_listener_open(shard->loop, &own->listener, fd);
+        if (rc < 0) {
+            close(fd);
+            return explain_bind(node, address, rc);
+        }
+        shard->open_listeners++;
+    }
+    return 0;
+}
+
+void listeners_close(struct shard *shard) {
+    if (shard->open_listeners == 0)
+        return;
+    sc_listener_close(shard->loop, &shard->stream_listener);
+    for (uint32_t i = 0; i + 1 < shard->open_listeners; i++)
+        sc_listener_close(shard->loop, &shard->worker_listeners[i].listener);
+}
+
+// ---- Start
+
+static uint32_t tick_ms(const struct sc_node_config *config) {
+    uint32_t least = config->ping_interval_ms;
+    if (config->ping_deadline_ms < least)
+        least = config->ping_deadline_ms;
+    if (config->handshake_timeout_ms < least)
+        least = config->handshake_timeout_ms;
+    if (config->close_timeout_ms < least)
+        least = config->close_timeout_ms;
+    uint32_t tick = least / 8;
+    return tick < 20 ? 20 : tick > 1000 ? 1000 : tick;
+}
+
+static int set_up(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    struct sc_loop_config config = {.on_turn = on_turn, .context = shard};
+    int rc = sc_loop_create(&config, &shard->loop);
+    if (rc < 0) {
+        sc_loop_explain(rc, node->start_reason, sizeof node->start_reason);
+        return rc;
+    }
+    shard->store = sc_store_create(node->config.seed);
+    shard->updater = sc_json_updater_create();
+    if (shard->store == NULL || shard->updater == NULL)
+        return -ENOMEM;
+    shard->place_free = UINT32_MAX;
+    shard->tick_ms = tick_ms(&node->config);
+    shard->sweep_timer.on_due = sweep;
+    shard->parked_timer.on_due = parked_due;
+    shard->over_timer.on_due = out_over_budget_check;
+    sc_timer_start(shard->loop, &shard->sweep_timer, shard->tick_ms);
+    snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
+    return 0;
+}
+
+// Shards set up one after the other, so that the first listener picks the port; nobody accepts before all
+// have, because until then nothing may be sent from shard to shard.
+static int report_start(struct shard *shard, int rc) {
+    struct sc_node *node = shard->node;
+    pthread_mutex_lock(&node->lock);
+    if (rc < 0 && node->start_error == 0)
+        node->start_error = rc;
+    node->started++;
+    pthread_cond_broadcast(&node->changed);
+    while (node->started < node->shard_count && node->start_error == 0)
+        pthread_cond_wait(&node->changed, &node->lock);
+    rc = node->start_error;
+    pthread_mutex_unlock(&node->lock);
+    return rc;
+}
+
+// ---- Stop
+
+static bool is_quiet(const struct shard *shard) {
+    if (shard->connection_count > 0 || shard->open_listeners > 0)
+        return false;
+    for (uint32_t i = 0; i < shard->node->shard_count; i++)
+        if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
+            return false;
+    return true;
+}
+
+static void say_quiet(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    pthread_mutex_lock(&node->lock);
+    node->quiet++;
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->lock);
+}
+
+static void stop_look(struct sc_timer *timer) {
+    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, stop_timer);
+    if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
+        for (uint32_t i = 0; i < shard->place_count; i++)
+            if (shard->places[i].connection != NULL)
+                connection_abort(shard->places[i].connection);
+    if (is_quiet(shard) && !shard->quiet) {
+        shard->quiet = true;
+        say_quiet(shard);
+    }
+    sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
+}
+
+void shard_stop(struct shard *shard) {
+    shard->stopping = true;
+    listeners_close(shard);
+    for (uint32_t i = 0; i < shard->place_count; i++) {
+        struct connection *connection = shard->places[i].connection;
+        if (connection == NULL)
+            continue;
+        bool stream = connection->kind == KIND_STREAM;
+        connection_close(connection, stream ? 1001 : 1012, "shutting down");
+    }
+    shard->stop_timer.on_due = stop_look;
+    sc_timer_start(shard->loop, &shard->stop_timer, 1);
+}
+
+static void tear_down(struct shard *shard) {
+    if (shard->loop != NULL) {
+        effects_deinit(shard);
+        chunks_free(shard);
+    }
+    sc_table_deinit(&shard->topics);
+    free(shard->places);
+    free(shard->worker_listeners);
+    sc_json_updater_destroy(shard->updater);
+    sc_store_destroy(shard->store);
+    sc_loop_destroy(shard->loop);
+    shard->loop = NULL;
+}
+
+static void say_ended(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    pthread_mutex_lock(&node->lock);
+    // No shard frees what another one may still look at: all leave together.
+    node->ended++;
+    pthread_cond_broadcast(&node->changed);
+    while (node->ended < node->shard_count)
+        pthread_cond_wait(&node->changed, &node->lock);
+    pthread_mutex_unlock(&node->lock);
+}
+
+static void run_until_closed(struct shard *shard) {
+    listeners_close(shard);
+    while (shard->open_listeners > 0)
+        if (sc_loop_run_once(shard->loop) < 0)
+            abort();
+}
+
+static int open_listeners(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    pthread_mutex_lock(&node->lock);
+    while (node->started < shard->index && node->start_error == 0)
+        pthread_cond_wait(&node->changed, &node->lock);
+    int rc = node->start_error;
+    pthread_mutex_unlock(&node->lock);
+    if (rc == 0)
+        rc = set_up(shard);
+    if (rc == 0)
+        rc = listen_stream(shard);
+    if (rc == 0 && shard->index == 0)
+        rc = listen_workers(shard);
+    return rc;
+}
+
+void *shard_main(void *argument) {
+    struct shard *shard = argument;
+    int rc = report_start(shard, open_listeners(shard));
+    if (rc < 0) {
+        if (shard->loop != NULL)
+            run_until_closed(shard);
+        say_ended(shard);
+        tear_down(shard);
+        return NULL;
+    }
+    while (!shard->end) {
+        rc = sc_loop_run_once(shard->loop);
+        if (rc < 0) {
+            fprintf(stderr, "iii-stream: the event loop failed: %s\n", strerror(-rc));
+            abort();
+        }
+    }
+    say_ended(shard);
+    tear_down(shard);
+    return NULL;
+}

@@ -1,0 +1,313 @@
+// Topics and subscriptions. A topic is a group that somebody subscribes to. Subscribers of the whole group
+// all get the same frames, so a turn's frames are collected once, as a slice, and handed to every
+// member at its end. Subscribers of single items are looked up by item.
+#include <stdlib.h>
+
+#include "core_private.h"
+
+static struct sc_bytes topic_stream(const struct topic *topic) {
+    return (struct sc_bytes){topic->bytes, topic->stream_size};
+}
+
+static struct sc_bytes topic_group(const struct topic *topic) {
+    return (struct sc_bytes){topic->bytes + topic->stream_size, topic->group_size};
+}
+
+struct sc_group_name topic_name(const struct topic *topic) {
+    return (struct sc_group_name){topic_stream(topic), topic_group(topic), topic->node.hash};
+}
+
+struct topic *topic_find(struct shard *shard, const struct sc_group_name *name) {
+    struct sc_table_node *node = sc_table_first(&shard->topics, name->hash);
+    for (; node != NULL; node = sc_table_next(node)) {
+        struct topic *topic = SC_CONTAINER_OF(node, struct topic, node);
+        if (sc_bytes_equal(topic_group(topic), name->group) &&
+            sc_bytes_equal(topic_stream(topic), name->stream))
+            return topic;
+    }
+    return NULL;
+}
+
+static void write_prefix(struct sc_buffer *out, const struct sc_group_name *name) {
+    sc_buffer_append_bytes(out, SC_LITERAL(",\"streamName\":"));
+    sc_json_write_string(out, name->stream);
+    sc_buffer_append_bytes(out, SC_LITERAL(",\"groupId\":"));
+    sc_json_write_string(out, name->group);
+    sc_buffer_append_bytes(out, SC_LITERAL(",\"id\":"));
+}
+
+struct topic *topic_make(struct shard *shard, const struct sc_group_name *name) {
+    struct topic *topic = topic_find(shard, name);
+    if (topic != NULL)
+        return topic;
+    struct sc_buffer prefix = {0};
+    write_prefix(&prefix, name);
+    size_t names = name->stream.size + name->group.size;
+    topic = allocate(sizeof *topic + names + prefix.size);
+    *topic = (struct topic){.node.hash = name->hash,
+                            .owner = (uint16_t)shard_of(shard, name->hash)->index,
+                            .stream_size = (uint16_t)name->stream.size,
+                            .group_size = (uint16_t)name->group.size,
+                            .prefix_size = (uint32_t)prefix.size};
+    if (name->stream.size > 0)
+        memcpy(topic->bytes, name->stream.data, name->stream.size);
+    if (name->group.size > 0)
+        memcpy(topic->bytes + name->stream.size, name->group.data, name->group.size);
+    if (prefix.failed || sc_table_insert(&shard->topics, &topic->node) < 0)
+        abort(); // Bookkeeping without memory: see allocate.
+    memcpy(topic->bytes + names, prefix.data, prefix.size);
+    sc_buffer_deinit(&prefix);
+    return topic;
+}
+
+void topic_drop_idle(struct shard *shard, struct topic *topic) {
+    if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
+        return;
+    assert(topic->member_count == 0 && topic->items.count == 0);
+    sc_table_remove(&shard->topics, &topic->node);
+    sc_table_deinit(&topic->items);
+    free(topic->members);
+    free(topic->remotes);
+    free(topic);
+}
+
+// ---- Items
+
+static struct item_interest *item_find(struct shard *shard, struct topic *topic, struct sc_bytes id) {
+    uint64_t hash = sc_hash(id, shard->node->config.seed);
+    struct sc_table_node *node = sc_table_first(&topic->items, hash);
+    for (; node != NULL; node = sc_table_next(node)) {
+        struct item_interest *interest = SC_CONTAINER_OF(node, struct item_interest, node);
+        if (sc_bytes_equal((struct sc_bytes){interest->id, interest->id_size}, id))
+            return interest;
+    }
+    return NULL;
+}
+
+static struct item_interest *item_make(struct shard *shard, struct topic *topic, struct sc_bytes id) {
+    struct item_interest *interest = item_find(shard, topic, id);
+    if (interest != NULL)
+        return interest;
+    interest = allocate(sizeof *interest + id.size);
+    *interest = (struct item_interest){.node.hash = sc_hash(id, shard->node->config.seed),
+                                       .id_size = (uint16_t)id.size};
+    if (id.size > 0)
+        memcpy(interest->id, id.data, id.size);
+    if (sc_table_insert(&topic->items, &interest->node) < 0)
+        abort();
+    return interest;
+}
+
+static void item_add(struct item_interest *interest, struct membership *membership) {
+    if (interest->count == interest->capacity) {
+        interest->capacity = interest->capacity == 0 ? 2 : interest->capacity * 2;
+        interest->entries =
+            reallocate(interest->entries, interest->capacity * sizeof(struct membership *));
+    }
+    interest->entries[interest->count++] = membership;
+}
+
+static void item_remove(struct topic *topic, struct item_interest *interest,
+                        struct membership *membership) {
+    uint32_t i = 0;
+    while (interest->entries[i] != membership)
+        i++;
+    assert(i < interest->count);
+    // The order stays: a membership's entries must lie side by side, see item_deliver.
+    memmove(&interest->entries[i], &interest->entries[i + 1],
+            (interest->count - i - 1) * sizeof(struct membership *));
+    if (--interest->count > 0)
+        return;
+    sc_table_remove(&topic->items, &interest->node);
+    free(interest->entries);
+    free(interest);
+}
+
+// ---- Members
+
+static void member_add(struct topic *topic, struct membership *membership) {
+    if (topic->member_count == topic->member_capacity) {
+        topic->member_capacity = topic->member_capacity == 0 ? 4 : topic->member_capacity * 2;
+        topic->members = reallocate(topic->members, topic->member_capacity * sizeof(struct member));
+    }
+    membership->member_index = topic->member_count;
+    topic->members[topic->member_count++] = (struct member){membership->connection, membership};
+}
+
+static void member_remove(struct topic *topic, struct membership *membership) {
+    uint32_t i = membership->member_index;
+    assert(i < topic->member_count && topic->members[i].membership == membership);
+    topic->members[i] = topic->members[--topic->member_count];
+    topic->members[i].membership->member_index = i;
+}
+
+// ---- Delivery
+
+// Hands the collected frames to all members. Before anyone joins or leaves, and at the end of a turn.
+void topic_settle(struct shard *shard, struct topic *topic) {
+    struct slice slice = topic->pending;
+    if (slice.chunk == NULL)
+        return;
+    topic->pending = (struct slice){0};
+    for (uint32_t i = 0; i < topic->member_count; i++)
+        out_append(topic->members[i].connection, slice);
+    slice_release(shard, slice);
+}
+
+void topics_settle(struct shard *shard) {
+    while (shard->dirty_topics != NULL) {
+        struct topic *topic = shard->dirty_topics;
+        shard->dirty_topics = topic->dirty_next;
+        topic->dirty = false;
+        topic_settle(shard, topic);
+        topic_drop_idle(shard, topic);
+    }
+}
+
+static void group_deliver(struct shard *shard, struct topic *topic, struct slice slice) {
+    shard->counters.deliveries += topic->member_count;
+    if (topic->pending.chunk == slice.chunk && topic->pending.offset + topic->pending.size == slice.offset) {
+        topic->pending.size += slice.size;
+        return;
+    }
+    topic_settle(shard, topic);
+    topic->pending = slice;
+    slice_retain(slice);
+    if (!topic->dirty) {
+        topic->dirty = true;
+        topic->dirty_next = shard->dirty_topics;
+        shard->dirty_topics = topic;
+    }
+}
+
+// One frame a connection: a member of the group has it already, and a second subscription of the same item
+// by the same connection follows its first.
+static void item_deliver(struct shard *shard, struct item_interest *interest, struct slice slice) {
+    struct membership *last = NULL;
+    for (uint32_t i = 0; i < interest->count; i++) {
+        struct membership *membership = interest->entries[i];
+        if (membership->group_count > 0 || membership == last)
+            continue;
+        last = membership;
+        out_append(membership->connection, slice);
+        shard->counters.deliveries++;
+    }
+}
+
+void topic_deliver(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
+                   struct slice slice) {
+    if (topic->member_count > 0)
+        group_deliver(shard, topic, slice);
+    if (topic->items.count == 0 || item == NULL)
+        return;
+    struct item_interest *interest = item_find(shard, topic, *item);
+    if (interest != NULL)
+        item_deliver(shard, interest, slice);
+}
+
+// ---- Subscriptions
+
+static uint32_t short_hash(struct sc_bytes id) {
+    return (uint32_t)sc_hash(id, 0);
+}
+
+static bool same_id(const struct subscription *subscription, uint32_t hash, struct sc_bytes id) {
+    return subscription->id_hash == hash &&
+           sc_bytes_equal((struct sc_bytes){subscription->id, subscription->id_size}, id);
+}
+
+static struct membership *membership_make(struct connection *connection, struct topic *topic) {
+    struct membership *membership = connection->memberships;
+    for (; membership != NULL; membership = membership->next)
+        if (membership->topic == topic)
+            return membership;
+    membership = allocate(sizeof *membership);
+    *membership = (struct membership){
+        .connection = connection, .topic = topic, .next = connection->memberships};
+    connection->memberships = membership;
+    return membership;
+}
+
+void topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                     const struct sc_bytes *item) {
+    struct shard *shard = connection->shard;
+    struct membership *membership = membership_make(connection, topic);
+    struct subscription *subscription = allocate(sizeof *subscription + id.size);
+    *subscription = (struct subscription){.next = membership->subscriptions,
+                                          .id_hash = short_hash(id),
+                                          .id_size = (uint16_t)id.size};
+    if (id.size > 0)
+        memcpy(subscription->id, id.data, id.size);
+    membership->subscriptions = subscription;
+    connection->subscription_count++;
+    shard->subscriptions++;
+    if (item == NULL) {
+        if (membership->group_count++ == 0)
+            member_add(topic, membership);
+        return;
+    }
+    subscription->item = item_make(shard, topic, *item);
+    item_add(subscription->item, membership);
+    // Side by side with the connection's other subscriptions of this item, if there are any.
+    struct item_interest *interest = subscription->item;
+    for (uint32_t i = 0; i + 1 < interest->count; i++) {
+        if (interest->entries[i] != membership)
+            continue;
+        memmove(&interest->entries[i + 1], &interest->entries[i],
+                (interest->count - i - 1) * sizeof(struct membership *));
+        interest->entries[i] = membership;
+        break;
+    }
+}
+
+// Ends one subscription; the topic may be gone afterwards, and the membership with its last one.
+static void subscription_end(struct membership **membership_link, struct subscription **link) {
+    struct membership *membership = *membership_link;
+    struct topic *topic = membership->topic;
+    struct connection *connection = membership->connection;
+    struct shard *shard = connection->shard;
+    struct subscription *subscription = *link;
+    topic_settle(shard, topic);
+    *link = subscription->next;
+    if (subscription->item != NULL)
+        item_remove(topic, subscription->item, membership);
+    else if (--membership->group_count == 0)
+        member_remove(topic, membership);
+    free(subscription);
+    connection->subscription_count--;
+    shard->subscriptions--;
+    if (membership->subscriptions == NULL) {
+        *membership_link = membership->next;
+        free(membership);
+    }
+    leave_send(shard, topic);
+}
+
+static bool find_and(struct connection *connection, struct sc_bytes id, bool end) {
+    uint32_t hash = short_hash(id);
+    struct membership **link = &connection->memberships;
+    for (; *link != NULL; link = &(*link)->next) {
+        struct subscription **subscription = &(*link)->subscriptions;
+        for (; *subscription != NULL; subscription = &(*subscription)->next) {
+            if (!same_id(*subscription, hash, id))
+                continue;
+            if (end)
+                subscription_end(link, subscription);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool subscription_exists(struct connection *connection, struct sc_bytes id) {
+    return find_and(connection, id, false);
+}
+
+bool subscription_remove(struct connection *connection, struct sc_bytes id) {
+    return find_and(connection, id, true);
+}
+
+void subscriptions_remove_all(struct connection *connection) {
+    while (connection->memberships != NULL)
+        subscription_end(&connection->memberships, &connection->memberships->subscriptions);
+}

@@ -1,0 +1,206 @@
+// Sockets, files, timers and messages between threads on one event loop a thread. Nothing above this
+// header knows which backend runs (io_uring today).
+//
+// A turn: submit, sleep when there is nothing to do, reap completions and run their callbacks, run
+// messages, run due timers, call `on_turn`. What a turn prepared leaves with the next turn or with
+// sc_loop_flush. Callbacks never re-enter: no call of this header runs another callback before it
+// returns, but for sc_loop_flush, which runs `on_sent` only.
+#ifndef CSTREAM_LOOP_H
+#define CSTREAM_LOOP_H
+
+#include "CStreamBase.h"
+
+#pragma clang assume_nonnull begin
+
+struct sc_loop;
+
+/// Kernel features that a loop uses when they are there.
+enum sc_loop_feature {
+    SC_LOOP_DEFER_TASKRUN = 1, // Completions are made only when the loop looks (Linux 6.1).
+    SC_LOOP_RING_MESSAGES = 2, // Loops wake each other by the ring, without an eventfd (Linux 5.18).
+};
+
+struct sc_loop_config {
+    uint32_t receive_buffer_size;  // Bytes of one lent receive buffer. Default 4096.
+    uint32_t receive_buffer_count; // A power of two. Default 1024.
+    uint32_t receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
+    uint32_t socket_count_max; // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
+    uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
+    void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
+    void *_Nullable context;
+};
+
+/// Makes a loop that belongs to the calling thread: all calls but sc_loop_post must come from it. A
+/// thread has one loop at most (asserted). A number that is 0 in `config` takes its default.
+///
+/// Errors: -ENOSYS, -EPERM, -EINVAL, ...  the kernel refuses io_uring or is too old: see
+///                  sc_loop_explain.
+///         -ENOMEM, -EMFILE, -ENFILE
+SC_CHECKED int sc_loop_create(const struct sc_loop_config *config,
+                              struct sc_loop *_Nullable *_Nonnull loop);
+/// Runs the messages that are left and frees a loop with nothing open in it (asserted).
+void sc_loop_destroy(struct sc_loop *_Nullable loop);
+
+/// Writes one sentence for an operator: why sc_loop_create failed with `rc` on this thread (kernel too
+/// old, the sysctl kernel.io_uring_disabled, a seccomp filter such as a container's default profile,
+/// memory lock limit) and the remedy. Returns `out`.
+const char *sc_loop_explain(int rc, char *out, size_t out_size);
+/// The backend and kernel features in use, for the start-up log: "io_uring (defer_taskrun, ...)".
+const char *sc_loop_describe(const struct sc_loop *loop);
+
+/// Runs one turn; sleeps at most until the next timer when there is nothing to do. Returns 0, also when
+/// a signal ended the sleep, or -errno of a ring that is broken, for good.
+SC_CHECKED int sc_loop_run_once(struct sc_loop *loop);
+bool sc_loop_is_current(const struct sc_loop *loop);
+
+/// The time of this turn: monotonic ns, and Unix ms of the wall clock. Read once a turn.
+uint64_t sc_loop_monotonic_ns(const struct sc_loop *loop);
+uint64_t sc_loop_unix_ms(const struct sc_loop *loop);
+
+/// Counters since creation, plain values of the loop thread.
+struct sc_loop_counters {
+    uint64_t turns, enters, submissions, completions, receives, sends, accepts;
+    uint64_t messages, wakeups_sent, receive_buffers_exhausted;
+    uint64_t receives_deferred; // Put off to the next turn: their socket had its share.
+    uint64_t accepts_failed;    // For want of descriptors or memory; tried again.
+};
+const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop);
+
+// ---- Messages between threads
+
+/// A message is embedded in what it carries. `run` is called once on the loop's thread and may free it.
+struct sc_loop_message {
+    struct sc_loop_message *_Nullable next; // The loop's.
+    void (*run)(struct sc_loop_message *message);
+};
+/// Queues `message` for `loop` and wakes it if it sleeps. Messages of one thread run in their order. Never
+/// fails and never waits: whoever posts holds a credit that bounds how many are under way.
+///
+/// Thread: any. From a thread with a loop the wake-up is a ring message, which leaves when that loop
+///         next submits (sc_loop_run_once, sc_loop_flush, sc_loop_destroy); otherwise an eventfd.
+void sc_loop_post(struct sc_loop *loop, struct sc_loop_message *message);
+
+// ---- Timers
+
+struct sc_timer {
+    uint64_t due_ns; // 0: not running. The rest is the loop's.
+    uint32_t heap_index;
+    void (*_Nullable on_due)(struct sc_timer *timer);
+};
+/// Calls timer->on_due once, `delay_ms` from now; starting a running timer moves it. Never early.
+/// Aborts the process only when memory is out (timers are few: one a shard and one a pending call).
+void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay_ms);
+void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer);
+
+// ---- Listening
+
+struct sc_listener {
+    int fd;
+    uint32_t slot; // The loop's, as the following two.
+    bool in_flight, closing;
+    /// A new connection: the callee owns `fd` (non-blocking, close-on-exec).
+    void (*on_accept)(struct sc_listener *listener, int fd);
+    void (*on_closed)(struct sc_listener *listener);
+};
+
+/// Binds and listens on `host` (a name or an address, IPv6 with or without brackets) and `port` (0: the
+/// kernel picks). The first listener of an address binds without SO_REUSEPORT, so that a second process is
+/// refused, and sets it after; further ones of this process pass `shared` with the port that was picked.
+/// Returns the fd; `*port_out` is the bound port. Of several addresses of a name the first that exists
+/// on this host is taken; one that is taken by another process is an error and not skipped.
+///
+/// Thread: any; not bound to a loop. Looking a name up may wait for the resolver.
+/// Errors: -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -ENOENT (no such host), ...
+SC_CHECKED int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_t *port_out);
+
+/// Accepts on `fd` (from sc_listen; owned from here on) until closed. On EMFILE and the like it waits
+/// SC_LOOP_ACCEPT_RETRY_MS and tries again.
+/// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
+SC_CHECKED int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd);
+/// Stops and closes; `on_closed` runs when the kernel has let go.
+void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener);
+
+// ---- Sockets
+
+struct sc_socket;
+struct sc_socket_handler {
+    /// Bytes came. `data` is lent for the call and may be written to (unmasking).
+    void (*on_receive)(struct sc_socket *socket, uint8_t *data, size_t size);
+    /// Nothing more will come: 0 at the end of the stream, else -errno. Called once; the owner closes.
+    void (*on_end)(struct sc_socket *socket, int reason);
+    /// A send ended: bytes the kernel took (may be less than asked), or -errno; -EAGAIN when it took none of
+    /// a SC_SEND_TRY.
+    void (*on_sent)(struct sc_socket *socket, ssize_t result);
+    /// All operations are over and the fd is closed: the socket's memory may be freed.
+    void (*on_closed)(struct sc_socket *socket);
+};
+
+/// Embedded in a connection. 32 bytes; the loop's but for `handler`.
+struct sc_socket {
+    const struct sc_socket_handler *handler;
+    struct sc_loop *loop;
+    int32_t fd;
+    uint32_t slot;
+    uint16_t flags;
+    uint16_t turn; // The last turn in which bytes came,
+    uint32_t received_this_turn; // and how many.
+};
+
+/// Takes over a connected fd and starts receiving.
+/// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
+SC_CHECKED int sc_socket_open(struct sc_loop *loop, struct sc_socket *socket, int fd,
+                              const struct sc_socket_handler *handler);
+
+/// Stops and resumes receiving. What the kernel had already handed over may still come after a pause.
+void sc_socket_pause(struct sc_socket *socket);
+void sc_socket_resume(struct sc_socket *socket);
+
+enum sc_send_mode {
+    SC_SEND_TRY,  // Never waits: takes what fits the socket now (MSG_DONTWAIT).
+    SC_SEND_WAIT, // Completes when at least one byte is taken.
+};
+/// Sends `count` (1 to SC_LOOP_SEND_PIECES_MAX) pieces in order, at most SC_LOOP_SEND_SIZE_MAX bytes in
+/// all; one send in flight per socket (asserted). The bytes stay put until `on_sent`; the array of pieces is
+/// copied. SC_SEND_TRY may be used SC_LOOP_SENDS_PER_SLICE times between two sc_loop_flush.
+/// With SC_SEND_WAIT there is exactly one piece. After sc_socket_close the bytes stay put until
+/// `on_closed`, as then there is no `on_sent`.
+void sc_socket_send(struct sc_socket *socket, const struct sc_bytes *pieces, uint32_t count,
+                    enum sc_send_mode mode);
+bool sc_socket_sending(const struct sc_socket *socket);
+/// Submits what is prepared and runs the `on_sent` of every SC_SEND_TRY before it returns, also of those
+/// that an `on_sent` starts; all other completions wait for the next turn. For use in `on_turn`, every
+/// SC_LOOP_SENDS_PER_SLICE sends; not from the callback of a socket, listener or file (asserted).
+SC_CHECKED int sc_loop_flush(struct sc_loop *loop);
+
+/// Sends FIN once the current send is over, and what its `on_sent` sends on; receiving goes on.
+void sc_socket_shutdown(struct sc_socket *socket);
+/// Cancels everything, waits until nothing is in flight, closes the fd, calls `on_closed` in a later turn.
+/// `abort`: with a TCP reset. No other callback runs after this call.
+void sc_socket_close(struct sc_socket *socket, bool abort);
+
+// ---- Files
+
+enum sc_file_kind { SC_FILE_READ, SC_FILE_WRITE, SC_FILE_SYNC, SC_FILE_OPEN, SC_FILE_ALLOCATE };
+/// One operation on a file, embedded in what waits for it; in flight at most once.
+struct sc_file_op {
+    uint8_t kind; // The loop's, as `slot`.
+    uint32_t slot;
+    void (*on_complete)(struct sc_file_op *op, ssize_t result);
+};
+/// The file operations that a store uses; a test replaces the table to inject faults.
+/// Results as the system calls', -errno on failure; short reads and writes are the caller's to continue.
+/// The op, its bytes and its path stay put until `on_complete`.
+struct sc_file_ops {
+    void (*read)(struct sc_loop *, struct sc_file_op *, int fd, void *data, uint32_t size, uint64_t offset);
+    void (*write)(struct sc_loop *, struct sc_file_op *, int fd, const void *data, uint32_t size,
+                  uint64_t offset);
+    void (*sync)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
+    void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path, int flags,
+                 uint32_t mode);
+    void (*allocate)(struct sc_loop *, struct sc_file_op *, int fd, uint64_t offset, uint64_t size);
+};
+extern const struct sc_file_ops sc_loop_file_ops;
+
+#pragma clang assume_nonnull end
+
+#endif

@@ -1,0 +1,211 @@
+// Listening sockets, and the multishot accept on each.
+#include "loop_private.h"
+
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define HOST_SIZE_MAX 256
+
+// ---- Binding
+
+static int set_option(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) == 0 ? 0 : -errno;
+}
+
+// A first listener binds alone, so that a second process is refused, and only then allows company: the
+// kernel looks at the options that other sockets have when a later one binds.
+static int bind_address(int fd, const struct addrinfo *address, bool shared) {
+    int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == 0 && shared)
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (rc == 0 && address->ai_family == AF_INET6)
+        rc = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0); // "::" is every address.
+    if (rc == 0 && bind(fd, address->ai_addr, address->ai_addrlen) != 0)
+        rc = -errno;
+    if (rc == 0 && !shared)
+        rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    return rc;
+}
+
+static int read_port(int fd, uint16_t *out) {
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+        return -errno;
+    // The port is at the same place for both families.
+    *out = ntohs(((const struct sockaddr_in *)&address)->sin_port);
+    return 0;
+}
+
+static int listen_at(const struct addrinfo *address, bool shared, int backlog, uint16_t *port_out) {
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int rc = bind_address(fd, address, shared);
+    if (rc == 0 && listen(fd, backlog) != 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = read_port(fd, port_out);
+    if (rc != 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+static int resolve_error(int error) {
+    if (error == EAI_SYSTEM)
+        return errno != 0 ? -errno : -EIO;
+    return error == EAI_MEMORY ? -ENOMEM : -ENOENT;
+}
+
+static int resolve(const char *host, uint16_t port, struct addrinfo **out) {
+    char name[HOST_SIZE_MAX], service[8];
+    size_t size = strlen(host);
+    if (size >= 2 && host[0] == '[' && host[size - 1] == ']') {
+        host++;
+        size -= 2;
+    }
+    if (size == 0 || size >= sizeof name)
+        return -ENOENT;
+    memcpy(name, host, size);
+    name[size] = 0;
+    snprintf(service, sizeof service, "%u", port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    int error = getaddrinfo(name, service, &hints, out);
+    return error == 0 ? 0 : resolve_error(error);
+}
+
+// An address that this host does not have is skipped; one that is taken is not, or a second process would
+// get the other address of "localhost" and nobody would know.
+static bool is_missing(int rc) {
+    return rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT;
+}
+
+int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_t *port_out) {
+    struct addrinfo *addresses;
+    int rc = resolve(host, port, &addresses);
+    if (rc != 0)
+        return rc;
+    rc = -ENOENT;
+    for (const struct addrinfo *address = addresses; address != NULL; address = address->ai_next) {
+        rc = listen_at(address, shared, backlog, port_out);
+        if (!is_missing(rc))
+            break;
+    }
+    freeaddrinfo(addresses);
+    return rc;
+}
+
+// ---- Accepting
+
+static void arm_accept(struct sc_loop *loop, struct sc_listener *listener) {
+    struct io_uring_sqe *sqe = sc_ring_entry(loop);
+    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    sqe->user_data = sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot);
+    listener->in_flight = true;
+}
+
+static void try_again(struct sc_timer *timer) {
+    struct sc_loop *loop =
+        (struct sc_loop *)(void *)((char *)timer - offsetof(struct sc_loop, accept_timer));
+    while (loop->accept_idle.count > 0) {
+        uint32_t slot = loop->accept_idle.head;
+        sc_slot_list_remove(loop, &loop->accept_idle, slot);
+        arm_accept(loop, loop->slots.entries[slot].owner);
+    }
+}
+
+void sc_listener_init(struct sc_loop *loop) {
+    loop->accept_timer.on_due = try_again;
+}
+
+static void wait_for_descriptors(struct sc_loop *loop, struct sc_listener *listener) {
+    loop->counters.accepts_failed++;
+    sc_slot_list_append(loop, &loop->accept_idle, listener->slot);
+    if (loop->accept_timer.due_ns == 0)
+        sc_timer_start(loop, &loop->accept_timer, SC_LOOP_ACCEPT_RETRY_MS);
+}
+
+int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd) {
+    assert(sc_loop_is_current(loop));
+    assert(fd >= 0 && listener->on_accept != NULL && listener->on_closed != NULL);
+    int rc = sc_slot_take(loop, listener, &listener->slot);
+    if (rc != 0)
+        return rc;
+    listener->fd = fd;
+    listener->closing = false;
+    arm_accept(loop, listener);
+    return 0;
+}
+
+static void close_if_idle(struct sc_loop *loop, struct sc_listener *listener) {
+    if (listener->in_flight)
+        return;
+    struct io_uring_sqe *sqe = sc_ring_entry(loop);
+    io_uring_prep_close(sqe, listener->fd);
+    sqe->user_data = sc_slot_tag(loop, SC_KIND_LISTENER_CLOSED, listener->slot);
+}
+
+void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
+    assert(sc_loop_is_current(loop));
+    assert(!listener->closing);
+    listener->closing = true;
+    if (listener->in_flight) {
+        sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+        return;
+    }
+    sc_slot_list_remove(loop, &loop->accept_idle, listener->slot);
+    if (loop->accept_idle.count == 0)
+        sc_timer_stop(loop, &loop->accept_timer);
+    close_if_idle(loop, listener);
+}
+
+// Errors of the connection that was to be accepted, not of accepting.
+static bool is_passing(int result) {
+    return result == -ECONNABORTED || result == -EINTR || result == -EAGAIN ||
+           result == -ECANCELED || result == -EPERM;
+}
+
+static void run_accept(struct sc_loop *loop, struct sc_listener *listener,
+                       const struct sc_completion *completion) {
+    if (completion->result >= 0) {
+        loop->counters.accepts++;
+        if (listener->closing)
+            close(completion->result);
+        else
+            listener->on_accept(listener, completion->result);
+    }
+    if (completion->flags & IORING_CQE_F_MORE)
+        return;
+    listener->in_flight = false; // Not before the callback, which may close.
+    if (listener->closing)
+        close_if_idle(loop, listener);
+    else if (completion->result >= 0 || is_passing(completion->result))
+        arm_accept(loop, listener);
+    else
+        wait_for_descriptors(loop, listener);
+}
+
+void sc_listener_run(struct sc_loop *loop, struct sc_listener *listener,
+                     const struct sc_completion *completion) {
+    switch (sc_tag_kind(completion->user_data)) {
+    case SC_KIND_ACCEPT:
+        run_accept(loop, listener, completion);
+        return;
+    case SC_KIND_CANCEL_ACCEPT:
+        // Found nothing: it came too late, as a rule; else it is tried again.
+        if (completion->result < 0 && listener->in_flight)
+            sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+        return;
+    default:
+        sc_slot_give(loop, listener->slot);
+        listener->fd = -1;
+        listener->on_closed(listener);
+    }
+}

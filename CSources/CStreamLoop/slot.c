@@ -1,0 +1,91 @@
+#include "loop_private.h"
+
+#include <stdlib.h>
+
+static bool grow(struct sc_slots *slots) {
+    uint32_t capacity = slots->capacity == 0 ? 64 : slots->capacity * 2;
+    if (capacity > slots->count_max)
+        capacity = slots->count_max;
+    struct sc_slot *entries = realloc(slots->entries, capacity * sizeof *entries);
+    if (entries == NULL)
+        return false;
+    // Chained so that low slots are taken first.
+    for (uint32_t i = capacity; i-- > slots->capacity;) {
+        entries[i] = (struct sc_slot){
+            .next = slots->free_head, .prev = SC_SLOT_NONE, .message = SC_MESSAGE_NONE};
+        slots->free_head = i;
+    }
+    slots->entries = entries;
+    slots->capacity = capacity;
+    return true;
+}
+
+int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
+    struct sc_slots *slots = &loop->slots;
+    if (slots->used == slots->count_max)
+        return -ENFILE;
+    if (slots->free_head == SC_SLOT_NONE && !grow(slots))
+        return -ENOMEM;
+    uint32_t index = slots->free_head;
+    struct sc_slot *slot = &slots->entries[index];
+    assert(slot->owner == NULL);
+    slots->free_head = slot->next;
+    slots->used++;
+    slot->owner = owner;
+    slot->next = slot->prev = SC_SLOT_NONE;
+    *out = index;
+    return 0;
+}
+
+void sc_slot_give(struct sc_loop *loop, uint32_t index) {
+    struct sc_slots *slots = &loop->slots;
+    assert(index < slots->capacity && slots->used > 0);
+    struct sc_slot *slot = &slots->entries[index];
+    assert(slot->owner != NULL && slot->message == SC_MESSAGE_NONE);
+    slot->owner = NULL;
+    slot->generation++;
+    slot->prev = SC_SLOT_NONE;
+    slot->next = slots->free_head;
+    slots->free_head = index;
+    slots->used--;
+}
+
+void *sc_slot_owner(const struct sc_loop *loop, uint64_t user_data) {
+    uint32_t index = (uint32_t)user_data;
+    uint16_t generation = (uint16_t)(user_data >> 32);
+    if (index >= loop->slots.capacity)
+        return NULL;
+    const struct sc_slot *slot = &loop->slots.entries[index];
+    return slot->generation == generation ? slot->owner : NULL;
+}
+
+void sc_slot_list_append(struct sc_loop *loop, struct sc_slot_list *list, uint32_t index) {
+    struct sc_slot *slot = &loop->slots.entries[index];
+    assert(slot->next == SC_SLOT_NONE && slot->prev == SC_SLOT_NONE && list->head != index);
+    slot->prev = list->tail;
+    if (list->tail == SC_SLOT_NONE)
+        list->head = index;
+    else
+        loop->slots.entries[list->tail].next = index;
+    list->tail = index;
+    list->count++;
+}
+
+void sc_slot_list_remove(struct sc_loop *loop, struct sc_slot_list *list, uint32_t index) {
+    struct sc_slot *slot = &loop->slots.entries[index];
+    assert(list->count > 0);
+    if (slot->prev == SC_SLOT_NONE) {
+        assert(list->head == index);
+        list->head = slot->next;
+    } else {
+        loop->slots.entries[slot->prev].next = slot->next;
+    }
+    if (slot->next == SC_SLOT_NONE) {
+        assert(list->tail == index);
+        list->tail = slot->prev;
+    } else {
+        loop->slots.entries[slot->next].prev = slot->prev;
+    }
+    slot->next = slot->prev = SC_SLOT_NONE;
+    list->count--;
+}

@@ -1,0 +1,160 @@
+#include "store_private.h"
+
+#include <stdlib.h>
+
+uint64_t sc_store_hash(struct sc_bytes stream, struct sc_bytes group, uint64_t seed) {
+    return sc_hash(group, sc_hash(stream, seed));
+}
+
+static struct stream *stream_find(struct sc_store *store, struct sc_bytes name, uint64_t hash) {
+    struct sc_table_node *node = sc_table_first(&store->streams, hash);
+    for (; node != NULL; node = sc_table_next(node)) {
+        struct stream *stream = SC_CONTAINER_OF(node, struct stream, node);
+        if (sc_bytes_equal((struct sc_bytes){stream->name, stream->name_size}, name))
+            return stream;
+    }
+    return NULL;
+}
+
+static struct stream *stream_make(struct sc_store *store, struct sc_bytes name) {
+    uint64_t hash = sc_hash(name, store->seed);
+    struct stream *stream = stream_find(store, name, hash);
+    if (stream != NULL)
+        return stream;
+    stream = malloc(sizeof *stream + name.size);
+    if (stream == NULL)
+        return NULL;
+    *stream = (struct stream){.node.hash = hash, .name_size = (uint16_t)name.size};
+    if (name.size > 0)
+        memcpy(stream->name, name.data, name.size);
+    if (sc_table_insert(&store->streams, &stream->node) < 0) {
+        free(stream);
+        return NULL;
+    }
+    return stream;
+}
+
+static void stream_drop_empty(struct sc_store *store, struct stream *stream) {
+    if (stream->groups != NULL)
+        return;
+    sc_table_remove(&store->streams, &stream->node);
+    free(stream);
+}
+
+struct sc_group *sc_store_group_find(struct sc_store *store, const struct sc_group_name *name) {
+    struct sc_table_node *node = sc_table_first(&store->groups, name->hash);
+    for (; node != NULL; node = sc_table_next(node)) {
+        struct sc_group *group = SC_CONTAINER_OF(node, struct sc_group, node);
+        struct sc_bytes stream = {group->stream->name, group->stream->name_size};
+        struct sc_bytes own = {group->name, group->name_size};
+        if (sc_bytes_equal(own, name->group) && sc_bytes_equal(stream, name->stream))
+            return group;
+    }
+    return NULL;
+}
+
+struct sc_group *group_create(struct sc_store *store, const struct sc_group_name *name) {
+    assert(name->stream.size <= SC_NAME_SIZE_MAX && name->group.size <= SC_NAME_SIZE_MAX);
+    struct stream *stream = stream_make(store, name->stream);
+    if (stream == NULL)
+        return NULL;
+    struct sc_group *group = malloc(sizeof *group + name->group.size);
+    if (group == NULL) {
+        stream_drop_empty(store, stream);
+        return NULL;
+    }
+    *group = (struct sc_group){.node.hash = name->hash,
+                               .stream = stream,
+                               .next = stream->groups,
+                               .floor = store->floor,
+                               .newest = store->floor,
+                               .name_size = (uint16_t)name->group.size};
+    if (name->group.size > 0)
+        memcpy(group->name, name->group.data, name->group.size);
+    if (sc_table_insert(&store->groups, &group->node) < 0) {
+        free(group);
+        stream_drop_empty(store, stream);
+        return NULL;
+    }
+    if (stream->groups != NULL)
+        stream->groups->previous = group;
+    stream->groups = group;
+    return group;
+}
+
+// What the group knew of time goes to the store's floor: a group of that name that comes again starts
+// above it.
+void group_destroy(struct sc_store *store, struct sc_group *group) {
+    assert(group->first == NULL);
+    if (group->newest > store->floor) {
+        store->floor = group->newest;
+        store->floor_is_sync = false;
+    }
+    struct stream *stream = group->stream;
+    if (group->previous != NULL)
+        group->previous->next = group->next;
+    else
+        stream->groups = group->next;
+    if (group->next != NULL)
+        group->next->previous = group->previous;
+    sc_table_remove(&store->groups, &group->node);
+    sc_table_deinit(&group->items);
+    sc_blob_release(group->cache);
+    free(group);
+    stream_drop_empty(store, stream);
+}
+
+void group_cache_drop(struct sc_group *group) {
+    if (group->cache == NULL)
+        return;
+    sc_blob_release(group->cache);
+    group->cache = NULL;
+}
+
+struct sc_blob *sc_group_cache(const struct sc_group *group) {
+    return group->cache;
+}
+
+void sc_group_cache_set(struct sc_group *group, struct sc_blob *blob) {
+    sc_blob_release(group->cache);
+    group->cache = sc_blob_retain(blob);
+}
+
+size_t sc_group_item_count(const struct sc_group *group) {
+    return group->items.count;
+}
+
+size_t sc_group_value_bytes(const struct sc_group *group) {
+    return group->value_bytes;
+}
+
+void sc_group_for_each(const struct sc_group *group, void (*body)(struct sc_blob *, void *),
+                       void *context) {
+    for (struct item *item = group->first; item != NULL; item = item->next)
+        body(item->value, context);
+}
+
+struct group_visit {
+    void (*body)(struct sc_bytes, struct sc_bytes, void *);
+    void *context;
+};
+
+static void visit_stream(struct sc_table_node *node, void *context) {
+    struct group_visit *visit = context;
+    struct stream *stream = SC_CONTAINER_OF(node, struct stream, node);
+    struct sc_bytes name = {stream->name, stream->name_size};
+    for (struct sc_group *group = stream->groups; group != NULL; group = group->next)
+        visit->body(name, (struct sc_bytes){group->name, group->name_size}, visit->context);
+}
+
+void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *stream,
+                             void (*body)(struct sc_bytes, struct sc_bytes, void *), void *context) {
+    struct group_visit visit = {body, context};
+    if (stream == NULL) {
+        sc_table_for_each(&store->streams, visit_stream, &visit);
+        return;
+    }
+    struct stream *found = stream_find(store, *stream, sc_hash(*stream, store->seed));
+    if (found != NULL)
+        visit_stream(&found->node, &visit);
+}

@@ -1,0 +1,238 @@
+// Time stamps. Every frame about an item carries one, and real clients drop a frame whose stamp did not
+// grow. An item remembers its own last stamp. What is not there (any more) is covered by floors: a group
+// keeps the highest stamp of anything it forgot or sent in a sync, the store that of all groups it forgot.
+#include "CStreamStore.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "store_private.h"
+
+struct sc_store *sc_store_create(uint64_t seed) {
+    struct sc_store *store = calloc(1, sizeof *store);
+    if (store != NULL)
+        store->seed = seed;
+    return store;
+}
+
+static void item_free(struct item *item) {
+    sc_blob_release(item->value);
+    free(item);
+}
+
+static void free_group(struct sc_table_node *node, void *context) {
+    (void)context;
+    struct sc_group *group = SC_CONTAINER_OF(node, struct sc_group, node);
+    for (struct item *item = group->first; item != NULL;) {
+        struct item *next = item->next;
+        item_free(item);
+        item = next;
+    }
+    sc_table_deinit(&group->items);
+    sc_blob_release(group->cache);
+    free(group);
+}
+
+static void free_stream(struct sc_table_node *node, void *context) {
+    (void)context;
+    free(SC_CONTAINER_OF(node, struct stream, node));
+}
+
+void sc_store_destroy(struct sc_store *store) {
+    if (store == NULL)
+        return;
+    sc_table_for_each(&store->groups, free_group, NULL);
+    sc_table_for_each(&store->streams, free_stream, NULL);
+    sc_table_deinit(&store->groups);
+    sc_table_deinit(&store->streams);
+    free(store);
+}
+
+struct item *item_find(struct sc_store *store, struct sc_group *group, struct sc_bytes id) {
+    struct sc_table_node *node = sc_table_first(&group->items, sc_hash(id, store->seed));
+    for (; node != NULL; node = sc_table_next(node)) {
+        struct item *item = SC_CONTAINER_OF(node, struct item, node);
+        if (sc_bytes_equal((struct sc_bytes){item->id, item->id_size}, id))
+            return item;
+    }
+    return NULL;
+}
+
+static uint64_t greater(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t stamp_of_item(struct sc_group *group, struct item *item, uint64_t now_ms) {
+    uint64_t stamp = greater(now_ms, greater(item->stamp, group->floor) + 1);
+    item->stamp = stamp;
+    item->stamp_is_sync = false;
+    group->newest = greater(group->newest, stamp);
+    group_cache_drop(group);
+    return stamp;
+}
+
+// For what has no item: the group's floor rises instead, over which all later stamps go.
+static uint64_t stamp_of_floor(struct sc_group *group, uint64_t now_ms) {
+    uint64_t stamp = greater(now_ms, group->floor + 1);
+    group->floor = stamp;
+    group->floor_is_sync = false;
+    group->newest = greater(group->newest, stamp);
+    group_cache_drop(group);
+    return stamp;
+}
+
+static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
+    uint64_t stamp = greater(now_ms, store->floor + 1);
+    store->floor = stamp;
+    store->floor_is_sync = false;
+    return stamp;
+}
+
+static struct item *item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
+                                struct sc_blob *value) {
+    assert(id.size <= SC_NAME_SIZE_MAX);
+    struct item *item = malloc(sizeof *item + id.size);
+    if (item == NULL)
+        return NULL;
+    *item = (struct item){.node.hash = sc_hash(id, store->seed),
+                          .previous = group->last,
+                          .value = value,
+                          .id_size = (uint16_t)id.size};
+    if (id.size > 0)
+        memcpy(item->id, id.data, id.size);
+    if (sc_table_insert(&group->items, &item->node) < 0) {
+        free(item);
+        return NULL;
+    }
+    if (group->last != NULL)
+        group->last->next = item;
+    else
+        group->first = item;
+    group->last = item;
+    store->item_count++;
+    return item;
+}
+
+static void account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
+    group->value_bytes += more - less;
+    store->value_bytes += more - less;
+}
+
+int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                 struct sc_blob *value, uint64_t now_ms, struct sc_change *change) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    bool fresh = group == NULL;
+    if (fresh)
+        group = group_create(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    *change = (struct sc_change){.kind = item == NULL ? SC_CHANGE_CREATE : SC_CHANGE_UPDATE};
+    if (item != NULL) {
+        change->old_value = item->value;
+        item->value = value;
+    } else {
+        item = group == NULL ? NULL : item_append(store, group, id, value);
+        if (item == NULL) {
+            if (group != NULL && fresh)
+                group_destroy(store, group);
+            sc_blob_release(value);
+            return -ENOMEM;
+        }
+    }
+    account(store, group, value->size, change->old_value == NULL ? 0 : change->old_value->size);
+    change->timestamp_ms = stamp_of_item(group, item, now_ms);
+    change->position = ++store->position;
+    return 0;
+}
+
+void sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                     uint64_t now_ms, struct sc_change *change) {
+    *change = (struct sc_change){.kind = SC_CHANGE_NONE, .position = store->position};
+    struct sc_group *group = sc_store_group_find(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    if (item == NULL)
+        return;
+    change->kind = SC_CHANGE_DELETE;
+    change->old_value = item->value;
+    change->timestamp_ms = stamp_of_item(group, item, now_ms);
+    change->position = ++store->position;
+    if (item->stamp > group->floor) {
+        group->floor = item->stamp;
+        group->floor_is_sync = false;
+    }
+    *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
+    *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
+    sc_table_remove(&group->items, &item->node);
+    account(store, group, 0, item->value->size);
+    store->item_count--;
+    free(item);
+    if (group->first == NULL)
+        group_destroy(store, group);
+}
+
+struct sc_blob *sc_store_get(struct sc_store *store, const struct sc_group_name *name,
+                             struct sc_bytes id) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    return item == NULL ? NULL : item->value;
+}
+
+uint64_t sc_store_position(const struct sc_store *store) {
+    return store->position;
+}
+
+uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name *name,
+                              const struct sc_bytes *id, uint64_t now_ms) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group == NULL)
+        return id == NULL ? greater(now_ms, store->floor) : stamp_of_store(store, now_ms);
+    if (id == NULL) // Of no item: nothing has to grow.
+        return greater(now_ms, group->newest);
+    struct item *item = item_find(store, group, *id);
+    return item == NULL ? stamp_of_floor(group, now_ms) : stamp_of_item(group, item, now_ms);
+}
+
+uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_name *name,
+                                  struct sc_bytes id, uint64_t now_ms) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group == NULL) {
+        if (!store->floor_is_sync || now_ms > store->floor)
+            stamp_of_store(store, now_ms);
+        store->floor_is_sync = true;
+        return store->floor;
+    }
+    struct item *item = item_find(store, group, id);
+    if (item == NULL) {
+        if (!group->floor_is_sync)
+            stamp_of_floor(group, now_ms);
+        group->floor_is_sync = true;
+        return group->floor;
+    }
+    if (!item->stamp_is_sync || item->stamp <= group->floor)
+        stamp_of_item(group, item, now_ms);
+    item->stamp_is_sync = true;
+    return item->stamp;
+}
+
+uint64_t sc_store_stamp_group_sync(struct sc_store *store, const struct sc_group_name *name,
+                                   uint64_t now_ms) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group == NULL) {
+        if (!store->floor_is_sync || now_ms > store->floor)
+            stamp_of_store(store, now_ms);
+        store->floor_is_sync = true;
+        return store->floor;
+    }
+    if (group->floor_is_sync && group->floor == group->newest)
+        return group->floor;
+    group->floor = greater(now_ms, group->newest + 1);
+    group->newest = group->floor;
+    group->floor_is_sync = true;
+    return group->floor;
+}
+
+struct sc_store_counters sc_store_counters(const struct sc_store *store) {
+    return (struct sc_store_counters){.streams = store->streams.count,
+                                      .groups = store->groups.count,
+                                      .items = store->item_count,
+                                      .value_bytes = store->value_bytes};
+}
