@@ -1,0 +1,81 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The C core is held to the same bar everywhere: a warning is an error.
+let cSettings: [CSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableWarning("all"), .enableWarning("extra"), .enableWarning("conversion"),
+    .enableWarning("shadow"), .enableWarning("strict-prototypes"),
+    .enableWarning("missing-prototypes"), .enableWarning("vla"),
+    .disableWarning("nullability-extension"),
+    .disableWarning("nullability-completeness"),
+]
+
+let swiftSettings: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+]
+
+let testSettings: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+]
+
+func core(_ name: String, _ dependencies: [Target.Dependency] = [], libraries: [String] = [])
+    -> Target
+{
+    .target(
+        name: name, dependencies: dependencies, path: "CSources/\(name)", cSettings: cSettings,
+        linkerSettings: libraries.map { .linkedLibrary($0) })
+}
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(
+        name: "\(name)Tests", dependencies: [.target(name: name)] + dependencies,
+        swiftSettings: testSettings)
+}
+
+let targets: [Target] = [
+    core("CStreamBase"),
+    core("CStreamWebSocket", ["CStreamBase"]),
+    core("CStreamJSON", ["CStreamBase"]),
+    core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
+    core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
+    core("CStreamStore", ["CStreamBase"]),
+    core("CStreamCore", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
+    module("StreamModel"),
+    module("StreamConfig", ["StreamModel"]),
+    module("StreamTriggers", ["StreamModel"]),
+    module("StreamFunctions", ["StreamModel"]),
+    module("StreamWorkers", ["StreamModel"]),
+    module("StreamCore", ["CStreamCore", "StreamModel"]),
+    module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
+    module("IIIStream", ["StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel", "StreamTriggers", "StreamWorkers"]),
+    .executableTarget(name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"], swiftSettings: swiftSettings),
+    tests("CStreamWebSocket"),
+    tests("CStreamTLS"),
+    tests("CStreamJSON"),
+    tests("CStreamLoop"),
+    tests("StreamModel"),
+    tests("StreamConfig"),
+    tests("StreamTriggers", ["StreamModel"]),
+    tests("StreamFunctions", ["StreamModel"]),
+    tests("StreamWorkers", ["StreamFunctions", "StreamModel", "StreamTriggers"]),
+]
+
+let package = Package(
+    name: "iii-stream",
+    products: [
+        .library(name: "IIIStream", targets: ["IIIStream"]),
+        .executable(name: "iii-stream", targets: ["StreamServer"]),
+    ],
+    targets: targets,
+    cLanguageStandard: .gnu17
+)

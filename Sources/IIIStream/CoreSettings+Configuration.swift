@@ -1,0 +1,28 @@
+internal import StreamConfig
+internal import StreamCore
+
+extension CoreSettings {
+    /// The core's part of a configuration.
+    init(_ configuration: Configuration) {
+        let limits = configuration.limits
+        var generator = SystemRandomNumberGenerator()
+        self.init(
+            shardCount: StreamNode.shardCount(configuration),
+            stream: Address(
+                host: configuration.stream.host, port: UInt16(configuration.stream.port)),
+            workers: configuration.workerListeners.map {
+                Address(host: $0.host, port: UInt16($0.port))
+            },
+            messageSizeMax: limits.messageSize, frameSizeMax: limits.frameSize,
+            valueSizeMax: limits.valueSize,
+            subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
+            streamBudget: limits.streamClientBudget,
+            workerBudget: configuration.workerListeners.first?.limits.workerBudget ?? 64 << 20,
+            slowReaderGraceMilliseconds: limits.slowReaderGraceMilliseconds,
+            connectionCountMax: limits.connections,
+            handshakeMilliseconds: configuration.timeouts.handshakeMilliseconds,
+            pingIntervalMilliseconds: configuration.ping.intervalMilliseconds,
+            pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
+            seed: generator.next())
+    }
+}

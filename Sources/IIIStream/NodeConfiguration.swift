@@ -1,0 +1,70 @@
+package import StreamConfig
+internal import StreamModel
+
+/// What a node is started with.
+///
+/// The defaults listen on 127.0.0.1, ports 3112 and 49134, and keep everything in memory. All other settings
+/// come from the text of a configuration file (docs/configuration.md).
+public struct NodeConfiguration: Sendable {
+    package var values: Configuration
+
+    /// The defaults.
+    public init() {
+        values = .withoutFile
+    }
+
+    package init(_ values: Configuration) {
+        self.values = values
+    }
+
+    /// Reads the text of a configuration file.
+    /// - Parameter environment: for `${NAME:default}`.
+    /// - Throws: ``NodeError/configuration(_:)`` with every problem, a line each.
+    public init(yaml: String, environment: [String: String] = [:]) throws(NodeError) {
+        do throws(ConfigurationError) {
+            (values, _) = try Configuration.parse(
+                Array(yaml.utf8), environment: environment, version: StreamNode.version)
+        } catch {
+            throw .configuration(error.text)
+        }
+    }
+
+    /// The address for stream clients. Port 0: any free one, see ``StreamNode/streamPort``.
+    public var stream: (host: String, port: UInt16) {
+        get { (values.stream.host, UInt16(values.stream.port)) }
+        set {
+            values.stream.host = newValue.host
+            values.stream.port = Int(newValue.port)
+        }
+    }
+
+    /// The addresses for workers.
+    public var workers: [(host: String, port: UInt16)] {
+        get { values.workerListeners.map { ($0.host, UInt16($0.port)) } }
+        set {
+            values.workerListeners = newValue.map {
+                WorkerListener(host: $0.host, port: Int($0.port))
+            }
+        }
+    }
+
+    /// Threads that share the work; nil: as many as the process may use cores.
+    public var shards: Int? {
+        get { values.shards }
+        set { values.shards = newValue.map { min(max($0, 1), 64) } }
+    }
+}
+
+/// Why a node could not be made or started.
+public enum NodeError: Error, Sendable, CustomStringConvertible {
+    /// Every problem of the configuration, a line each.
+    case configuration(String)
+    /// One sentence: what failed, and what helps.
+    case start(String)
+
+    public var description: String {
+        switch self {
+        case .configuration(let text), .start(let text): text
+        }
+    }
+}

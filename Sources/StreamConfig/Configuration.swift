@@ -1,0 +1,184 @@
+package import StreamModel
+
+/// Everything a node can be told before it starts: checked, complete, and independent of the file it
+/// came from. `docs/configuration.md` says what each setting means.
+package struct Configuration: Sendable, Equatable {
+    package var stream = StreamListener()
+    package var adapter = Adapter.kv(.inMemory)
+    /// One for each `iii-worker-manager` entry; one with defaults when there is none.
+    package var workerListeners = [WorkerListener()]
+    /// How many threads share the work; nil: as many as the process may use cores.
+    package var shards: Int?
+    package var io = IOBackend.auto
+    package var compatibility = Compatibility()
+    package var limits = Limits()
+    package var timeouts = Timeouts()
+    package var ping = Ping()
+    package var observability = Observability()
+
+    /// What a file that says nothing means: both ports on all addresses, all in memory.
+    package init() {}
+
+    /// What a node without a file runs with: as an empty file, but on the loopback address only.
+    package static var withoutFile: Configuration {
+        var configuration = Configuration()
+        configuration.stream.host = "127.0.0.1"
+        configuration.workerListeners = [WorkerListener(host: "127.0.0.1")]
+        return configuration
+    }
+}
+
+/// Where stream clients connect, and who may.
+package struct StreamListener: Sendable, Equatable {
+    /// An IP address, without the brackets of IPv6, or a host name.
+    package var host = "0.0.0.0"
+    /// 0: any free port.
+    package var port = 3112
+    /// The function that says who may connect; nil: everybody.
+    package var authFunction: String?
+    /// The only values of the `Origin` header that may connect, in lower case; nil: all.
+    package var origins: [String]?
+
+    package init() {}
+}
+
+/// Where stream items live.
+package enum Adapter: Sendable, Equatable {
+    case kv(StoreMethod)
+    case redis(url: String)
+}
+
+/// How the built-in store keeps items.
+package enum StoreMethod: Sendable, Equatable {
+    case inMemory
+    case fileBased(FileStore)
+}
+
+/// A store in files.
+package struct FileStore: Sendable, Equatable {
+    /// A directory, relative to the working directory.
+    package var path = "kv_store_data.db"
+    package var saveIntervalMilliseconds = 5000
+
+    package init() {}
+}
+
+/// One address where workers connect.
+package struct WorkerListener: Sendable, Equatable {
+    /// An IP address, without the brackets of IPv6, or a host name.
+    package var host: String
+    /// 0: any free port.
+    package var port: Int
+    /// The function that is called in place of every function; nil: none.
+    package var middlewareFunctionID: String?
+    /// Who may call what; nil: everybody everything.
+    package var accessControl: AccessControl?
+    package var limits = WorkerLimits()
+
+    package init(host: String = "0.0.0.0", port: Int = 49134) {
+        self.host = host
+        self.port = port
+    }
+}
+
+/// The `rbac` block of a worker listener.
+package struct AccessControl: Sendable, Equatable {
+    package var authFunctionID: String?
+    /// Functions that match any of these may be called; none: only those that the auth function allows.
+    package var exposedFunctions: [ExposedFunctions] = []
+    package var triggerRegistrationFunctionID: String?
+    package var triggerTypeRegistrationFunctionID: String?
+    package var functionRegistrationFunctionID: String?
+
+    package init() {}
+}
+
+/// One entry of `expose_functions`.
+package enum ExposedFunctions: Sendable, Equatable {
+    /// Ids that fit a pattern, in which `*` stands for any run of characters.
+    case pattern(String)
+    /// Functions whose metadata have all of these.
+    case metadata([MetadataCondition])
+}
+
+/// What a key of a function's metadata must hold.
+package struct MetadataCondition: Sendable, Equatable {
+    package enum Test: Sendable, Equatable {
+        case equals(JSONText)
+        case pattern(String)
+    }
+
+    package var key: String
+    package var test: Test
+
+    package init(key: String, test: Test) {
+        self.key = key
+        self.test = test
+    }
+}
+
+/// How the node talks to the kernel.
+package enum IOBackend: String, Sendable, CaseIterable {
+    case auto
+    case ioUring = "io_uring"
+    case epoll
+}
+
+package struct Compatibility: Sendable, Equatable {
+    /// Whether clients get in when the auth function or a join handler fails, as in the original.
+    package var failOpen = false
+
+    package init() {}
+}
+
+/// Limits of the node and of its stream clients. Sizes are bytes.
+package struct Limits: Sendable, Equatable {
+    package var subscriptionsPerConnection = 1000
+    package var streamClientBudget = 8 << 20
+    package var slowReaderGraceMilliseconds = 1000
+    package var messageSize = 64 << 20
+    package var frameSize = 16 << 20
+    package var valueSize = 16 << 20
+    package var connections = 100_000
+    /// nil: no limit.
+    package var memory: Int?
+
+    package init() {}
+}
+
+/// Limits of the workers of one listener. Sizes are bytes.
+package struct WorkerLimits: Sendable, Equatable {
+    package var pendingCallsPerWorker = 10_000
+    package var functionsPerWorker = 10_000
+    package var triggersPerWorker = 10_000
+    package var workerBudget = 64 << 20
+
+    package init() {}
+}
+
+package struct Timeouts: Sendable, Equatable {
+    package var handshakeMilliseconds = 10_000
+    package var authMilliseconds = 10_000
+    package var handlerMilliseconds = 30_000
+    package var shutdownMilliseconds = 5000
+
+    package init() {}
+}
+
+/// When a silent peer counts as gone, on every port.
+package struct Ping: Sendable, Equatable {
+    package var intervalMilliseconds = 20_000
+    package var deadlineMilliseconds = 20_000
+
+    package init() {}
+}
+
+/// What of the `iii-observability` entry matters to the `log` trigger.
+package struct Observability: Sendable, Equatable {
+    package var isEnabled = true
+    package var logsEnabled = true
+    /// The share of log records that is kept, 0 to 1.
+    package var logsSamplingRatio = 1.0
+
+    package init() {}
+}

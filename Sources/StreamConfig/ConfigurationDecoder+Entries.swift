@@ -1,0 +1,227 @@
+// The `config` of each entry that is ours.
+extension ConfigurationDecoder {
+    // MARK: iii-stream
+
+    mutating func decodeStream(_ config: YAMLNode?) {
+        let map = SettingsMap(
+            config, at: SettingsPlace(worker: .stream), keys: Schema.stream, &report)
+        map.read("port", in: 0...65_535, into: &configuration.stream.port, &report)
+        map.host("host", into: &configuration.stream.host, &report)
+        note(
+            host: configuration.stream.host, port: configuration.stream.port,
+            at: map.position(of: "port") ?? config?.position)
+        configuration.stream.authFunction = map.functionID("auth_function", &report)
+        decodeOrigins(map)
+        decodeAdapter(map)
+        decodeShards(map)
+        if map["io"] != nil {
+            if case .string(let name) = map["io"]?.value, let io = IOBackend(rawValue: name) {
+                configuration.io = io
+            } else {
+                map.refuse("io", alternatives(IOBackend.allCases.map(\.rawValue)), &report)
+            }
+        }
+        let compatibility = map.child("compat", keys: Schema.compatibility, &report)
+        compatibility.read("fail_open", into: &configuration.compatibility.failOpen, &report)
+        if configuration.compatibility.failOpen {
+            report.warning(
+                "`compat.fail_open` lets clients in when their auth function or join handler fails",
+                at: compatibility.position(of: "fail_open"))
+        }
+        decodeLimits(map)
+        map.child("timeouts", keys: Schema.timeouts, &report)
+            .read(Timeouts.settings, into: &configuration.timeouts, &report)
+        map.child("ping", keys: Schema.ping, &report)
+            .read(Ping.settings, into: &configuration.ping, &report)
+    }
+
+    private mutating func decodeOrigins(_ map: SettingsMap) {
+        guard map.has("origins"), let node = map["origins"] else { return }
+        guard case .list(let items) = node.value else {
+            return map.refuse("origins", "a list", &report)
+        }
+        var origins: [String] = []
+        for item in items {
+            if case .string(let text) = item.value, let origin = normalizedOrigin(text) {
+                origins.append(origin)
+            } else {
+                report.error(
+                    "an item of `origins` must be like `https://example.com` or"
+                        + " `http://localhost:8080`, without a path", at: item.position)
+            }
+        }
+        configuration.stream.origins = origins
+    }
+
+    private mutating func decodeShards(_ map: SettingsMap) {
+        guard map.has("shards"), map["shards"]?.value != .string("auto") else { return }
+        if case .integer(let count) = map["shards"]?.value, 1...64 ~= count {
+            configuration.shards = count
+        } else {
+            map.refuse("shards", "`auto` or an integer from 1 to 64", &report)
+        }
+    }
+
+    private mutating func decodeLimits(_ map: SettingsMap) {
+        let limits = map.child("limits", keys: Schema.limits, &report)
+        limits.read(Limits.settings, into: &configuration.limits, &report)
+        if limits.has("memory_bytes") {
+            var memory = 0
+            limits.read("memory_bytes", in: Limits.memoryRange, into: &memory, &report)
+            configuration.limits.memory = memory
+        }
+        // Frames and values travel in messages: a default gives way, a wish that cannot be is told.
+        let message = configuration.limits.messageSize
+        for (key, field) in [("frame_bytes", \Limits.frameSize), ("value_bytes", \.valueSize)]
+        where configuration.limits[keyPath: field] > message {
+            if let position = limits.position(of: key) {
+                report.error(
+                    "`limits.\(key)` of `iii-stream` must be at most `limits.message_bytes`, which"
+                        + " is \(message)", at: position)
+            }
+            configuration.limits[keyPath: field] = message
+        }
+    }
+
+    // MARK: adapter
+
+    private mutating func decodeAdapter(_ map: SettingsMap) {
+        guard map.has("adapter") else { return }
+        // The keys of its `config` depend on the name: looked at below.
+        let adapter = map.child("adapter", keys: Schema.adapter, &report)
+        guard adapter["name"] != nil else {
+            if case .map = map["adapter"]?.value {
+                report.error(
+                    "`adapter` of `iii-stream` needs a `name`: \(alternatives(Self.adapters))",
+                    at: map["adapter"]?.position)
+            }
+            return
+        }
+        guard let name = adapter.text("name", &report) else { return }
+        switch name {
+        case "kv":
+            decodeStore(adapter.child("config", keys: Schema.kv, &report))
+        case "redis":
+            decodeRedis(adapter.child("config", keys: Schema.redis, &report))
+        default:
+            let near = nearest(to: name, among: Self.adapters).map { "; did you mean `\($0)`?" }
+            report.error(
+                "Adapter factory \(quoted(name, with: "'")) not found. Available:"
+                    + " [\(Self.adapters.joined(separator: ", "))]" + (near ?? ""),
+                at: adapter["name"]?.position)
+        }
+    }
+
+    private static let adapters = ["kv", "redis"]
+
+    private mutating func decodeStore(_ map: SettingsMap) {
+        var store = FileStore()
+        if map["file_path"] != nil, let path = map.text("file_path", &report) {
+            store.path = path
+            if path.utf8.contains(0) { map.refuse("file_path", "a path without NUL", &report) }
+        }
+        map.read(
+            "save_interval_ms", in: FileStore.saveIntervalRange,
+            into: &store.saveIntervalMilliseconds, &report)
+        var ignored = 0
+        map.read("channel_size", in: Schema.channelSizeRange, into: &ignored, &report)
+        if let position = map.position(of: "channel_size") {
+            report.warning("`channel_size` has no effect: there is no queue to size", at: position)
+        }
+        let methods = ["in_memory", "file_based"]
+        switch map["store_method"]?.value {
+        case .string("file_based"):
+            configuration.adapter = .kv(.fileBased(store))
+            return
+        case nil, .string("in_memory"):
+            configuration.adapter = .kv(.inMemory)
+        case .string(let name):
+            let near = nearest(to: name, among: methods).map { ": did you mean `\($0)`?" } ?? ""
+            report.error(
+                "unknown `store_method` \(quoted(name)), expected \(alternatives(methods))\(near)",
+                at: map["store_method"]?.position)
+            return
+        default:
+            map.refuse("store_method", alternatives(methods), &report)
+            return
+        }
+        if map["store_method"] == nil, let position = map.position(of: "file_path") {
+            report.error(
+                "`file_path` without `store_method: file_based` would keep all items in memory",
+                at: position)
+            return
+        }
+        for key in ["file_path", "save_interval_ms"] {
+            if let position = map.position(of: key) {
+                report.warning("`\(key)` has no effect with `in_memory`", at: position)
+            }
+        }
+    }
+
+    private mutating func decodeRedis(_ map: SettingsMap) {
+        var url = "redis://localhost:6379"
+        if map["redis_url"] != nil, let given = map.text("redis_url", &report) {
+            url = given
+        }
+        if !url.hasPrefix("redis://"), !url.hasPrefix("rediss://") {
+            // Never the text: it may hold a password.
+            report.error(
+                "`adapter.config.redis_url` of `iii-stream` must start with `redis://` or"
+                    + " `rediss://`", at: map["redis_url"]?.position)
+        }
+        configuration.adapter = .redis(url: url)
+    }
+
+    // MARK: iii-worker-manager
+
+    mutating func decodeWorkerListener(_ config: YAMLNode?) {
+        let map = SettingsMap(
+            config, at: SettingsPlace(worker: .manager), keys: Schema.manager, &report)
+        var listener = WorkerListener()
+        map.read("port", in: 0...65_535, into: &listener.port, &report)
+        map.host("host", into: &listener.host, &report)
+        note(
+            host: listener.host, port: listener.port,
+            at: map.position(of: "port") ?? config?.position)
+        listener.middlewareFunctionID = map.functionID("middleware_function_id", &report)
+        if map.has("rbac") {
+            listener.accessControl = accessControl(
+                map.child("rbac", keys: Schema.accessControl, &report))
+        }
+        map.child("limits", keys: Schema.workerLimits, &report)
+            .read(WorkerLimits.settings, into: &listener.limits, &report)
+        configuration.workerListeners.append(listener)
+    }
+
+    // MARK: iii-observability
+
+    mutating func decodeObservability(_ config: YAMLNode?) {
+        guard let config, !config.isNull else { return }
+        guard case .map(let entries) = config.value else {
+            report.error(
+                "`iii-observability` must be a map, found \(config.kind)", at: config.position)
+            return
+        }
+        let (known, others) = entries.reduce(into: ([YAMLEntry](), [YAMLEntry]())) { parts, entry in
+            if Schema.observability.contains(entry.key) {
+                parts.0.append(entry)
+            } else {
+                parts.1.append(entry)
+            }
+        }
+        if let first = others.first {
+            let names = others.prefix(8).map { quoted($0.key) }.joined(separator: ", ")
+            report.warning(
+                "of `iii-observability`, these settings have no effect here: \(names)"
+                    + (others.count > 8 ? " and \(others.count - 8) more" : ""),
+                at: first.keyPosition)
+        }
+        let map = SettingsMap(
+            YAMLNode(.map(known), at: config.position), at: SettingsPlace(worker: .observability),
+            keys: Schema.observability, &report)
+        map.read("enabled", into: &configuration.observability.isEnabled, &report)
+        map.read("logs_enabled", into: &configuration.observability.logsEnabled, &report)
+        map.read(
+            "logs_sampling_ratio", ratio: &configuration.observability.logsSamplingRatio, &report)
+    }
+}

@@ -1,0 +1,121 @@
+/// The keys that each map of the file may have. What is not here is refused, and the documentation
+/// is tested against it.
+enum Schema {
+    /// The workers whose entries are ours.
+    enum Worker: String, CaseIterable {
+        case stream = "iii-stream"
+        case manager = "iii-worker-manager"
+        case observability = "iii-observability"
+    }
+
+    static let file = ["workers", "modules"]
+    static let entry = ["name", "config", "image"]
+
+    static let stream = [
+        "port", "host", "auth_function", "origins", "adapter", "shards", "io", "compat", "limits",
+        "timeouts", "ping", "admin",
+    ]
+    static let adapter = ["name", "config"]
+    static let kv = ["store_method", "file_path", "save_interval_ms", "channel_size"]
+    static let redis = ["redis_url"]
+    static let compatibility = ["fail_open"]
+    static let limits = Limits.settings.map(\.key) + ["memory_bytes"]
+    static let timeouts = Timeouts.settings.map(\.key)
+    static let ping = Ping.settings.map(\.key)
+
+    static let manager = ["port", "host", "middleware_function_id", "rbac", "limits"]
+    static let accessControl = [
+        "auth_function_id", "expose_functions", "on_trigger_registration_function_id",
+        "on_trigger_type_registration_function_id", "on_function_registration_function_id",
+    ]
+    static let exposedFunctions = ["metadata"]
+    static let workerLimits = WorkerLimits.settings.map(\.key)
+
+    static let observability = ["enabled", "logs_enabled", "logs_sampling_ratio"]
+
+    /// Every setting, as `(worker, path in its config)`, without the maps that only hold others.
+    static let settings: [Setting] = {
+        func list(_ worker: Worker, _ prefix: String, _ keys: [String]) -> [Setting] {
+            keys.map { Setting(worker: worker, path: prefix + $0) }
+        }
+        let maps: Set = ["adapter", "compat", "limits", "timeouts", "ping", "rbac"]
+        return list(.stream, "", stream.filter { !maps.contains($0) })
+            + list(.stream, "adapter.", ["name"]) + list(.stream, "adapter.config.", kv + redis)
+            + list(.stream, "compat.", compatibility) + list(.stream, "limits.", limits)
+            + list(.stream, "timeouts.", timeouts) + list(.stream, "ping.", ping)
+            + list(.manager, "", manager.filter { !maps.contains($0) })
+            + list(.manager, "rbac.", accessControl) + list(.manager, "limits.", workerLimits)
+            + list(.observability, "", observability)
+    }()
+
+    /// A key of the original that sizes a queue this server does not have.
+    static let channelSizeRange = 1...1_000_000
+
+    struct Setting: Hashable {
+        var worker: Worker
+        var path: String
+
+        var key: Substring { path.split(separator: ".").last ?? "" }
+    }
+}
+
+/// A setting that is an integer: its key, where it goes, and what it may be.
+struct IntegerSetting<Root>: Sendable {
+    let key: String
+    let field: any WritableKeyPath<Root, Int> & Sendable
+    let range: ClosedRange<Int>
+
+    init(
+        _ key: String, _ field: any WritableKeyPath<Root, Int> & Sendable, _ range: ClosedRange<Int>
+    ) {
+        self.key = key
+        self.field = field
+        self.range = range
+    }
+}
+
+private let byteCounts = 1024...(1 << 30)
+private let budgets = (64 << 10)...(1 << 30)
+private let durations = 1...3_600_000
+
+extension Limits {
+    static let settings: [IntegerSetting<Limits>] = [
+        .init("subscriptions_per_connection", \.subscriptionsPerConnection, 1...1_000_000),
+        .init("stream_client_budget_bytes", \.streamClientBudget, budgets),
+        .init("slow_reader_grace_ms", \.slowReaderGraceMilliseconds, 0...3_600_000),
+        .init("message_bytes", \.messageSize, byteCounts),
+        .init("frame_bytes", \.frameSize, byteCounts),
+        .init("value_bytes", \.valueSize, byteCounts),
+        .init("connections", \.connections, 1...10_000_000),
+    ]
+    static let memoryRange = (64 << 20)...(1 << 50)
+}
+
+extension WorkerLimits {
+    static let settings: [IntegerSetting<WorkerLimits>] = [
+        .init("pending_calls_per_worker", \.pendingCallsPerWorker, 1...1_000_000),
+        .init("functions_per_worker", \.functionsPerWorker, 1...1_000_000),
+        .init("triggers_per_worker", \.triggersPerWorker, 1...1_000_000),
+        .init("worker_budget_bytes", \.workerBudget, budgets),
+    ]
+}
+
+extension Timeouts {
+    static let settings: [IntegerSetting<Timeouts>] = [
+        .init("handshake_ms", \.handshakeMilliseconds, durations),
+        .init("auth_ms", \.authMilliseconds, durations),
+        .init("handler_ms", \.handlerMilliseconds, durations),
+        .init("shutdown_ms", \.shutdownMilliseconds, 0...3_600_000),
+    ]
+}
+
+extension Ping {
+    static let settings: [IntegerSetting<Ping>] = [
+        .init("interval_ms", \.intervalMilliseconds, durations),
+        .init("deadline_ms", \.deadlineMilliseconds, durations),
+    ]
+}
+
+extension FileStore {
+    static let saveIntervalRange = durations
+}

@@ -1,0 +1,52 @@
+/// The core's part of a configuration; every value has been validated.
+package struct CoreSettings: Hashable, Sendable {
+    package struct Address: Hashable, Sendable {
+        package var host: String
+        package var port: UInt16
+
+        package init(host: String, port: UInt16) {
+            self.host = host
+            self.port = port
+        }
+    }
+
+    package var shardCount: Int
+    package var stream: Address
+    package var workers: [Address]
+    package var messageSizeMax: Int
+    package var frameSizeMax: Int
+    package var valueSizeMax: Int
+    package var subscriptionsPerConnectionMax: Int
+    package var streamBudget: Int
+    package var workerBudget: Int
+    package var slowReaderGraceMilliseconds: Int
+    package var connectionCountMax: Int
+    package var handshakeMilliseconds: Int
+    package var pingIntervalMilliseconds: Int
+    package var pingDeadlineMilliseconds: Int
+    /// Of the hash tables; random, so that nobody can choose names that collide.
+    package var seed: UInt64
+
+    package init(
+        shardCount: Int, stream: Address, workers: [Address], messageSizeMax: Int, frameSizeMax: Int,
+        valueSizeMax: Int, subscriptionsPerConnectionMax: Int, streamBudget: Int, workerBudget: Int,
+        slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
+        pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
+    ) {
+        self.shardCount = shardCount
+        self.stream = stream
+        self.workers = workers
+        self.messageSizeMax = messageSizeMax
+        self.frameSizeMax = frameSizeMax
+        self.valueSizeMax = valueSizeMax
+        self.subscriptionsPerConnectionMax = subscriptionsPerConnectionMax
+        self.streamBudget = streamBudget
+        self.workerBudget = workerBudget
+        self.slowReaderGraceMilliseconds = slowReaderGraceMilliseconds
+        self.connectionCountMax = connectionCountMax
+        self.handshakeMilliseconds = handshakeMilliseconds
+        self.pingIntervalMilliseconds = pingIntervalMilliseconds
+        self.pingDeadlineMilliseconds = pingDeadlineMilliseconds
+        self.seed = seed
+    }
+}

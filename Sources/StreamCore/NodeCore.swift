@@ -1,0 +1,154 @@
+internal import CStreamCore
+internal import Glibc
+package import StreamModel
+
+/// The running C core of one node: owns its handle, turns commands into calls of it.
+///
+/// Safe: commands may come from any thread (the core posts them to its shards and drops them once it
+/// stops); `start` and `stop` are called by one owner, once each, in that order; the handle is destroyed
+/// with this object, after `stop`.
+@safe package final class NodeCore: @unchecked Sendable {
+    let handle: OpaquePointer
+    private let inbox: Unmanaged<EventInbox>
+    private let workerCount: Int
+
+    /// - Throws: ``CoreError/outOfMemory``.
+    package init(settings: CoreSettings, inbox: EventInbox) throws(CoreError) {
+        unsafe self.inbox = Unmanaged.passRetained(inbox)
+        workerCount = settings.workers.count
+        let context = unsafe self.inbox.toOpaque()
+        guard let handle = unsafe NodeCore.create(settings, context) else {
+            unsafe self.inbox.release()
+            throw .outOfMemory
+        }
+        unsafe self.handle = handle
+    }
+
+    deinit {
+        unsafe sc_node_destroy(handle)
+        unsafe inbox.release()
+    }
+
+    private static func create(
+        _ settings: CoreSettings, _ context: UnsafeMutableRawPointer
+    ) -> OpaquePointer? {
+        var events = unsafe EventInbox.table(context: context)
+        // The core copies all names, so they live only as long as this call.
+        let hosts = unsafe ([settings.stream] + settings.workers).map { unsafe strdup($0.host) }
+        defer { for unsafe host in unsafe hosts { unsafe free(host) } }
+        var addresses: [sc_node_address] = unsafe []
+        for (index, address) in ([settings.stream] + settings.workers).enumerated() {
+            guard let host = unsafe hosts[index] else { return nil }
+            unsafe addresses.append(sc_node_address(host: host, port: address.port))
+        }
+        let workers = unsafe Array(addresses.dropFirst())
+        return unsafe workers.withUnsafeBufferPointer { workers in
+            var config = unsafe sc_node_config_default()
+            unsafe config.shard_count = UInt32(settings.shardCount)
+            unsafe config.stream = addresses[0]
+            unsafe config.workers = workers.baseAddress
+            unsafe config.worker_count = UInt32(workers.count)
+            unsafe settings.copyLimits(to: &config)
+            return unsafe sc_node_create(&config, &events)
+        }
+    }
+
+    /// Starts the shards and listens. Blocks until they run.
+    /// - Throws: ``CoreError/startFailed(_:)`` with a sentence for the operator.
+    package func start() throws(CoreError) {
+        var reason = [CChar](repeating: 0, count: 512)
+        let rc = unsafe reason.withUnsafeMutableBufferPointer { buffer -> Int32 in
+            guard let start = buffer.baseAddress else { return -1 }
+            return unsafe sc_node_start(handle, start, buffer.count)
+        }
+        guard rc < 0 else { return }
+        let text = reason.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        throw .startFailed(String(decoding: text, as: UTF8.self))
+    }
+
+    /// Closes every connection in order and ends the shards. Blocks, at most `timeout` and a little.
+    package func stop(timeoutMilliseconds: Int) {
+        unsafe sc_node_stop(handle, UInt32(timeoutMilliseconds))
+    }
+
+    package var streamPort: UInt16 { unsafe sc_node_stream_port(handle) }
+    package var workerPorts: [UInt16] {
+        (0..<workerCount).map { unsafe sc_node_worker_port(handle, UInt32($0)) }
+    }
+    package var backend: String { unsafe String(cString: sc_node_backend(handle)) }
+
+    /// Lends `bytes` to `body` as the core takes them; nil as the view without data.
+    private func lend<R>(_ bytes: [UInt8]?, _ body: (sc_bytes) -> R) -> R {
+        guard let bytes else { return unsafe body(sc_bytes()) }
+        return unsafe bytes.withUnsafeBufferPointer { buffer in
+            // An empty array has no address, but is not absent.
+            let empty = unsafe UnsafeRawPointer(bitPattern: 1)?.assumingMemoryBound(to: UInt8.self)
+            let view = unsafe sc_bytes(data: buffer.baseAddress ?? empty, size: buffer.count)
+            return unsafe body(view)
+        }
+    }
+
+    package func admit(_ connection: ConnectionID, workerID: String) {
+        unsafe lend(Array(workerID.utf8)) { unsafe sc_node_admit(handle, connection.rawValue, $0) }
+    }
+
+    /// Sends one text message, which is JSON.
+    package func send(_ text: [UInt8], to connection: ConnectionID) {
+        unsafe lend(text) { unsafe sc_node_send(handle, connection.rawValue, $0) }
+    }
+
+    /// Sends the call on; an `undeliverable` event says if that failed.
+    package func forwardCall(
+        _ message: CoreMessage, to executor: ConnectionID, invocationID: String, functionID: String
+    ) {
+        unsafe lend(Array(invocationID.utf8)) { invocation in
+            unsafe lend(Array(functionID.utf8)) { function in
+                unsafe sc_node_forward_call(
+                    handle, message.handle, executor.rawValue, invocation, function)
+            }
+        }
+    }
+
+    /// Sends the result on, under the caller's own ids.
+    package func forwardResult(
+        _ message: CoreMessage, to caller: ConnectionID, invocationID: JSONText, functionID: String,
+        traceparent: String?, baggage: String?
+    ) {
+        unsafe lend(invocationID.bytes) { invocation in
+            unsafe lend(Array(functionID.utf8)) { function in
+                unsafe lend(traceparent.map { Array($0.utf8) }) { traceparent in
+                    unsafe lend(baggage.map { Array($0.utf8) }) { baggage in
+                        unsafe sc_node_forward_result(
+                            handle, message.handle, caller.rawValue, invocation, function,
+                            traceparent, baggage)
+                    }
+                }
+            }
+        }
+    }
+
+    package func limitOutbound(_ connection: ConnectionID, bytes: Int) {
+        unsafe sc_node_limit_outbound(handle, connection.rawValue, UInt64(bytes))
+    }
+
+    package func close(_ connection: ConnectionID, code: UInt16) {
+        unsafe sc_node_close(handle, connection.rawValue, code)
+    }
+}
+
+extension CoreSettings {
+    fileprivate func copyLimits(to config: inout sc_node_config) {
+        unsafe config.message_size_max = UInt64(messageSizeMax)
+        unsafe config.frame_size_max = UInt32(frameSizeMax)
+        unsafe config.value_size_max = UInt32(valueSizeMax)
+        unsafe config.subscriptions_per_connection_max = UInt32(subscriptionsPerConnectionMax)
+        unsafe config.stream_budget = UInt64(streamBudget)
+        unsafe config.worker_budget = UInt64(workerBudget)
+        unsafe config.slow_reader_grace_ms = UInt32(slowReaderGraceMilliseconds)
+        unsafe config.connection_count_max = UInt32(connectionCountMax)
+        unsafe config.handshake_timeout_ms = UInt32(handshakeMilliseconds)
+        unsafe config.ping_interval_ms = UInt32(pingIntervalMilliseconds)
+        unsafe config.ping_deadline_ms = UInt32(pingDeadlineMilliseconds)
+        unsafe config.seed = seed
+    }
+}

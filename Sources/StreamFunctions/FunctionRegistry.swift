@@ -1,0 +1,91 @@
+package import StreamModel
+
+/// Which connection serves which function id.
+///
+/// Each id has a stack of registrants, at most one entry for each connection; the top serves. A worker
+/// that restarts can so register before its old connection is cleaned up, and the clean-up of either
+/// leaves the other's registration alone.
+package struct FunctionRegistry: FunctionDirectory {
+    private struct Entry {
+        var owner: ConnectionID
+        var function: FunctionRegistration
+    }
+
+    private struct Holding {
+        var ids: Set<Name> = []
+        var size = 0
+    }
+
+    private var stacks: [Name: [Entry]] = [:]
+    private var holdings: [ConnectionID: Holding] = [:]
+
+    package init() {}
+
+    package func owner(of id: Name) -> ConnectionID? {
+        stacks[id]?.last?.owner
+    }
+
+    /// What the connection that serves `id` registered.
+    package func function(_ id: Name) -> FunctionRegistration? {
+        stacks[id]?.last?.function
+    }
+
+    /// How many ids are served.
+    package var count: Int { stacks.count }
+
+    package mutating func register(
+        _ function: FunctionRegistration, by owner: ConnectionID
+    ) -> ConnectionID? {
+        let id = Name(function.id)
+        let previous = stacks[id]?.last?.owner
+        removeEntry(of: owner, under: id)
+        stacks[id, default: []].append(Entry(owner: owner, function: function))
+        holdings[owner, default: Holding()].ids.insert(id)
+        holdings[owner, default: Holding()].size += function.size
+        return previous == owner ? nil : previous
+    }
+
+    package mutating func unregister(
+        _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool
+    ) {
+        let served = self.owner(of: id) == owner
+        removeEntry(of: owner, under: id)
+        if served { raiseLivingEntry(under: id, isAlive) }
+    }
+
+    package mutating func unregisterAll(
+        of owner: ConnectionID, isAlive: (ConnectionID) -> Bool
+    ) {
+        for id in holdings[owner]?.ids ?? [] {
+            unregister(id, by: owner, isAlive: isAlive)
+        }
+    }
+
+    package func size(of id: Name, by owner: ConnectionID) -> Int? {
+        stacks[id]?.last(where: { $0.owner == owner })?.function.size
+    }
+
+    package func usage(of owner: ConnectionID) -> DirectoryUsage {
+        guard let holding = holdings[owner] else { return DirectoryUsage() }
+        return DirectoryUsage(count: holding.ids.count, size: holding.size)
+    }
+
+    /// Takes the entry of `owner` out of a stack, and the stack with its last entry.
+    private mutating func removeEntry(of owner: ConnectionID, under id: Name) {
+        guard holdings[owner]?.ids.remove(id) != nil,
+            let index = stacks[id]?.lastIndex(where: { $0.owner == owner }),
+            let entry = stacks[id]?.remove(at: index)
+        else { return }
+        if stacks[id]?.isEmpty == true { stacks[id] = nil }
+        holdings[owner]?.size -= entry.function.size
+        if holdings[owner]?.ids.isEmpty == true { holdings[owner] = nil }
+    }
+
+    /// Moves the highest living entry to the top; the order stays as it is when none lives.
+    private mutating func raiseLivingEntry(under id: Name, _ isAlive: (ConnectionID) -> Bool) {
+        guard let index = stacks[id]?.lastIndex(where: { isAlive($0.owner) }),
+            let entry = stacks[id]?.remove(at: index)
+        else { return }
+        stacks[id]?.append(entry)
+    }
+}

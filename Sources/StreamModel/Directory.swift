@@ -1,0 +1,92 @@
+/// How much of a directory one connection holds.
+package struct DirectoryUsage: Hashable, Sendable {
+    package var count: Int
+    /// Bytes of text.
+    package var size: Int
+
+    package init(count: Int = 0, size: Int = 0) {
+        self.count = count
+        self.size = size
+    }
+}
+
+/// Who serves which function id. Only the latest registrant of an id serves; earlier ones stay behind it.
+package protocol FunctionDirectory: Sendable {
+    /// The connection that serves `id` now.
+    func owner(of id: Name) -> ConnectionID?
+
+    /// Puts `owner` on top of the registrants of the id, replacing what it registered before.
+    /// - Returns: the other connection that served the id until now.
+    mutating func register(_ function: FunctionRegistration, by owner: ConnectionID)
+        -> ConnectionID?
+
+    /// Takes out what `owner` registered under `id`; nothing happens when that is nothing. When it was
+    /// on top, the next registrant for which `isAlive` serves, or just the next when none is alive.
+    mutating func unregister(
+        _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool)
+
+    /// Takes out all that `owner` registered, each as `unregister` does.
+    mutating func unregisterAll(of owner: ConnectionID, isAlive: (ConnectionID) -> Bool)
+
+    /// The size of what `owner` has registered under `id`; nil when that is nothing.
+    func size(of id: Name, by owner: ConnectionID) -> Int?
+
+    func usage(of owner: ConnectionID) -> DirectoryUsage
+}
+
+/// A trigger and the connection that registered it last.
+package struct OwnedTrigger: Hashable, Sendable {
+    package var trigger: TriggerRegistration
+    package var owner: ConnectionID
+
+    package init(trigger: TriggerRegistration, owner: ConnectionID) {
+        self.trigger = trigger
+        self.owner = owner
+    }
+}
+
+/// Triggers, trigger types, and who owns them.
+///
+/// A trigger belongs to the connection that registered its id last, and only that one can take it out. It
+/// is kept whether or not its type is known.
+package protocol TriggerDirectory: Sendable {
+    /// Whether the type is the node's own, so that no worker can provide it.
+    func isBuiltIn(type: Name) -> Bool
+
+    /// Stores a trigger under its id. One that is replaced hands on its place in the order.
+    /// - Returns: the trigger that had the id until now.
+    /// - Throws: when the type is built in and refuses the configuration; nothing has changed then.
+    mutating func register(
+        _ trigger: TriggerRegistration, by owner: ConnectionID
+    ) throws(JSONMismatch) -> OwnedTrigger?
+
+    /// Takes out the trigger `id` if `owner` registered it last.
+    mutating func unregister(_ id: Name, by owner: ConnectionID) -> TriggerRegistration?
+
+    /// Takes out all triggers of `owner`, and returns them in their order.
+    mutating func unregisterAll(of owner: ConnectionID) -> [TriggerRegistration]
+
+    func trigger(_ id: Name) -> OwnedTrigger?
+
+    /// The triggers of a type, in their order.
+    func triggers(of type: Name) -> [OwnedTrigger]
+
+    /// Makes `provider` the one that provides the type, in place of any other.
+    mutating func registerType(_ type: TriggerTypeRegistration, by provider: ConnectionID)
+
+    /// Takes out the type if `provider` provides it. Its triggers stay.
+    mutating func unregisterType(_ id: Name, by provider: ConnectionID)
+
+    /// Takes out all types of `provider`. Their triggers stay.
+    mutating func unregisterAllTypes(of provider: ConnectionID)
+
+    /// The worker that provides the type; nil for built-in and for unknown types.
+    func provider(of type: Name) -> ConnectionID?
+
+    /// The size of the trigger that `owner` has under `id`; nil when that is nothing.
+    func size(of id: Name, by owner: ConnectionID) -> Int?
+    func usage(of owner: ConnectionID) -> DirectoryUsage
+    /// The size of the type that `provider` has under `id`; nil when that is nothing.
+    func size(ofType id: Name, by provider: ConnectionID) -> Int?
+    func typeUsage(of provider: ConnectionID) -> DirectoryUsage
+}

@@ -1,0 +1,121 @@
+internal import Foundation
+internal import IIIStream
+internal import StreamConfig
+
+@main
+enum Main {
+    static func main() async {
+        let options: CommandLineOptions
+        do throws(CommandLineError) {
+            options = try CommandLineOptions(arguments: Array(CommandLine.arguments.dropFirst()))
+        } catch {
+            fail("\(error.message)\nTry 'iii-stream --help'.", code: 2)
+        }
+        switch options.action {
+        case .showHelp:
+            print(CommandLineOptions.help)
+            return
+        case .showVersion:
+            print("iii-stream \(StreamNode.version)")
+            return
+        case .run, .checkConfiguration, .printConfiguration:
+            break
+        }
+        let loaded: LoadedConfiguration
+        do throws(ConfigurationError) {
+            loaded = try .load(
+                options.source, environment: LoadedConfiguration.processEnvironment,
+                version: StreamNode.version)
+        } catch {
+            fail(error.text, code: 1)
+        }
+        switch options.action {
+        case .checkConfiguration:
+            for warning in loaded.warningTexts { standardError(warning) }
+            print("The configuration is valid.")
+        case .printConfiguration:
+            print(loaded.configuration.yaml(), terminator: "")
+        default:
+            await run(loaded)
+        }
+    }
+
+    private static func run(_ loaded: LoadedConfiguration) async {
+        let log = LogWriter(level: .info)
+        log.write(LogRecord(.info, "starting", ["version": StreamNode.version, "configuration": loaded.summary]))
+        for warning in loaded.warningTexts {
+            log.write(LogRecord(.warn, "configuration", ["detail": warning]))
+        }
+        let signals = Signals()
+        let node: StreamNode
+        do throws(NodeError) {
+            node = try await StreamNode.start(NodeConfiguration(loaded.configuration)) {
+                log.write($0)
+            }
+        } catch {
+            log.flush()
+            fail("failed to start: \(error.description)", code: 1)
+        }
+        greet(node, loaded.configuration)
+        for await signal in signals.events {
+            switch signal {
+            case .stop:
+                await node.stop()
+                log.flush()
+                return
+            case .logCounters:
+                let counters = await node.counters()
+                log.write(LogRecord(.info, "counters", counters: counters))
+            }
+        }
+    }
+
+    /// What somebody who has just started a node wants to know.
+    private static func greet(_ node: StreamNode, _ configuration: Configuration) {
+        let stream = "\(reachable(configuration.stream.host)):\(node.streamPort)"
+        let workers = zip(configuration.workerListeners, node.workerPorts).map {
+            "ws://\(reachable($0.host)):\($1)"
+        }
+        print(
+            """
+            iii-stream \(StreamNode.version), everything in memory
+              stream clients   ws://\(stream)/stream/<stream>/<group>
+              workers          \(workers.joined(separator: ", "))
+              try              curl -sN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+            -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: aWlpLXN0cmVhbSBoZWxsbw==' \
+            http://\(stream)/stream/chat/room-1
+              stop             Ctrl-C
+            """)
+        fflush(nil)
+    }
+
+    /// The address to type, for one that a listener may be bound to.
+    private static func reachable(_ host: String) -> String {
+        switch host {
+        case "0.0.0.0": "127.0.0.1"
+        case "::": "[::1]"
+        default: host.contains(":") ? "[\(host)]" : host
+        }
+    }
+
+    private static func standardError(_ text: String) {
+        FileHandle.standardError.write(Data((text + "\n").utf8))
+    }
+
+    private static func fail(_ text: String, code: Int32) -> Never {
+        standardError("iii-stream: \(text)")
+        exit(code)
+    }
+}
+
+extension LogRecord {
+    fileprivate init(_ level: Level, _ event: String, _ fields: KeyValuePairs<String, String>) {
+        self.init(
+            level: level, event: event, fields: fields.map { ($0.key, Value.text($0.value)) })
+    }
+
+    fileprivate init(_ level: Level, _ event: String, counters: [(name: String, value: UInt64)]) {
+        self.init(
+            level: level, event: event, fields: counters.map { ($0.name, Value.number($0.value)) })
+    }
+}

@@ -1,0 +1,25 @@
+/// What the router has counted since the node started.
+package struct WorkerCounters: Hashable, Sendable {
+    package var connectionsOpened: UInt64 = 0
+    package var connectionsClosed: UInt64 = 0
+    /// Calls handed to an executor.
+    package var callsForwarded: UInt64 = 0
+    /// Calls that their executor has answered.
+    package var callsAnswered: UInt64 = 0
+    /// Calls ended because their executor or their caller went.
+    package var callsStopped: UInt64 = 0
+    /// Calls that the core could not give to their executor.
+    package var callsUndeliverable: UInt64 = 0
+    /// Calls of a function that nobody serves.
+    package var callsNotFound: UInt64 = 0
+    /// Calls over the limit of pending calls, or with an invocation id over its limit.
+    package var callsRefused: UInt64 = 0
+    /// Results of calls that are over or never were.
+    package var resultsUnknown: UInt64 = 0
+    /// Results from a connection that does not execute the call.
+    package var resultsForeign: UInt64 = 0
+    /// Functions, triggers and trigger types that were refused.
+    package var registrationsRefused: UInt64 = 0
+
+    package init() {}
+}

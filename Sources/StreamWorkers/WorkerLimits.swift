@@ -1,0 +1,23 @@
+/// The bounds of what one worker can make the node hold. Each is refused visibly.
+package struct WorkerLimits: Hashable, Sendable {
+    /// Bytes of a function, trigger or trigger type id. Longer: `limit_reached`.
+    package var nameSize = 256
+    /// Functions that one worker offers. More: `limit_reached`.
+    package var functionsPerWorker = 10_000
+    /// Triggers that one worker has, and trigger types that it provides. More: `limit_reached`.
+    package var triggersPerWorker = 10_000
+    /// Bytes of text in the functions, triggers and types of one worker. More: `limit_reached`.
+    package var registrationSizePerWorker = 64 << 20
+    /// Bytes of triggers that are replayed to a new provider. More: its type gets `limit_reached`.
+    package var replaySize = 64 << 20
+    /// Calls that one worker executes, and calls that it waits for. More: `too_many_calls`.
+    package var pendingCallsPerWorker = 10_000
+    /// Bytes of a caller's invocation id as written. Longer: `invalid_message`.
+    package var invocationIDSize = 1024
+    /// Bytes of a call's trace context that are kept for its result. More: not echoed.
+    package var traceContextSize = 8 << 10
+    /// Bytes of input of an `engine::` function. More: `deserialization_error`.
+    package var engineInputSize = 64 << 10
+
+    package init() {}
+}

@@ -1,0 +1,59 @@
+package import StreamModel
+
+/// What a worker says, as the core hands it over: parsed and validated. `Payload` is the core's own
+/// handle of a call's data or of a result, which passes through untouched.
+package enum WorkerMessage<Payload: Sendable>: Sendable {
+    case registerFunction(FunctionRegistration)
+    case unregisterFunction(id: String)
+    case registerTriggerType(TriggerTypeRegistration)
+    case unregisterTriggerType(id: String)
+    case registerTrigger(TriggerRegistration)
+    /// The id alone says which trigger is meant; the type is informative.
+    case unregisterTrigger(id: String, triggerType: String?)
+    case triggerRegistrationResult(
+        id: String, triggerType: String, functionID: String, error: InvocationError?)
+    case registerService(id: String)
+    case invoke(Invocation<Payload>)
+    case result(InvocationOutcome<Payload>)
+}
+
+/// A call as its caller wrote it.
+package struct Invocation<Payload: Sendable>: Sendable {
+    package var functionID: String
+    /// The caller's id as written, a JSON string with its quotes, which is echoed and never looked into.
+    package var invocationID: JSONText?
+    /// Whether the caller wants no answer, whatever the id says.
+    package var isVoid: Bool
+    package var traceparent: String?
+    package var baggage: String?
+    /// The call's data, only for ids under `engine::`.
+    package var data: JSONText?
+    package var payload: Payload
+
+    package init(
+        functionID: String, invocationID: JSONText?, isVoid: Bool = false,
+        traceparent: String? = nil, baggage: String? = nil, data: JSONText? = nil, payload: Payload
+    ) {
+        self.functionID = functionID
+        self.invocationID = invocationID
+        self.isVoid = isVoid
+        self.traceparent = traceparent
+        self.baggage = baggage
+        self.data = data
+        self.payload = payload
+    }
+}
+
+/// What an executor answers.
+package struct InvocationOutcome<Payload: Sendable>: Sendable {
+    /// The id that the node gave the call towards its executor.
+    package var invocationID: String
+    package var isError: Bool
+    package var payload: Payload
+
+    package init(invocationID: String, isError: Bool, payload: Payload) {
+        self.invocationID = invocationID
+        self.isError = isError
+        self.payload = payload
+    }
+}

@@ -1,0 +1,210 @@
+import StreamModel
+
+extension WorkerRouter {
+    // MARK: Functions
+
+    mutating func register(
+        _ function: FunctionRegistration, by worker: ConnectionID, into actions: inout Actions
+    ) {
+        let id = Name(function.id)
+        if let error = refusal(of: function, id, by: worker) {
+            let shown = function.id.prefix(bytes: limits.nameSize)
+            actions.append(
+                .send(worker, WorkerFrame.functionRegistrationResult(id: shown, error: error)))
+            return noteRefusal("function_refused", id: shown, error, by: worker, into: &actions)
+        }
+        if function.hasInvocation {
+            return log(.warning, "http_function_dropped", function.id, worker, into: &actions)
+        }
+        if functions.register(function, by: worker) != nil {
+            log(.warning, "function_taken_over", function.id, worker, into: &actions)
+        }
+    }
+
+    private func refusal(
+        of function: FunctionRegistration, _ id: Name, by worker: ConnectionID
+    ) -> InvocationError? {
+        if reservedFunctionIDs.contains(id) || id.hasPrefix("engine::") {
+            return InvocationError(
+                code: "reserved",
+                message: "Function \(function.id.prefix(bytes: limits.nameSize)) is built in")
+        }
+        return overlong("function id", function.id)
+            ?? refusal(
+                of: function.size, replacing: functions.size(of: id, by: worker),
+                functions.usage(of: worker), countMax: limits.functionsPerWorker, "functions",
+                worker)
+    }
+
+    // MARK: Trigger types
+
+    mutating func register(
+        _ type: TriggerTypeRegistration, by worker: ConnectionID, into actions: inout Actions
+    ) {
+        let id = Name(type.id)
+        if let error = refusal(of: type, id, by: worker) {
+            let shown = type.id.prefix(bytes: limits.nameSize)
+            actions.append(
+                .send(worker, WorkerFrame.triggerTypeRegistrationResult(id: shown, error: error)))
+            return noteRefusal("trigger_type_refused", id: shown, error, by: worker, into: &actions)
+        }
+        if let provider = triggers.provider(of: id), provider != worker {
+            log(.warning, "trigger_type_taken_over", type.id, worker, into: &actions)
+        }
+        triggers.registerType(type, by: worker)
+        for owned in triggers.triggers(of: id) {
+            actions.append(.send(worker, WorkerFrame.registerTrigger(owned.trigger)))
+        }
+    }
+
+    private func refusal(
+        of type: TriggerTypeRegistration, _ id: Name, by worker: ConnectionID
+    ) -> InvocationError? {
+        if triggers.isBuiltIn(type: id) {
+            return InvocationError(
+                code: "reserved",
+                message: "Trigger type \(type.id.prefix(bytes: limits.nameSize)) is built in")
+        }
+        return overlong("trigger type id", type.id)
+            ?? refusal(
+                of: type.size, replacing: triggers.size(ofType: id, by: worker),
+                triggers.typeUsage(of: worker), countMax: limits.triggersPerWorker, "trigger types",
+                worker)
+            ?? refusalOfReplay(of: id)
+    }
+
+    private func refusalOfReplay(of type: Name) -> InvocationError? {
+        let size = triggers.triggers(of: type).reduce(0) { $0 + $1.trigger.size }
+        guard size > limits.replaySize else { return nil }
+        return InvocationError(
+            code: "limit_reached",
+            message: "The triggers of the type are over \(limits.replaySize) bytes")
+    }
+
+    // MARK: Triggers
+
+    mutating func register(
+        _ trigger: TriggerRegistration, by worker: ConnectionID, into actions: inout Actions
+    ) {
+        if let error = refusal(of: trigger, by: worker) {
+            return refuse(trigger, error, by: worker, into: &actions)
+        }
+        let replaced: OwnedTrigger?
+        do {
+            replaced = try triggers.register(trigger, by: worker)
+        } catch {
+            let error = InvocationError(
+                code: "trigger_registration_failed",
+                message: "Failed to deserialize \(trigger.triggerType) trigger: \(error.reason)")
+            return refuse(trigger, error, by: worker, into: &actions)
+        }
+        if let replaced { tellProvider(thatGone: replaced.trigger, into: &actions) }
+        if let provider = triggers.provider(of: Name(trigger.triggerType)) {
+            actions.append(.send(provider, WorkerFrame.registerTrigger(trigger)))
+        }
+    }
+
+    mutating func unregisterTrigger(
+        _ id: String, by worker: ConnectionID, into actions: inout Actions
+    ) {
+        guard let trigger = triggers.unregister(Name(id), by: worker) else { return }
+        tellProvider(thatGone: trigger, into: &actions)
+    }
+
+    /// Tells the worker that provides the trigger's type, if there is one and it is still connected.
+    func tellProvider(thatGone trigger: TriggerRegistration, into actions: inout Actions) {
+        guard let provider = triggers.provider(of: Name(trigger.triggerType)),
+            workers[provider] != nil
+        else { return }
+        actions.append(.send(provider, WorkerFrame.unregisterTrigger(trigger)))
+    }
+
+    /// Tells the registrant of a trigger that its provider refuses it. The trigger stays, for the next
+    /// provider. An answer to a registration that has been replaced since is dropped.
+    func passOn(
+        _ error: InvocationError, ofTrigger id: String, _ type: String, _ functionID: String,
+        from worker: ConnectionID, into actions: inout Actions
+    ) {
+        guard triggers.provider(of: Name(type)) == worker, let owned = triggers.trigger(Name(id)),
+            Name(owned.trigger.triggerType) == Name(type),
+            Name(owned.trigger.functionID) == Name(functionID)
+        else { return }
+        let frame = WorkerFrame.triggerRegistrationResult(
+            id: id, triggerType: type, functionID: functionID, error: error)
+        actions.append(.send(owned.owner, frame))
+    }
+
+    private func refusal(
+        of trigger: TriggerRegistration, by worker: ConnectionID
+    ) -> InvocationError? {
+        overlong("trigger id", trigger.id)
+            ?? overlong("trigger type", trigger.triggerType)
+            ?? overlong("function id", trigger.functionID)
+            ?? refusal(
+                of: trigger.size, replacing: triggers.size(of: Name(trigger.id), by: worker),
+                triggers.usage(of: worker), countMax: limits.triggersPerWorker, "triggers", worker)
+    }
+
+    private mutating func refuse(
+        _ trigger: TriggerRegistration, _ error: InvocationError, by worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        let size = limits.nameSize
+        let shown = trigger.id.prefix(bytes: size)
+        let frame = WorkerFrame.triggerRegistrationResult(
+            id: shown, triggerType: trigger.triggerType.prefix(bytes: size),
+            functionID: trigger.functionID.prefix(bytes: size), error: error)
+        actions.append(.send(worker, frame))
+        noteRefusal("trigger_refused", id: shown, error, by: worker, into: &actions)
+    }
+
+    // MARK: Limits
+
+    private func overlong(_ what: String, _ name: String) -> InvocationError? {
+        guard name.utf8.count > limits.nameSize else { return nil }
+        return InvocationError(
+            code: "limit_reached", message: "The \(what) is longer than \(limits.nameSize) bytes")
+    }
+
+    /// - Parameters:
+    ///   - size: of the registration that is asked for.
+    ///   - replaced: the size of the worker's own registration that it would replace.
+    private func refusal(
+        of size: Int, replacing replaced: Int?, _ usage: DirectoryUsage, countMax: Int,
+        _ what: String, _ worker: ConnectionID
+    ) -> InvocationError? {
+        if replaced == nil, usage.count >= countMax {
+            return InvocationError(
+                code: "limit_reached", message: "The worker has \(countMax) \(what)")
+        }
+        let total =
+            functions.usage(of: worker).size + triggers.usage(of: worker).size
+            + triggers.typeUsage(of: worker).size - (replaced ?? 0) + size
+        guard total > limits.registrationSizePerWorker else { return nil }
+        return InvocationError(
+            code: "limit_reached",
+            message: "The worker's registrations are over \(limits.registrationSizePerWorker) bytes"
+        )
+    }
+
+    // MARK: Log
+
+    private mutating func noteRefusal(
+        _ event: String, id: String, _ error: InvocationError, by worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        counters.registrationsRefused += 1
+        let fields: KeyValuePairs = [
+            "worker": workers[worker]?.id ?? "", "id": id, "code": error.code,
+        ]
+        actions.append(.log(WorkerLog(.warning, event, fields)))
+    }
+
+    private func log(
+        _ level: WorkerLog.Level, _ event: String, _ id: String, _ worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        let fields: KeyValuePairs = ["worker": workers[worker]?.id ?? "", "id": id]
+        actions.append(.log(WorkerLog(level, event, fields)))
+    }
+}
