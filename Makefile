@@ -1,0 +1,76 @@
+# Everything a developer does here, by name. `make` alone prints the list.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+NODE := .build/release/iii-stream
+INTEROP := Tests/Interop
+FUZZ_SECONDS ?= 60
+
+# Each sanitizer changes every object file, so each has a build folder of its own. Undefined behaviour
+# traps: the trap needs no run-time library, which the Swift tool chain does not ship for C.
+UNDEFINED := -Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined
+ADDRESS_FLAGS := --scratch-path .build/address --sanitize=address $(UNDEFINED)
+THREAD_FLAGS := --scratch-path .build/thread --sanitize=thread
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: packages test-packages
+packages:
+	@.ci/packages build
+test-packages:
+	@.ci/packages build test
+
+.PHONY: build
+build: packages ## Build the node, optimised
+	swift build -c release --product iii-stream
+
+.PHONY: run
+run: build ## Build the node and start it on its built-in store (ports 3112 and 49134 of 127.0.0.1)
+	$(NODE) --use-default-config
+
+.PHONY: test
+test: test-packages ## Build everything and run all tests
+	swift build --build-tests
+	swift test --skip-build
+	swift build -c release --product iii-stream
+	@$(MAKE) --no-print-directory interop
+
+.PHONY: interop
+interop: # The Python part of `test`, for a node that is already built
+	"$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+
+.PHONY: conformance
+conformance: build test-packages ## Play the recorded answers and the operation vectors against a node
+	"$$(.ci/venv test)" -m pytest $(INTEROP)/test_replay.py $(INTEROP)/test_operations.py $(PYTEST_FLAGS)
+
+.PHONY: check
+check: lint test sanitize ## Everything: lint, formats, tests, tests under sanitizers, the fuzz corpus
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=0
+
+.PHONY: sanitize
+sanitize: test-packages ## Run the tests under the address, undefined and thread sanitizers
+	swift test $(ADDRESS_FLAGS)
+	swift test $(THREAD_FLAGS)
+	swift build $(ADDRESS_FLAGS) --product iii-stream
+	III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+
+.PHONY: lint
+lint: packages ## Check formats, dependencies and the rules of the house
+	.ci/lint
+
+.PHONY: format
+format: ## Format all C and Swift files in place
+	.ci/format
+
+.PHONY: fuzz
+fuzz: packages ## Fuzz each parser for FUZZ_SECONDS (60); 0 plays the corpus only
+	FUZZ_SECONDS=$(FUZZ_SECONDS) .ci/fuzz
+
+.PHONY: clean
+clean: ## Remove what was built; the Python environments in the cache folder stay
+	rm -rf .build
+	find Tests Benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

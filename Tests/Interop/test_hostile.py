@@ -1,0 +1,301 @@
+"""Peers that break the rules, at both ports: the node stays up, and serves the others."""
+
+import os
+import random
+import socket
+import time
+
+import pytest
+
+from clients import Subscriber, Worker
+from raw import BINARY, CLOSE, HANDSHAKE, PING, PONG, TEXT, Ended, Raw, frame
+
+HANDSHAKE_MS = 300
+HEAD_SIZE_MAX = 16 << 10
+HEADER_COUNT_MAX = 100
+FRAME_SIZE_MAX = 16 << 20
+
+
+@pytest.fixture
+def hostile(start_node):
+    """A node with a short patience for handshakes. At its end it still serves everyone else."""
+    node = start_node({"timeouts": {"handshake_ms": HANDSHAKE_MS}})
+    yield node
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as subscriber:
+        subscriber.join("after", "g")
+        assert subscriber.event()["type"] == "sync"
+        worker.set("after", "g", "i", 1)
+        assert subscriber.event() == {"type": "create", "data": 1}
+
+
+@pytest.fixture(params=["stream", "worker"])
+def port(request, hostile):
+    return getattr(hostile, f"{request.param}_port")
+
+
+def test_random_bytes(port):
+    seed = int.from_bytes(os.urandom(8), "big")
+    print(f"seed {seed}")
+    source = random.Random(seed)
+    peers = [Raw(port) for _ in range(200)]
+    for peer in peers:
+        peer.send(source.randbytes(source.randrange(1, 3000)))
+    for peer in peers:
+        peer.wait_end()
+        peer.close()
+
+
+def test_random_frames_after_a_good_handshake(port):
+    """Whatever comes, the answer is a close frame with a code, or nothing until we hang up."""
+    seed = int.from_bytes(os.urandom(8), "big")
+    print(f"seed {seed}")
+    source = random.Random(seed)
+    for _ in range(200):
+        with Raw(port).upgrade() as peer:
+            peer.send(source.randbytes(source.randrange(1, 3000)))
+            peer.socket.shutdown(socket.SHUT_WR)
+            code = peer.close_code()
+            assert code in (1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009) or 3000 <= code < 5000
+
+
+def test_mutated_messages(port):
+    """Well-formed frames around damaged JSON never cost the connection."""
+    seed = int.from_bytes(os.urandom(8), "big")
+    print(f"seed {seed}")
+    source = random.Random(seed)
+    good = [
+        b'{"type":"join","data":{"subscriptionId":"x","streamName":"s","groupId":"g","id":"i"}}',
+        b'{"type":"leave","data":{"subscriptionId":"x","streamName":"s","groupId":"g"}}',
+        b'{"type":"invokefunction","function_id":"stream::set","data":{"stream_name":"h","group_id":"g",'
+        b'"item_id":"i","data":{"a":[1,2.5,"x\\u00e9",null]}}}',
+        b'{"type":"registertrigger","id":"t","trigger_type":"stream","function_id":"f","config":{}}',
+        b'{"type":"invocationresult","invocation_id":"00000000-0000-4000-8000-000000000001",'
+        b'"function_id":"f","error":{"code":"c","message":"m"}}',
+    ]
+    with Raw(port).upgrade() as peer:
+        for _ in range(2000):
+            text = bytearray(source.choice(good))
+            for _ in range(source.randrange(1, 4)):
+                position = source.randrange(len(text))
+                match source.randrange(3):
+                    case 0:
+                        text[position] = source.choice(b' {}[]",:0x\\n-e')
+                    case 1:
+                        del text[position]
+                    case 2:
+                        text[position:position] = source.choice([b"{", b"[", b'"', b",", b"null"])
+            peer.send(frame(bytes(text)))
+        peer.send(frame(b"still here", PING))
+        while True:
+            opcode, payload = peer.frame()
+            assert opcode != CLOSE
+            if opcode == PONG:
+                assert payload == b"still here"
+                return
+
+
+# ---- Handshakes
+
+
+def test_half_a_handshake_is_given_up(port):
+    start = time.monotonic()
+    with Raw(port) as peer:
+        peer.send(HANDSHAKE.format(path="/").encode()[:60])
+        peer.wait_end()
+    assert time.monotonic() - start < 10
+
+
+def test_silence_is_given_up(port):
+    with Raw(port) as peer:
+        peer.wait_end()
+
+
+def test_slow_handshake_is_given_up_however_often_it_speaks(port):
+    """One byte a time: each byte must not buy a new deadline."""
+    with Raw(port) as peer:
+        peer.socket.settimeout(0.02)
+        deadline = time.monotonic() + 10
+        for byte in HANDSHAKE.format(path="/").encode() + b"x" * 1000:
+            peer.send(bytes([byte]))
+            try:
+                if peer.socket.recv(4096) == b"":
+                    return
+            except TimeoutError:
+                assert time.monotonic() < deadline
+            except ConnectionResetError:
+                return
+    pytest.fail("the node read to the end")
+
+
+def test_many_half_handshakes_hold_up_nobody(hostile, port):
+    peers = [Raw(port) for _ in range(300)]
+    for peer in peers:
+        peer.send(b"GET / HTTP/1.1\r\n")
+    with Worker(hostile.worker_url()) as worker:
+        worker.set("h", "g", "i", 1)
+    for peer in peers:
+        peer.wait_end()
+        peer.close()
+
+
+def head_of(size):
+    """A good handshake of exactly `size` bytes."""
+    text = HANDSHAKE.format(path="/")
+    pad = size - len(text) - len("X: \r\n")
+    return text[:-2].encode() + b"X: " + b"a" * pad + b"\r\n\r\n"
+
+
+def test_head_at_the_limit_is_read_and_over_it_is_refused(port):
+    with Raw(port) as peer:
+        peer.send(head_of(HEAD_SIZE_MAX))
+        assert peer.status() == 101
+    with Raw(port) as peer:
+        peer.send(head_of(HEAD_SIZE_MAX + 1))
+        assert peer.status() == 431
+
+
+def test_headers_at_the_limit_are_read_and_over_it_are_refused(port):
+    own = HANDSHAKE.count("\r\n") - 2
+    for count, status in ((HEADER_COUNT_MAX, 101), (HEADER_COUNT_MAX + 1, 431)):
+        with Raw(port) as peer:
+            more = "".join(f"X{n}: y\r\n" for n in range(count - own))
+            peer.send((HANDSHAKE.format(path="/")[:-2] + more + "\r\n").encode())
+            assert peer.status() == status
+
+
+def test_endless_head_is_refused_while_it_comes(port):
+    with Raw(port) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nX: " + b"a" * (4 << 20))
+        assert peer.status() in (431, 0)  # 0: reset before we could read what it said.
+
+
+@pytest.mark.parametrize(
+    "request_text, status",
+    [
+        ("GET /nope HTTP/1.1\r\nHost: h\r\n\r\n", 404),
+        ("GET / HTTP/1.1\r\nHost: h\r\n\r\n", 400),
+        ("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", 405),
+        ("HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", 405),
+        ("GET / HTTP/1.1\nHost: h\n\n", 400),
+        ("GET / HTTP/2.0\r\nHost: h\r\n\r\n", 400),
+        ("GET /\r\n\r\n", 400),
+        (HANDSHAKE.format(path="/").replace("Version: 13", "Version: 12"), 426),
+        (HANDSHAKE.format(path="/").replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), 400),
+        (HANDSHAKE.format(path="/").replace("Host: 127.0.0.1\r\n", ""), 400),
+        (HANDSHAKE.format(path="/%zz"), 400),
+    ],
+)
+def test_wrong_requests_get_their_status(port, request_text, status):
+    with Raw(port) as peer:
+        peer.send(request_text.encode())
+        assert peer.status() == status
+        peer.wait_end()
+
+
+# ---- Frames
+
+BROKEN_FRAMES = {
+    "unmasked": (frame("{}", masked=False), 1002),
+    "reserved bit": (frame("{}", reserved=4), 1002),
+    "reserved opcode": (frame("{}", opcode=3), 1002),
+    "reserved control opcode": (frame("", opcode=11), 1002),
+    "continuation of nothing": (frame("{}", opcode=0), 1002),
+    "message inside a message": (frame("{", final=False) + frame("}"), 1002),
+    "fragmented ping": (frame("", opcode=PING, final=False), 1002),
+    "long ping": (frame("x" * 126, opcode=PING), 1002),
+    "length with its top bit set": (b"\x81\xff\x80" + b"\x00" * 11, 1002),
+    "length in too many bytes": (b"\x81\xfe\x00\x02" + b"\x00" * 6, 1002),
+    "close of one byte": (frame(b"\x03", opcode=CLOSE), 1002),
+    "close with a forbidden code": (frame(b"\x03\xed", opcode=CLOSE), 1002),
+    "text that is not UTF-8": (frame(b"\xff\xfe"), 1007),
+    "text that ends within a character": (frame(b"\xc3"), 1007),
+    "text with a surrogate": (frame(b'"\xed\xa0\x80"'), 1007),
+    "close reason that is not UTF-8": (frame(b"\x03\xe8\xff", opcode=CLOSE), 1007),
+    "frame over the limit": (frame(b"", length=FRAME_SIZE_MAX + 1), 1009),
+    "frame of 2^62 bytes": (frame(b"", length=1 << 62), 1009),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN_FRAMES)
+def test_broken_frames_close_with_their_code(port, kind):
+    data, code = BROKEN_FRAMES[kind]
+    with Raw(port).upgrade() as peer:
+        peer.send(data)
+        assert peer.close_code() == code
+
+
+def test_broken_utf8_in_binary_is_dropped(hostile):
+    with Raw(hostile.worker_port).upgrade() as peer:
+        peer.message()
+        peer.send(frame(b'{"type":"ping","x":"\xff"}', BINARY) + frame('{"type":"ping"}'))
+        assert peer.message() == b'{"type":"pong"}'
+
+
+def test_message_of_many_fragments_over_the_limit_is_refused(hostile):
+    """Each frame is small enough; the message, 64 MiB and one byte, is not."""
+    piece = b" " * (8 << 20)
+    with Raw(hostile.worker_port).upgrade() as peer:
+        peer.message()
+        peer.send(frame(piece, final=False))
+        for _ in range(7):
+            peer.send(frame(piece, opcode=0, final=False))
+        peer.send(frame(b" ", opcode=0))
+        assert peer.close_code() == 1009
+
+
+def test_message_split_at_every_byte_is_understood(hostile):
+    data = frame('{"type":"ping"}')
+    with Raw(hostile.worker_port).upgrade() as peer:
+        peer.message()
+        for byte in data:
+            peer.send(bytes([byte]))
+        assert peer.message() == b'{"type":"pong"}'
+
+
+def test_frames_behind_the_handshake_in_one_packet(hostile):
+    with Raw(hostile.worker_port) as peer:
+        peer.send(HANDSHAKE.format(path="/").encode() + frame('{"type":"ping"}'))
+        assert peer.status() == 101
+        assert b"workerregistered" in peer.message()
+        assert peer.message() == b'{"type":"pong"}'
+
+
+def test_flood_of_pings_is_answered_in_order(port):
+    with Raw(port).upgrade() as peer:
+        count = 5000
+        for start in range(0, count, 500):
+            peer.send(b"".join(frame(str(n), PING) for n in range(start, start + 500)))
+        expected = 0
+        while expected < count:
+            opcode, payload = peer.frame()
+            if opcode == TEXT:
+                continue
+            # Several pings may share one pong, the last one's (RFC 6455 5.5.3).
+            assert opcode == PONG and int(payload) >= expected
+            expected = int(payload) + 1
+
+
+def test_peer_that_vanishes_within_a_frame(port):
+    for _ in range(100):
+        with Raw(port).upgrade() as peer:
+            peer.send(frame("x" * 1000)[:500])
+
+
+def test_deep_json_is_refused_by_depth_not_by_the_stack(hostile):
+    deep = "[" * 100_000 + "]" * 100_000
+    call = '{"type":"invokefunction","invocation_id":"00000000-0000-4000-8000-000000000001",'
+    call += '"function_id":"stream::set","data":{"stream_name":"h","group_id":"g","item_id":"i","data":'
+    with Raw(hostile.worker_port).upgrade() as peer:
+        peer.message()
+        peer.send(frame(call + deep + "}}"))
+        assert b'"error"' in peer.message()
+        peer.send(frame('{"type":"ping"}'))
+        assert peer.message() == b'{"type":"pong"}'
+
+
+def test_clean_close_is_answered_with_the_same_code(port):
+    with Raw(port).upgrade() as peer:
+        peer.send(frame(b"\x0f\xa0bye", opcode=CLOSE))  # 4000
+        assert peer.close_code() == 4000
+        with pytest.raises(Ended):
+            peer.frame()

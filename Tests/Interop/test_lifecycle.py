@@ -1,0 +1,299 @@
+"""How a node starts, refuses to start, and ends."""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import struct
+import subprocess
+
+import pytest
+
+from clients import Closed, Subscriber, Worker
+from node import BINARY, PATIENCE_SECONDS, Node, configuration
+
+
+def run(*arguments, config=None, tmp_path=None, environment=None, preexec=None):
+    """Runs the node to its end, with `config` as its file when given."""
+    if config is not None:
+        path = tmp_path / "config.yaml"
+        path.write_text(config)
+        arguments = ("--config", path, *arguments)
+    return subprocess.run(
+        [BINARY, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+        cwd=tmp_path,
+        preexec_fn=preexec,
+    )
+
+
+# ---- The end
+
+
+def test_end_closes_stream_clients_with_1001_and_workers_with_1012(node):
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as subscriber:
+        subscriber.join("s", "g")
+        assert subscriber.event() == {"type": "sync", "data": []}
+        node.process.send_signal(signal.SIGTERM)
+        assert subscriber.close_code() == 1001
+        assert worker.close_code() == 1012
+        assert node.wait_exit() == 0
+
+
+def test_end_delivers_what_was_answered_before_it_closes(node):
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as subscriber:
+        subscriber.join("s", "g")
+        assert subscriber.event()["type"] == "sync"
+        for number in range(200):
+            worker.set("s", "g", "i", number)
+        node.process.send_signal(signal.SIGTERM)
+        seen = []
+        with pytest.raises(Closed) as end:
+            while True:
+                seen.append(subscriber.event()["data"])
+        assert seen == list(range(200))
+        assert end.value.code == 1001
+
+
+def test_end_waits_for_a_call_in_flight(node):
+    with Worker(node.worker_url()) as executor, Worker(node.worker_url()) as caller:
+        executor.send({"type": "registerfunction", "id": "slow"})
+        executor.result("stream::list_all")  # Answered after the registration.
+        invocation = caller.invoke("slow", data={})
+        call = executor.receive()
+        node.process.send_signal(signal.SIGTERM)
+        executor.send(
+            {
+                "type": "invocationresult",
+                "invocation_id": call["invocation_id"],
+                "function_id": "slow",
+                "result": "done",
+            }
+        )
+        assert caller.answer(invocation)["result"] == "done"
+        assert caller.close_code() == 1012
+        assert node.wait_exit() == 0
+
+
+def test_end_does_not_wait_for_a_call_without_an_end(node):
+    """The executor never answers: after at most five seconds the node goes, and goes well."""
+    with Worker(node.worker_url()) as executor, Worker(node.worker_url()) as caller:
+        executor.send({"type": "registerfunction", "id": "never"})
+        executor.result("stream::list_all")
+        caller.invoke("never", data={})
+        executor.receive()
+        node.process.send_signal(signal.SIGTERM)
+        assert executor.close_code() == 1012
+        assert node.wait_exit() == 0
+
+
+def test_end_with_nobody_connected(node):
+    node.stop()
+
+
+# ---- Addresses
+
+
+@pytest.mark.parametrize("port", ["stream", "worker"])
+def test_taken_address_ends_the_start(node, tmp_path, port):
+    """The first node listens with SO_REUSEPORT: a second one must not get half of its clients."""
+    number = getattr(node, f"{port}_port")
+    done = run(config=configuration(**{port: {"port": number}}), tmp_path=tmp_path)
+    assert done.returncode == 1
+    assert f"address 127.0.0.1:{number} is already in use" in done.stderr
+
+
+def test_restart_on_the_same_ports(node):
+    ports = node.stream_port, node.worker_port
+    with Worker(node.worker_url()) as worker:
+        worker.set("s", "g", "i", 1)
+        node.kill()
+        assert worker.close_code() == 1006
+    node.restart()
+    assert (node.stream_port, node.worker_port) == ports
+    with Worker(node.worker_url()) as worker:
+        assert worker.get("s", "g", "i") is None
+
+
+def test_port_comes_from_the_environment(start_node):
+    """Any free port will do; `0` must arrive as a number through the expansion."""
+    text = configuration().replace("port: 0", "port: ${STREAM_PORT:3112}", 1)
+    node = start_node(text=text, environment={"STREAM_PORT": "0"})
+    assert node.stream_port not in (0, 3112)
+
+
+# ---- Configuration
+
+MISTAKES = {
+    "an unknown key of ours": (
+        {"adaptr": {"name": "kv"}},
+        ["adaptr", "adapter"],
+        6,
+    ),
+    "an unknown key of the adapter": (
+        {"adapter": {"name": "kv", "config": {"store_metod": "in_memory"}}},
+        ["store_metod", "store_method"],
+        9,
+    ),
+    "an unknown store method": (
+        {"adapter": {"name": "kv", "config": {"store_method": "in_memry"}}},
+        ["in_memry", "in_memory"],
+        9,
+    ),
+    "an unknown adapter": ({"adapter": {"name": "kvv"}}, ["kvv", "kv"], None),
+    "an adapter that is not built": ({"adapter": {"name": "redis"}}, ["redis"], None),
+    "a port that is a string": ({"port": "3112"}, ["port"], 5),
+    "a port out of range": ({"port": 65536}, ["port", "65536"], 5),
+    "a port that is null": ({"port": None}, ["port"], 5),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("check", [False, True], ids=["start", "check"])
+def test_mistaken_configuration_is_named(tmp_path, mistake, check):
+    stream, parts, line = MISTAKES[mistake]
+    arguments = ["--check-config"] if check else []
+    done = run(*arguments, config=configuration(stream), tmp_path=tmp_path)
+    assert done.returncode == 1
+    explained(done.stderr, parts, line)
+
+
+def explained(text, parts, line):
+    """Every part, and the line of the file, stand in `text`, which is no crash report."""
+    for part in parts:
+        assert part in text
+    assert line is None or re.search(rf"(line |:){line}\b", text), text
+    assert text.strip() and "Fatal error" not in text
+
+
+@pytest.mark.parametrize(
+    "text, parts, line",
+    [
+        ("workers:\n  - name: iii-stream\n   config: {}\n", [], 3),
+        ("workrs: []\n", ["workrs", "workers"], 1),
+        ("- adapter:\n    name: kv\n  port: 3112\n", ["name: iii-stream"], None),
+        ("workers:\n  - config: {}\n", ["name"], 2),
+        ("workers: 5\n", ["workers"], 1),
+        (
+            "workers:\n  - name: iii-stream\n    config:\n      port: ${NO_SUCH_PORT}\n",
+            ["Environment variable 'NO_SUCH_PORT' not set and no default provided"],
+            4,
+        ),
+        ("workers:\n\t- name: iii-stream\n", [], 2),
+        ("\x00\x01\x02", [], None),
+    ],
+    ids=["indent", "key", "list", "no name", "no list", "variable", "tab", "bytes"],
+)
+def test_file_of_the_wrong_shape_is_explained(tmp_path, text, parts, line):
+    done = run(config=text, tmp_path=tmp_path)
+    assert done.returncode == 1
+    explained(done.stderr, parts, line)
+
+
+def test_missing_file_is_named(tmp_path):
+    done = run("--config", "nowhere.yaml", tmp_path=tmp_path)
+    assert done.returncode == 1
+    assert "Config file not found: 'nowhere.yaml'." in done.stderr
+
+
+def test_entries_of_other_workers_are_ignored_with_a_warning(start_node):
+    """An engine's own file starts here unchanged."""
+    node = start_node(entries=[{"name": "iii-http", "config": {"port": 3111}}, {"name": "iii-state"}])
+    warnings = [line for line in node.lines if '"warn' in line.lower()]
+    assert sum("iii-http" in line for line in warnings) == 1
+    assert sum("iii-state" in line for line in warnings) == 1
+
+
+def test_check_config_says_yes_without_listening(node, tmp_path):
+    """With the address of a running node: a check that bound it would fail."""
+    text = configuration({"port": node.stream_port}, {"port": node.worker_port})
+    assert run("--check-config", config=text, tmp_path=tmp_path).returncode == 0
+
+
+def test_print_config_shows_every_setting_and_no_password(tmp_path):
+    text = configuration({"port": 4711, "adapter": {"name": "kv", "config": {"store_method": "in_memory"}}})
+    done = run("--print-config", config=text, tmp_path=tmp_path)
+    assert done.returncode == 0
+    for part in ("4711", "127.0.0.1", "kv", "in_memory", "shards", "limits", "timeouts"):
+        assert part in done.stdout
+
+
+# ---- Arguments
+
+
+def test_version_is_one_line(tmp_path):
+    done = run("--version", tmp_path=tmp_path)
+    assert done.returncode == 0
+    assert len(done.stdout.strip().splitlines()) == 1
+    assert any(character.isdigit() for character in done.stdout)
+
+
+def test_help_names_every_option(tmp_path):
+    done = run("--help", tmp_path=tmp_path)
+    assert done.returncode == 0
+    for option in ("--config", "--use-default-config", "--check-config", "--print-config", "--version"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--nonsense"], ["--config"], ["--use-default-config", "--config", "x.yaml"]],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_refused(tmp_path, arguments):
+    done = run(*arguments, tmp_path=tmp_path)
+    assert done.returncode != 0
+    assert done.returncode > 0, "a refusal, not a crash"
+    assert arguments[0] in done.stderr
+    assert not done.stdout
+
+
+# ---- A kernel that forbids io_uring
+
+IO_URING_SETUP = 425
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+ALLOW, FAIL_EPERM = 0x7FFF0000, 0x00050000 | 1
+
+
+def deny_io_uring():
+    """Makes io_uring_setup fail with EPERM, as the default profiles of container engines do."""
+
+    class Program(ctypes.Structure):
+        _fields_ = [("count", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+    instructions = b"".join(
+        struct.pack("HBBI", *instruction)
+        for instruction in [
+            (0x20, 0, 0, 0),  # load the number of the system call
+            (0x15, 0, 1, IO_URING_SETUP),  # not io_uring_setup: skip one
+            (0x06, 0, 0, FAIL_EPERM),
+            (0x06, 0, 0, ALLOW),
+        ]
+    )
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    program = Program(len(instructions) // 8, ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "no_new_privs")
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def test_forbidden_io_uring_is_said_in_one_clear_sentence(tmp_path):
+    done = run(config=configuration({"io": "io_uring"}), tmp_path=tmp_path, preexec=deny_io_uring)
+    assert done.returncode == 1
+    complaints = [line for line in done.stderr.splitlines() if "io_uring" in line]
+    assert len(complaints) == 1
+
+
+def test_log_is_json_when_nobody_watches(node):
+    """`Node.stop` holds every line to it; here: the line that tells the addresses."""
+    record = node.wait_for("listening")
+    assert record["level"].lower() == "info"
+    assert json.loads(node.lines[node.records.index(record)]) == record
+    assert record["stream"].startswith("127.0.0.1:")

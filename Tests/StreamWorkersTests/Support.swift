@@ -1,0 +1,155 @@
+import StreamFunctions
+import StreamModel
+import StreamTriggers
+import StreamWorkers
+import Synchronization
+
+typealias Router = WorkerRouter<String, FunctionRegistry, TriggerRegistry>
+
+func text(_ string: String) -> JSONText {
+    JSONText(validated: Array(string.utf8))
+}
+
+func uuid(_ number: Int) -> String {
+    let digits = String(number)
+    return "00000000-0000-4000-8000-" + String(repeating: "0", count: 12 - digits.count) + digits
+}
+
+/// A router whose UUIDs count up from 1, driven with short messages; connections are small numbers.
+/// What it does comes back as one line for each action.
+struct Node {
+    var router: Router
+
+    init(limits: WorkerLimits = WorkerLimits()) {
+        let next = Counter()
+        router = Router(
+            limits: limits,
+            reservedFunctionIDs: [
+                "stream::set", "stream::get", "stream::delete", "stream::list",
+                "stream::list_groups",
+                "stream::list_all", "stream::send", "stream::update",
+            ],
+            functions: FunctionRegistry(), triggers: TriggerRegistry(),
+            makeUUID: { uuid(next.increment()) })
+    }
+
+    /// A node with so many connections, whose worker ids are the first UUIDs.
+    static func with(_ connections: Int, limits: WorkerLimits = WorkerLimits()) -> Node {
+        var node = Node(limits: limits)
+        for connection in 0..<connections { _ = node.open(connection + 1) }
+        return node
+    }
+
+    mutating func open(_ connection: Int) -> [String] {
+        let peer = WorkerPeer(listener: 0, address: "127.0.0.1", query: "")
+        return feed(.opened(id(connection), peer))
+    }
+
+    mutating func close(_ connection: Int) -> [String] { feed(.closed(id(connection))) }
+
+    mutating func say(_ connection: Int, _ message: WorkerMessage<String>) -> [String] {
+        feed(.message(id(connection), message))
+    }
+
+    mutating func registerFunction(_ connection: Int, _ function: String) -> [String] {
+        say(connection, .registerFunction(FunctionRegistration(id: function)))
+    }
+
+    mutating func registerType(_ connection: Int, _ type: String) -> [String] {
+        say(
+            connection,
+            .registerTriggerType(TriggerTypeRegistration(id: type, description: "d")))
+    }
+
+    mutating func registerTrigger(
+        _ connection: Int, _ trigger: String, _ type: String, _ function: String = "f",
+        config: String = "null", metadata: String? = nil
+    ) -> [String] {
+        let trigger = TriggerRegistration(
+            id: trigger, triggerType: type, functionID: function, config: text(config),
+            metadata: metadata.map(text))
+        return say(connection, .registerTrigger(trigger))
+    }
+
+    /// Calls with the caller's id `id`, or without one.
+    mutating func call(
+        _ connection: Int, _ function: String, id: String? = "1", isVoid: Bool = false,
+        traceparent: String? = nil, baggage: String? = nil, data: String? = nil,
+        payload: String = "in"
+    ) -> [String] {
+        let invocation = Invocation(
+            functionID: function, invocationID: id.map { text("\"\($0)\"") }, isVoid: isVoid,
+            traceparent: traceparent, baggage: baggage, data: data.map(text), payload: payload)
+        return say(connection, .invoke(invocation))
+    }
+
+    mutating func answer(
+        _ connection: Int, _ invocation: String, isError: Bool = false, payload: String = "out"
+    ) -> [String] {
+        let outcome = InvocationOutcome(
+            invocationID: invocation, isError: isError, payload: payload)
+        return say(connection, .result(outcome))
+    }
+
+    mutating func feed(_ event: WorkerEvent<String>) -> [String] {
+        router.handle(event).map(line)
+    }
+
+    private func id(_ connection: Int) -> ConnectionID { connectionID(connection) }
+}
+
+func connectionID(_ number: Int) -> ConnectionID { ConnectionID(rawValue: UInt64(number)) }
+
+private func line(_ action: WorkerAction<String>) -> String {
+    switch action {
+    case .admit(let connection, let workerID):
+        "\(connection.rawValue) admit \(workerID)"
+    case .send(let connection, let bytes):
+        "\(connection.rawValue) send \(String(decoding: bytes, as: UTF8.self))"
+    case .forwardCall(let payload, let connection, let invocationID, let functionID):
+        "\(connection.rawValue) call \(invocationID) \(functionID) \(payload)"
+    case .forwardResult(
+        let payload, let connection, let invocationID, let functionID, let traceparent, let baggage):
+        "\(connection.rawValue) result \(String(decoding: invocationID.bytes, as: UTF8.self))"
+            + " \(functionID) \(payload) \(traceparent ?? "-") \(baggage ?? "-")"
+    case .setOutboundLimit(let connection, let bytes):
+        "\(connection.rawValue) limit \(bytes)"
+    case .close(let connection, let code):
+        "\(connection.rawValue) close \(code)"
+    case .log(let log):
+        "log \(log.level) \(log.event)"
+            + log.fields.map { " \($0.name)=\($0.value)" }.joined()
+    }
+}
+
+/// The frame of an error that answers call `id`, as a line.
+func errorLine(
+    _ connection: Int, _ function: String, _ code: String, _ message: String, id: String = "1"
+) -> String {
+    "\(connection) send {\"type\":\"invocationresult\",\"invocation_id\":\"\(id)\","
+        + "\"function_id\":\"\(function)\",\"error\":{\"code\":\"\(code)\",\"message\":\"\(message)\"}}"
+}
+
+private final class Counter: Sendable {
+    private let value = Mutex(0)
+
+    func increment() -> Int {
+        value.withLock {
+            $0 += 1
+            return $0
+        }
+    }
+}
+
+/// The generator of Steele, Lea and Flood, for random tests that can be repeated.
+struct SplitMix: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var word = state
+        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+        return word ^ (word >> 31)
+    }
+}
