@@ -54,7 +54,7 @@ let targets: [Target] = [
     module("StreamConfig", ["StreamModel"]),
     module("StreamTriggers", ["StreamModel"]),
     module("StreamFunctions", ["StreamModel"]),
-    module("StreamWorkers", ["StreamModel"]),
+    module("StreamWorkers", ["StreamConfig", "StreamModel"]),
     module("StreamCore", ["CStreamCore", "StreamModel"]),
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
     module("IIIStream", ["StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel", "StreamTriggers", "StreamWorkers"]),
@@ -67,7 +67,7 @@ let targets: [Target] = [
     tests("StreamConfig"),
     tests("StreamTriggers", ["StreamModel"]),
     tests("StreamFunctions", ["StreamModel"]),
-    tests("StreamWorkers", ["StreamFunctions", "StreamModel", "StreamTriggers"]),
+    tests("StreamWorkers", ["StreamConfig", "StreamFunctions", "StreamModel", "StreamTriggers"]),
 ]
 
 let package = Package(

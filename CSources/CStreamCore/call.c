@@ -39,6 +39,10 @@ static void release_event(struct shard *shard, struct effect *effect) {
 }
 
 static void release_answer(struct shard *shard, struct effect *effect) {
+    if (effect->message != NULL) {
+        announce(shard, SC_NODE_CONNECTION, effect->message);
+        return;
+    }
     if (effect->request != NULL) {
         request_finish(effect->request);
         return;
@@ -59,6 +63,8 @@ void effects_release(struct shard *shard) {
         effects->head++;
         if (effect.kind == EFFECT_EVENT)
             release_event(shard, &effect);
+        else if (effect.kind == EFFECT_TRIGGER)
+            announce(shard, effect.connection, effect.message);
         else if (effect.kind == EFFECT_ANSWER)
             release_answer(shard, &effect);
         else
@@ -104,6 +110,35 @@ static size_t answer_parts(struct sc_bytes *parts, const struct call *call, cons
     return at;
 }
 
+static struct sc_message *node_answer(struct sc_bytes text) {
+    struct sc_json_index index;
+    const char *why = NULL;
+    int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, &index);
+    assert(rc == 0);
+    return message_make(SC_MESSAGE_RESULT, text, &index, (struct sc_bytes){0}, NULL, &why);
+}
+
+void node_answered(struct shard *shard, struct sc_bytes text) {
+    announce(shard, SC_NODE_CONNECTION, node_answer(text));
+}
+
+// The answer to a call of the node itself is a message, not a frame.
+static void answer_node(struct call *call, struct effect *effect, const struct sc_bytes *parts, size_t count) {
+    struct sc_buffer text = {0};
+    for (size_t i = 0; i < count; i++)
+        sc_buffer_append_bytes(&text, parts[i]);
+    if (text.failed)
+        abort(); // Whoever waits for it would wait for ever.
+    if (call->request == NULL) {
+        effect->message = node_answer(sc_buffer_bytes(&text));
+    } else {
+        call->request->reply = sc_blob_create(text.size);
+        if (call->request->reply != NULL)
+            memcpy(call->request->reply->data, text.data, text.size);
+    }
+    sc_buffer_deinit(&text);
+}
+
 void call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body, size_t count) {
     assert(count <= RESULT_PARTS_MAX);
     if (!call->wants_answer && call->request == NULL)
@@ -122,7 +157,9 @@ void call_answer(struct shard *shard, struct call *call, const struct sc_bytes *
                                                "\"the result is larger than the caller accepts\"}");
             part_count = answer_parts(parts, call, &error, 1);
         }
-        if (call->request == NULL)
+        if (call->connection == SC_NODE_CONNECTION)
+            answer_node(call, &answer, parts, part_count);
+        else if (call->request == NULL)
             answer.slice = frame_build(shard, LANE_PRIVATE, parts, part_count);
         else
             call->request->reply = frame_build_blob(parts, part_count, 0);
@@ -160,56 +197,28 @@ static void fail_without_memory(struct shard *shard, struct call *call, const ch
 
 // ---- Events
 
-#define NULL_TEXT SC_LITERAL("null")
-
-static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped, const struct sc_bytes *id) {
-    if (id == NULL) {
-        parts[0] = NULL_TEXT;
-        return 1;
-    }
-    sc_json_write_string(escaped, *id);
-    parts[0] = sc_buffer_bytes(escaped);
-    return 1;
-}
-
-static struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp, struct sc_bytes prefix,
-                                 const struct sc_bytes *id, const struct sc_bytes *event, size_t count) {
-    uint8_t digits[20];
-    uint8_t inline_id[256];
-    struct sc_buffer escaped = {.data = inline_id, .capacity = sizeof inline_id};
-    struct sc_bytes parts[FRAME_PARTS_MAX];
-    size_t at = 0;
-    parts[at++] = SC_LITERAL("{\"type\":\"stream\",\"timestamp\":");
-    parts[at++] = (struct sc_bytes){digits, sc_decimal_write(digits, timestamp)};
-    parts[at++] = prefix;
-    bool large = id != NULL && sc_json_string_size(*id) > sizeof inline_id;
-    if (large)
-        escaped = (struct sc_buffer){0};
-    at += id_parts(&parts[at], &escaped, id);
-    parts[at++] = SC_LITERAL(",\"event\":{\"type\":");
-    for (size_t i = 0; i < count; i++)
-        parts[at++] = event[i];
-    parts[at++] = SC_LITERAL("}}");
-    struct slice slice = frame_build(shard, lane, parts, at);
-    if (large)
-        sc_buffer_deinit(&escaped);
-    return slice;
-}
-
-static struct sc_bytes topic_prefix(const struct topic *topic) {
-    return (struct sc_bytes){topic->bytes + topic->stream_size + topic->group_size, topic->prefix_size};
-}
-
 // The topic of the call's group when anyone, on any shard, subscribes to it.
 static struct topic *interested(struct shard *shard, const struct call *call) {
     struct topic *topic = topic_find(shard, &call->name);
     return topic != NULL && topic->interest > 0 ? topic : NULL;
 }
 
-static void emit(struct shard *shard, struct topic *topic, uint64_t timestamp, const struct sc_bytes *item,
-                 const struct sc_bytes *event, size_t count) {
+/// What happened to a group, or to an item of it, and who did it.
+struct happening {
+    const struct sc_group_name *name;
+    const struct sc_bytes *_Nullable item;
+    const struct sc_bytes *parts; // What stands behind `"event":{"type":`.
+    size_t part_count;
+    struct sc_bytes kind;
+    uint64_t writer;
+    struct handed *_Nullable handed;
+};
+
+static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t timestamp,
+                          const struct happening *happening) {
+    const struct sc_bytes *item = happening->item;
     struct slice slice = stream_frame(shard, lane_of_topic(topic->node.hash), timestamp,
-                                      topic_prefix(topic), item, event, count);
+                                      topic_prefix(topic), item, happening->parts, happening->part_count);
     struct sc_buffer *names = &shard->effects.names;
     struct effect *effect = effect_push(shard);
     effect->kind = EFFECT_EVENT;
@@ -227,24 +236,66 @@ static void emit(struct shard *shard, struct topic *topic, uint64_t timestamp, c
     shard->counters.events++;
 }
 
+static void emit_to_triggers(struct shard *shard, uint64_t timestamp, const struct happening *happening) {
+    struct sc_message *message =
+        change_message(timestamp, happening->name, happening->item, happening->parts,
+                       happening->part_count, happening->kind, happening->handed);
+    struct effect *effect = effect_push(shard);
+    effect->kind = EFFECT_TRIGGER;
+    effect->connection = happening->writer;
+    effect->message = message;
+}
+
+// Subscribers come first, then triggers.
+static void emit(struct shard *shard, struct topic *topic, bool watched, uint64_t timestamp,
+                 const struct happening *happening) {
+    if (topic != NULL)
+        emit_to_topic(shard, topic, timestamp, happening);
+    if (watched)
+        emit_to_triggers(shard, timestamp, happening);
+}
+
+static bool is_watched(struct shard *shard, const struct sc_group_name *name) {
+    return (watch_flags(shard, name->stream) & SC_WATCH_CHANGES) != 0;
+}
+
 static void emit_change(struct shard *shard, const struct call *call, const struct sc_change *change,
                         struct sc_bytes value) {
+    static const struct sc_bytes kinds[] = {[SC_CHANGE_CREATE] = {(const uint8_t *)"create", 6},
+                                            [SC_CHANGE_UPDATE] = {(const uint8_t *)"update", 6},
+                                            [SC_CHANGE_DELETE] = {(const uint8_t *)"delete", 6}};
     struct topic *topic = interested(shard, call);
+    bool watched = is_watched(shard, &call->name);
     shard->counters.changes++;
-    if (topic == NULL)
+    if (topic == NULL && !watched)
         return;
-    struct sc_bytes event[] = {change->kind == SC_CHANGE_CREATE   ? SC_LITERAL("\"create\",\"data\":")
-                               : change->kind == SC_CHANGE_UPDATE ? SC_LITERAL("\"update\",\"data\":")
-                                                                  : SC_LITERAL("\"delete\",\"data\":"),
-                               value};
-    emit(shard, topic, change->timestamp_ms, &call->item, event, 2);
+    struct sc_bytes kind = kinds[change->kind];
+    struct sc_bytes parts[] = {SC_LITERAL("\""), kind, SC_LITERAL("\",\"data\":"), value};
+    struct happening happening = {.name = &call->name,
+                                  .item = &call->item,
+                                  .parts = parts,
+                                  .part_count = 4,
+                                  .kind = kind,
+                                  .writer = call->connection,
+                                  .handed = call->handed};
+    emit(shard, topic, watched, change->timestamp_ms, &happening);
+}
+
+// The item is not in the store: it lives wherever the overriding function keeps it.
+void emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
+                   enum sc_event_kind kind, struct sc_bytes data, uint64_t writer) {
+    static const enum sc_change_kind kinds[] = {[SC_EVENT_CREATE] = SC_CHANGE_CREATE,
+                                                [SC_EVENT_UPDATE] = SC_CHANGE_UPDATE,
+                                                [SC_EVENT_DELETE] = SC_CHANGE_DELETE};
+    struct call call = {.name = *name, .item = item, .connection = writer};
+    struct sc_change change = {
+        .kind = kinds[kind],
+        .timestamp_ms = sc_store_stamp_event(shard->store, name, &item, now_ms(shard))};
+    emit_change(shard, &call, &change, data);
+    effects_release(shard);
 }
 
 // ---- The functions
-
-static struct sc_bytes text_or_null(const struct sc_blob *value) {
-    return value == NULL ? NULL_TEXT : sc_blob_bytes(value);
-}
 
 static void execute_set(struct shard *shard, struct call *call) {
     struct sc_blob *value = NULL;
@@ -337,67 +388,35 @@ static void execute_update(struct shard *shard, struct call *call) {
 
 static void execute_send(struct shard *shard, struct call *call) {
     struct topic *topic = interested(shard, call);
+    bool watched = is_watched(shard, &call->name);
     const struct sc_bytes *item = call->has_item ? &call->item : NULL;
-    if (topic != NULL) {
+    if (topic != NULL || watched) {
         uint64_t timestamp = sc_store_stamp_event(shard->store, &call->name, item, now_ms(shard));
-        struct sc_buffer type = {0};
+        struct sc_buffer type = {0}, compact = {0};
         sc_json_write_string(&type, call->type);
-        struct sc_bytes event[] = {SC_LITERAL("\"event\",\"event\":{\"type\":"), sc_buffer_bytes(&type),
-                                   SC_LITERAL(",\"data\":"), call->data.text, SC_LITERAL("}")};
-        struct sc_buffer compact = {0};
-        if (!call->data.compact) {
-            uint8_t *out = sc_buffer_reserve(&compact, call->data.text.size);
-            if (out != NULL)
-                event[3] = (struct sc_bytes){out, sc_json_compact(call->data, out)};
-        }
-        emit(shard, topic, timestamp, item, event, 5);
+        struct sc_bytes data = call->data.text;
+        uint8_t *out = call->data.compact ? NULL : sc_buffer_reserve(&compact, data.size);
+        if (out != NULL)
+            data = (struct sc_bytes){out, sc_json_compact(call->data, out)};
+        struct sc_bytes parts[] = {SC_LITERAL("\"event\",\"event\":{\"type\":"), sc_buffer_bytes(&type),
+                                   SC_LITERAL(",\"data\":"), data, SC_LITERAL("}")};
+        struct happening happening = {.name = &call->name,
+                                      .item = item,
+                                      .parts = parts,
+                                      .part_count = 5,
+                                      .kind = SC_LITERAL("event"),
+                                      .writer = call->connection,
+                                      .handed = call->handed};
+        emit(shard, topic, watched, timestamp, &happening);
         sc_buffer_deinit(&compact);
         sc_buffer_deinit(&type);
     }
-    answer_result(shard, call, NULL_TEXT);
-}
-
-// ---- Lists and syncs. The `sync` frame of a group is cached in the store until the group changes: eight
-// bytes say where its array of values begins (0: the frame is fragmented), then the frame.
-
-struct value_writer {
-    uint8_t *at;
-    bool begun;
-};
-
-static void write_value(struct sc_blob *value, void *context) {
-    struct value_writer *writer = context;
-    if (writer->begun)
-        *writer->at++ = ',';
-    writer->begun = true;
-    memcpy(writer->at, value->data, value->size);
-    writer->at += value->size;
-}
-
-static uint64_t array_size(const struct sc_group *group) {
-    size_t items = group == NULL ? 0 : sc_group_item_count(group);
-    return items == 0 ? 2 : sc_group_value_bytes(group) + items - 1 + 2;
-}
-
-// Appends the JSON array of a group's values.
-static bool write_array(struct sc_buffer *out, const struct sc_group *group) {
-    uint64_t size = array_size(group);
-    uint8_t *data = sc_buffer_reserve(out, size);
-    if (data == NULL)
-        return false;
-    struct value_writer writer = {.at = data + 1};
-    data[0] = '[';
-    if (group != NULL)
-        sc_group_for_each(group, write_value, &writer);
-    *writer.at++ = ']';
-    assert((uint64_t)(writer.at - data) == size);
-    out->size += size;
-    return true;
+    answer_result(shard, call, SC_LITERAL("null"));
 }
 
 static void execute_list(struct shard *shard, struct call *call) {
     struct sc_group *group = sc_store_group_find(shard->store, &call->name);
-    if (array_size(group) > call->size_max) {
+    if (group_array_size(group) > call->size_max) {
         shard->counters.results_too_large++;
         call_fail(shard, call, "result_too_large",
                   SC_LITERAL("the result is larger than the caller accepts"));
@@ -408,103 +427,15 @@ static void execute_list(struct shard *shard, struct call *call) {
     if (cache != NULL)
         memcpy(&offset, cache->data, sizeof offset);
     if (offset != 0) {
-        answer_result(shard, call, (struct sc_bytes){cache->data + offset, array_size(group)});
+        answer_result(shard, call, (struct sc_bytes){cache->data + offset, group_array_size(group)});
         return;
     }
     struct sc_buffer text = {0};
-    if (write_array(&text, group))
+    if (group_array_write(&text, group))
         answer_result(shard, call, sc_buffer_bytes(&text));
     else
         fail_without_memory(shard, call, "STREAM_GET_GROUP_ERROR", "Failed to get group: ");
     sc_buffer_deinit(&text);
-}
-
-static struct slice item_sync(struct shard *shard, const struct topic *topic,
-                              const struct sc_group_name *name, const struct sc_bytes *item) {
-    uint64_t timestamp = sc_store_stamp_item_sync(shard->store, name, *item, now_ms(shard));
-    struct sc_blob *value = sc_store_get(shard->store, name, *item);
-    struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), text_or_null(value)};
-    return stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(topic), item, event, 2);
-}
-
-// A sync of a whole group is built as a blob, so that all who join before the next change share it.
-static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *topic,
-                                       const struct sc_group_name *name, struct sc_group *group) {
-    uint64_t timestamp = sc_store_stamp_group_sync(shard->store, name, now_ms(shard));
-    struct sc_buffer array = {0};
-    if (!write_array(&array, group)) {
-        sc_buffer_deinit(&array);
-        return NULL;
-    }
-    uint8_t digits[20];
-    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"stream\",\"timestamp\":"),
-                               {digits, sc_decimal_write(digits, timestamp)},
-                               topic_prefix(topic),
-                               SC_LITERAL("null,\"event\":{\"type\":\"sync\",\"data\":"),
-                               sc_buffer_bytes(&array),
-                               SC_LITERAL("}}")};
-    uint64_t offset = parts_size(parts, 4) + sizeof offset;
-    struct sc_blob *blob = frame_build_blob(parts, 6, sizeof offset);
-    uint64_t payload = parts_size(parts, 6);
-    sc_buffer_deinit(&array);
-    if (blob == NULL)
-        return NULL;
-    offset = payload > SC_FRAGMENT_SIZE_MAX ? 0 : offset + sc_ws_header_size(payload);
-    memcpy(blob->data, &offset, sizeof offset);
-    if (group != NULL)
-        shard->counters.syncs_serialised++;
-    return blob;
-}
-
-#define SYNC_COPY_SIZE_MAX 2048u
-
-static struct slice group_sync(struct shard *shard, const struct topic *topic,
-                               const struct sc_group_name *name) {
-    struct sc_group *group = sc_store_group_find(shard->store, name);
-    if (array_size(group) > shard->node->config.message_size_max)
-        return (struct slice){0};
-    struct sc_blob *blob = group == NULL ? NULL : sc_group_cache(group);
-    if (blob != NULL) {
-        sc_blob_retain(blob);
-    } else {
-        blob = group_sync_blob(shard, topic, name, group);
-        if (blob == NULL)
-            return (struct slice){0};
-        if (group != NULL)
-            sc_group_cache_set(group, blob);
-    }
-    struct slice slice;
-    size_t size = blob->size - sizeof(uint64_t);
-    if (size <= SYNC_COPY_SIZE_MAX) {
-        slice = frames_take(shard, LANE_PRIVATE, size);
-        memcpy(slice_data(slice), blob->data + sizeof(uint64_t), size);
-    } else {
-        slice = frames_wrap(shard, blob, sizeof(uint64_t));
-    }
-    sc_blob_release(blob);
-    return slice;
-}
-
-struct slice sync_build(struct shard *shard, const struct sc_group_name *name,
-                        const struct sc_bytes *item) {
-    struct topic *topic = topic_find(shard, name);
-    assert(topic != NULL);
-    shard->counters.syncs++;
-    return item != NULL ? item_sync(shard, topic, name, item) : group_sync(shard, topic, name);
-}
-
-struct slice unauthorized_build(struct shard *shard, const struct sc_group_name *name,
-                                const struct sc_bytes *item) {
-    struct sc_buffer prefix = {0};
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"streamName\":"));
-    sc_json_write_string(&prefix, name->stream);
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"groupId\":"));
-    sc_json_write_string(&prefix, name->group);
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"id\":"));
-    struct sc_bytes event = SC_LITERAL("\"unauthorized\"");
-    struct slice slice = stream_frame(shard, LANE_PRIVATE, now_ms(shard), sc_buffer_bytes(&prefix), item, &event, 1);
-    sc_buffer_deinit(&prefix);
-    return slice;
 }
 
 void call_execute(struct shard *shard, struct call *call) {

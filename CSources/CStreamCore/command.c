@@ -1,20 +1,7 @@
 // Commands of the control plane: each travels to the shard of its connection as a message.
 #include <stdlib.h>
 
-#include "core_private.h"
-
-enum command_kind { COMMAND_ADMIT, COMMAND_SEND, COMMAND_CALL, COMMAND_RESULT, COMMAND_LIMIT, COMMAND_CLOSE };
-
-struct command {
-    struct sc_loop_message message;
-    struct sc_node *node;
-    uint64_t connection;
-    uint8_t kind;
-    uint64_t number; // COMMAND_LIMIT: bytes. COMMAND_CLOSE: the code.
-    struct sc_message *_Nullable content;
-    struct sc_bytes first, second, third, fourth;
-    uint8_t bytes[];
-};
+#include "command.h"
 
 static struct shard *shard_of_id(struct sc_node *node, uint64_t id) {
     return node->shards[(id >> 56) % node->shard_count];
@@ -31,7 +18,7 @@ static void keep(uint8_t **at, struct sc_bytes *bytes) {
 static void run(struct sc_loop_message *message);
 
 // Nothing is posted once the shards are about to go: see node_let_in.
-static void post(struct sc_node *node, struct command command) {
+void command_post(struct sc_node *node, struct command command) {
     if (!node_let_in(node))
         return;
     size_t size = command.first.size + command.second.size + command.third.size + command.fourth.size;
@@ -46,22 +33,42 @@ static void post(struct sc_node *node, struct command command) {
     keep(&at, &copy->fourth);
     if (copy->content != NULL)
         sc_message_retain(copy->content);
-    sc_loop_post(shard_of_id(node, command.connection)->loop, &copy->message);
+    if (copy->shard == NULL)
+        copy->shard = shard_of_id(node, command.connection);
+    sc_loop_post(copy->shard->loop, &copy->message);
     node_let_out(node);
 }
 
-void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id) {
+void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
+                   struct sc_bytes reattach_token, bool restricted) {
     assert(worker_id.size <= 36);
-    post(node, (struct command){.kind = COMMAND_ADMIT, .connection = connection, .first = worker_id});
+    command_post(node, (struct command){.kind = COMMAND_ADMIT,
+                                        .connection = connection,
+                                        .number = restricted,
+                                        .first = worker_id,
+                                        .second = reattach_token});
+}
+
+void sc_node_release(struct sc_node *node, uint64_t connection) {
+    command_post(node, (struct command){.kind = COMMAND_RELEASE, .connection = connection});
+}
+
+void sc_node_hold(struct sc_node *node, uint64_t connection) {
+    command_post(node, (struct command){.kind = COMMAND_HOLD, .connection = connection});
+}
+
+void sc_node_run_call(struct sc_node *node, uint64_t connection, struct sc_message *message) {
+    assert(sc_message_type(message) == SC_MESSAGE_INVOKE);
+    command_post(node, (struct command){.kind = COMMAND_RUN_CALL, .connection = connection, .content = message});
 }
 
 void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text) {
-    post(node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
+    command_post(node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
 }
 
 void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
                           struct sc_bytes invocation_id, struct sc_bytes function_id) {
-    post(node, (struct command){.kind = COMMAND_CALL,
+    command_post(node, (struct command){.kind = COMMAND_CALL,
                                 .connection = executor,
                                 .content = message,
                                 .first = invocation_id,
@@ -71,7 +78,7 @@ void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint
 void sc_node_forward_result(struct sc_node *node, struct sc_message *message, uint64_t caller,
                             struct sc_bytes invocation_id, struct sc_bytes function_id,
                             struct sc_bytes traceparent, struct sc_bytes baggage) {
-    post(node, (struct command){.kind = COMMAND_RESULT,
+    command_post(node, (struct command){.kind = COMMAND_RESULT,
                                 .connection = caller,
                                 .content = message,
                                 .first = invocation_id,
@@ -81,11 +88,11 @@ void sc_node_forward_result(struct sc_node *node, struct sc_message *message, ui
 }
 
 void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size) {
-    post(node, (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
+    command_post(node, (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
 }
 
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
-    post(node, (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
+    command_post(node, (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
 }
 
 // ---- On the shard
@@ -96,14 +103,18 @@ static void send_parts(struct connection *connection, const struct sc_bytes *par
     slice_release(connection->shard, slice);
 }
 
-static void run_admit(struct connection *connection, struct sc_bytes worker_id) {
+static void run_admit(struct connection *connection, const struct command *command) {
     struct worker *worker = connection->worker;
-    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"workerregistered\",\"worker_id\":\""), worker_id,
+    struct sc_bytes id = command->first;
+    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"workerregistered\",\"worker_id\":\""), id,
+                               SC_LITERAL("\",\"reattach_token\":\""), command->second,
                                SC_LITERAL("\"}")};
-    send_parts(connection, parts, 3);
+    if (connection->kind == KIND_WORKER)
+        send_parts(connection, parts, 5);
     worker->admitted = true;
-    worker->id_size = (uint8_t)worker_id.size;
-    memcpy(worker->id, worker_id.data, worker_id.size);
+    worker->restricted = command->number != 0;
+    worker->id_size = (uint8_t)id.size;
+    memcpy(worker->id, id.data, id.size);
     connection_resume(connection);
 }
 
@@ -207,35 +218,53 @@ static void run_result(struct connection *connection, struct command *command) {
     sc_buffer_deinit(&baggage_text);
 }
 
+static void run_for_worker(struct connection *connection, struct command *command) {
+    struct worker *worker = connection->worker;
+    switch ((enum command_kind)command->kind) {
+    case COMMAND_ADMIT:
+        run_admit(connection, command);
+        break;
+    case COMMAND_SEND:
+        send_parts(connection, &command->first, 1);
+        break;
+    case COMMAND_CALL:
+        run_call(connection, command);
+        break;
+    case COMMAND_RESULT:
+        run_result(connection, command);
+        break;
+    case COMMAND_LIMIT:
+        worker->outbound_size_max = command->number;
+        break;
+    case COMMAND_CLOSE:
+        connection_close(connection, (uint16_t)command->number, "");
+        break;
+    case COMMAND_RELEASE: // What waits is looked at when the turn ends.
+        assert(worker->held > 0);
+        worker->held--;
+        break;
+    case COMMAND_HOLD:
+        worker->held++;
+        break;
+    case COMMAND_RUN_CALL:
+        worker_run_call(connection, message_text(command->content));
+        break;
+    default:
+        assert(false); // Those are policy_run's.
+    }
+}
+
 static void run(struct sc_loop_message *loop_message) {
     struct command *command = SC_CONTAINER_OF(loop_message, struct command, message);
-    struct shard *shard = shard_of_id(command->node, command->connection);
+    struct shard *shard = command->shard;
     struct connection *connection = connection_find(shard, command->connection);
     bool usable = connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
-    if (!usable && command->kind == COMMAND_CALL)
+    if (command->kind >= COMMAND_WATCH)
+        policy_run(shard, connection, command);
+    else if (usable)
+        run_for_worker(connection, command);
+    else if (command->kind == COMMAND_CALL)
         undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
-    if (usable) {
-        switch ((enum command_kind)command->kind) {
-        case COMMAND_ADMIT:
-            run_admit(connection, command->first);
-            break;
-        case COMMAND_SEND:
-            send_parts(connection, &command->first, 1);
-            break;
-        case COMMAND_CALL:
-            run_call(connection, command);
-            break;
-        case COMMAND_RESULT:
-            run_result(connection, command);
-            break;
-        case COMMAND_LIMIT:
-            connection->worker->outbound_size_max = command->number;
-            break;
-        case COMMAND_CLOSE:
-            connection_close(connection, (uint16_t)command->number, "");
-            break;
-        }
-    }
     sc_message_release(command->content);
     free(command);
 }

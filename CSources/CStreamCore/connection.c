@@ -3,10 +3,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "CStreamTLS.h"
 #include "core_private.h"
 
 #define PARKED_BYTES_MAX (1u << 20)
+// Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
+#define PARKED_JOINS_MAX 64u
 
 // ---- Identity: shard, generation, place
 
@@ -88,7 +89,8 @@ bool connection_can_start(struct connection *connection) {
     if (shard->stalled || shard->crowded || connection->join_pending)
         return false;
     if (connection->worker == NULL)
-        return true;
+        return connection->client == NULL || connection->client->handed == NULL ||
+               atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <= HANDED_MAX;
     // A worker that does not read its answers gets no more of them, long before its budget is used up.
     uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
     return waiting <= shard->node->config.worker_budget / 4 && worker_can_start(connection->worker);
@@ -97,6 +99,12 @@ bool connection_can_start(struct connection *connection) {
 static void park(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection->shard;
     struct inbound *inbound = inbound_of(connection);
+    if (connection->join_asked && inbound->parked_count >= PARKED_JOINS_MAX) {
+        shard->counters.joins_overrun++;
+        connection_close(connection, 1008, "too many messages during a join");
+        return;
+    }
+    inbound->parked_count++;
     struct parked_message *message = allocate(sizeof *message + text.size);
     message->next = NULL;
     message->binary = connection->binary;
@@ -230,9 +238,7 @@ static size_t decode(struct connection *connection, uint8_t *bytes, size_t size)
     return at;
 }
 
-// ---- The handshake
-
-static void respond(struct connection *connection, const uint8_t *bytes, size_t size) {
+void connection_respond(struct connection *connection, const uint8_t *bytes, size_t size) {
     struct shard *shard = connection->shard;
     struct slice slice = frames_take(shard, LANE_PRIVATE, size);
     memcpy(slice_data(slice), bytes, size);
@@ -240,7 +246,7 @@ static void respond(struct connection *connection, const uint8_t *bytes, size_t 
     slice_release(shard, slice);
 }
 
-static void begin_closing(struct connection *connection) {
+void connection_begin_closing(struct connection *connection) {
     struct shard *shard = connection->shard;
     connection->state = STATE_CLOSING;
     connection->due_tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
@@ -248,113 +254,10 @@ static void begin_closing(struct connection *connection) {
     shard->closing_first = connection;
 }
 
-static void refuse(struct connection *connection, int status) {
-    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
-    connection->shard->counters.handshakes_refused++;
-    respond(connection, out, sc_http_error_write(out, status));
-    begin_closing(connection);
-}
-
-struct stream_path {
-    bool joins, has_item;
-    struct sc_bytes parts[3];
-    uint8_t storage[3][3 * SC_NAME_SIZE_MAX];
-};
-
-// Takes `/stream/<stream>/<group>[/<item>]` apart, with or without a slash at the end. Returns 0, or the
-// status to refuse it with.
-static int read_stream_path(struct sc_bytes path, struct stream_path *out) {
-    out->joins = out->has_item = false;
-    if (path.size == 1)
-        return 0;
-    if (path.size < 8 || memcmp(path.data, "/stream/", 8) != 0)
-        return 404;
-    size_t at = 8, count = 0;
-    while (at < path.size) {
-        const uint8_t *slash = memchr(path.data + at, '/', path.size - at);
-        size_t end = slash == NULL ? path.size : (size_t)(slash - path.data);
-        struct sc_bytes segment = {path.data + at, end - at};
-        if (count == 3 || segment.size == 0 || segment.size > sizeof out->storage[0])
-            return 404;
-        ssize_t size = sc_http_path_decode(segment, out->storage[count]);
-        if (size < 0)
-            return 400;
-        if (size > SC_NAME_SIZE_MAX)
-            return 404;
-        out->parts[count] = (struct sc_bytes){out->storage[count], (size_t)size};
-        count++;
-        at = end + 1;
-    }
-    out->joins = true;
-    out->has_item = count == 3;
-    return count < 2 ? 404 : 0;
-}
-
-static enum connection_kind kind_of(struct connection *connection, struct sc_bytes path,
-                                    struct stream_path *stream_path, int *status) {
-    *status = 0;
-    if (connection->port == PORT_STREAM) {
-        *status = read_stream_path(path, stream_path);
-        return KIND_STREAM;
-    }
-    if (sc_bytes_equal(path, SC_LITERAL("/")))
-        return KIND_WORKER;
-    if (sc_bytes_equal(path, SC_LITERAL("/otel")))
-        return KIND_TELEMETRY;
-    *status = 404;
-    return KIND_UNKNOWN;
-}
-
-static void upgrade(struct connection *connection, const struct sc_http_request *request) {
-    const struct sc_node_config *config = &connection->shard->node->config;
-    struct stream_path path;
-    struct sc_bytes key = {0};
-    int status = 0;
-    enum connection_kind kind = kind_of(connection, request->path, &path, &status);
-    if (status == 0)
-        status = sc_ws_handshake_check(request, &key);
-    char accept[28];
-    if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
-        status = 503;
-    if (status != 101) {
-        refuse(connection, status);
-        return;
-    }
-    bool authorization = sc_http_header_get(request, "Sec-WebSocket-Protocol").data != NULL &&
-                         sc_ws_protocol_offered(request, "Authorization");
-    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
-    respond(connection, out, sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL));
-    connection->kind = (uint8_t)kind;
-    connection->state = STATE_OPEN;
-    sc_ws_decoder_init(&connection->decoder, SC_WS_SERVER, config->frame_size_max,
-                       config->message_size_max, false);
-    if (kind == KIND_WORKER) {
-        worker_opened(connection, request->query);
-    } else if (kind == KIND_STREAM) {
-        connection->shard->stream_connections++;
-        if (path.joins)
-            join_by_path(connection, path.parts[0], path.parts[1],
-                         path.has_item ? &path.parts[2] : NULL);
-    }
-}
-
-static size_t handshake(struct connection *connection, const uint8_t *bytes, size_t size) {
-    struct sc_http_request request;
-    ssize_t used = sc_http_request_parse(bytes, size, &request);
-    if (used == 0)
-        return 0;
-    if (used < 0) {
-        refuse(connection, used == -E2BIG ? 431 : 400);
-        return size;
-    }
-    upgrade(connection, &request);
-    return (size_t)used;
-}
-
 static size_t process(struct connection *connection, uint8_t *bytes, size_t size) {
     size_t used = 0;
     if (connection->state == STATE_HANDSHAKE)
-        used = handshake(connection, bytes, size);
+        used = upgrade_read(connection, bytes, size);
     if (connection->kind != KIND_UNKNOWN)
         used += decode(connection, bytes + used, size - used);
     else if (connection->state == STATE_CLOSING)
@@ -366,10 +269,18 @@ static size_t process(struct connection *connection, uint8_t *bytes, size_t size
 
 #define CONNECTION(socket_pointer) SC_CONTAINER_OF(socket_pointer, struct connection, socket)
 
+static void say_alive(struct connection *connection, bool alive) {
+    const struct sc_node_events *events = &connection->shard->node->events;
+    connection->silent = !alive;
+    events->worker_alive(events->context, connection->id, alive);
+}
+
 static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     struct connection *connection = CONNECTION(socket);
     connection->heard_tick = connection->shard->tick;
     connection->pinged = false;
+    if (connection->silent)
+        say_alive(connection, true);
     struct sc_buffer held = {0};
     if (connection->inbound != NULL && connection->inbound->undecoded.size > 0) {
         held = connection->inbound->undecoded;
@@ -407,6 +318,7 @@ bool connection_resume(struct connection *connection) {
         if (inbound->parked_first == NULL)
             inbound->parked_last = NULL;
         inbound->parked_bytes -= sizeof *first + first->size;
+        inbound->parked_count--;
         free(first);
     }
     if (!connection->paused || connection->state == STATE_GONE)
@@ -460,6 +372,7 @@ static void on_closed(struct sc_socket *socket) {
         shard->stream_connections--;
     if (connection->worker != NULL)
         worker_closed(connection);
+    client_free(connection);
     if (connection->port == PORT_WORKER)
         atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
     out_discard(connection);
@@ -511,7 +424,7 @@ void connection_drained(struct connection *connection) {
 }
 
 void connection_close(struct connection *connection, uint16_t code, const char *reason) {
-    if (connection->state == STATE_HANDSHAKE) {
+    if (connection->state < STATE_OPEN) {
         connection_abort(connection);
         return;
     }
@@ -522,12 +435,12 @@ void connection_close(struct connection *connection, uint16_t code, const char *
     size_t size = sc_ws_close_write(frame, code, text);
     if (code == 1013)
         out_drop_waiting(connection);
-    respond(connection, frame, size);
+    connection_respond(connection, frame, size);
     if (connection->paused) { // For the peer's close, which may be behind what is held.
         connection->paused = false;
         sc_socket_resume(&connection->socket);
     }
-    begin_closing(connection);
+    connection_begin_closing(connection);
 }
 
 void connection_abort(struct connection *connection) {
@@ -558,7 +471,12 @@ static void look_at(struct connection *connection) {
             shard->counters.dead_peers_closed++;
             shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id, (struct sc_bytes){0});
             connection_abort(connection);
-        } else if (quiet_ms >= config->ping_interval_ms && !connection->pinged) {
+            return;
+        }
+        if (connection->worker != NULL && quiet_ms >= config->ping_deadline_ms && !connection->silent &&
+            connection->pinged)
+            say_alive(connection, false);
+        if (quiet_ms >= config->ping_interval_ms && !connection->pinged) {
             uint8_t ping[2];
             connection->pinged = true;
             out_append_control(connection, ping, sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));

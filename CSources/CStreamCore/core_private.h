@@ -10,6 +10,7 @@
 #include "CStreamLoop.h"
 #include "CStreamStore.h"
 #include "CStreamWebSocket.h"
+#include "handed.h"
 
 #pragma clang assume_nonnull begin
 
@@ -83,6 +84,7 @@ enum connection_port { PORT_STREAM, PORT_WORKER };
 enum connection_kind { KIND_UNKNOWN, KIND_STREAM, KIND_WORKER, KIND_TELEMETRY };
 enum connection_state {
     STATE_HANDSHAKE, // Reading the request head.
+    STATE_HELD,      // The control plane decides about it.
     STATE_OPEN,
     STATE_CLOSING, // A close frame or a refusal is on its way; input is only looked at for the peer's close.
     STATE_GONE,    // The socket is being closed.
@@ -101,6 +103,28 @@ struct inbound {
     struct parked_message *_Nullable parked_first;
     struct parked_message *_Nullable parked_last;
     size_t parked_bytes;
+    uint32_t parked_count;
+};
+
+struct stream_path {
+    bool joins, has_item;
+    struct sc_bytes parts[3];
+    uint8_t storage[3][3 * SC_NAME_SIZE_MAX];
+};
+
+/// An upgrade that the control plane decides about.
+struct held_upgrade {
+    char accept[28];
+    bool authorization;
+    struct stream_path path;
+};
+
+/// What few stream clients have.
+struct client {
+    struct sc_blob *_Nullable context; // JSON text that the auth function gave.
+    struct handed *_Nullable handed;
+    struct held_upgrade *_Nullable held;
+    struct held_join *_Nullable held_join;
 };
 
 struct connection {
@@ -115,6 +139,7 @@ struct connection {
     struct inbound *_Nullable inbound;
     struct membership *_Nullable memberships;
     struct worker *_Nullable worker;
+    struct client *_Nullable client;
     struct connection *_Nullable parked_next;
     struct connection *_Nullable closing_next;
     uint32_t heard_tick; // Sweep tick of the last byte.
@@ -125,7 +150,9 @@ struct connection {
     bool binary : 1;       // The message being assembled.
     bool paused : 1;       // The socket is not read.
     bool on_parked_list : 1;
-    bool join_pending : 1; // A join is at the group's owner.
+    bool join_pending : 1; // A join is at the group's owner, or being decided about.
+    bool join_asked : 1;   // The latter.
+    bool silent : 1;       // A worker: the control plane was told so.
     bool pinged : 1;
     bool ended : 1;        // The peer will send nothing more.
     bool close_when_sent : 1;
@@ -139,11 +166,13 @@ struct answer_slot {
 };
 struct worker {
     bool admitted;
+    bool restricted; // The control plane decides about every call.
+    uint32_t held;   // Messages wait for so many releases.
     uint8_t id_size;
     uint8_t id[36];
     uint64_t outbound_size_max;
     uint64_t calls_received; // Forwarded to it: it executes functions.
-    _Atomic uint32_t *_Nullable handed; // Messages that the control plane still holds; shared with them.
+    struct handed *handed;
     struct answer_slot *_Nullable answers; // A ring of answers that are not due yet.
     uint32_t answer_mask, answer_head, answer_tail;
 };
@@ -187,6 +216,18 @@ struct remote_interest {
     uint32_t count;
 };
 
+/// A join of a stream with an overridden `get` or `list`: its frames are held until the function has answered.
+struct held_join {
+    struct held_join *_Nullable next; // Of the topic.
+    struct topic *topic;
+    struct connection *connection;
+    uint64_t timestamp; // Of the `sync`: before that of every held frame.
+    bool has_item;
+    uint16_t item_size, id_size;
+    struct sc_buffer frames;
+    uint8_t bytes[]; // The item, then the subscription's id.
+};
+
 /// A group that somebody on this shard, or (at its owner) on any shard, subscribes to.
 struct topic {
     struct sc_table_node node; // In shard->topics.
@@ -198,6 +239,7 @@ struct topic {
     uint32_t interest;      // At the owner: subscriptions here and elsewhere.
     uint32_t registrations; // Elsewhere: joins sent to the owner less leaves it has confirmed.
     struct remote_interest *_Nullable remotes; // At the owner: one per shard, once any is interested.
+    struct held_join *_Nullable held_joins;
     uint32_t in_flight; // Effects that wait to be released.
     uint16_t owner;
     bool dirty;
@@ -224,10 +266,13 @@ struct call {
     uint32_t answer;                    // Place in the connection's ring of answers.
     struct request *_Nullable request;  // NULL: the caller is on this shard.
     uint64_t size_max;                  // Of the answer.
+    /// Of the caller; what its changes set off counts there. A request holds it, a call on the caller's shard
+    /// borrows it.
+    struct handed *_Nullable handed;
 };
 
 // What follows from a change leaves when its position is durable, in the order of positions.
-enum effect_kind { EFFECT_EVENT, EFFECT_ANSWER, EFFECT_JOIN };
+enum effect_kind { EFFECT_EVENT, EFFECT_TRIGGER, EFFECT_ANSWER, EFFECT_JOIN };
 struct effect {
     uint64_t position;
     uint8_t kind;
@@ -236,6 +281,7 @@ struct effect {
     uint64_t connection;
     struct topic *_Nullable topic;
     struct request *_Nullable request;
+    struct sc_message *_Nullable message; // EFFECT_TRIGGER; EFFECT_ANSWER: of a call of the node itself.
     bool has_item;
     uint32_t item_offset, item_size; // EFFECT_EVENT: the item's id in `names`.
 };
@@ -257,7 +303,10 @@ struct request {
     struct topic *_Nullable topic;     // REQUEST_JOIN, REQUEST_LEAVE: the origin's.
     struct gather *_Nullable gather;   // REQUEST_NAMES
     struct sc_bytes subscription_id;   // REQUEST_JOIN
-    struct sc_blob *_Nullable reply;   // A frame, or the names.
+    struct sc_blob *_Nullable reply;   // A frame, a message, or the names.
+    struct sc_blob *_Nullable context; // REQUEST_JOIN: of the client.
+    uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
+    bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
     size_t size;
     uint8_t bytes[];
 };
@@ -319,6 +368,8 @@ struct shard {
     uint32_t free_chunk_count;
     // Topics
     struct sc_table topics;
+    struct sc_table watches;
+    uint32_t watch_all; // Watched in all streams.
     struct topic *_Nullable dirty_topics;
     struct effects effects;
     // Other shards
@@ -365,6 +416,8 @@ struct sc_node {
 };
 
 #define NODE_CLOSED (1ull << 63)
+/// Messages of one connection in the control plane's hands. With more, its calls wait.
+#define HANDED_MAX 1024u
 /// Between the two the shards' loops stay. False: the node is stopping.
 bool node_let_in(struct sc_node *node);
 void node_let_out(struct sc_node *node);
@@ -401,6 +454,13 @@ struct slice frame_build(struct shard *shard, uint32_t lane, const struct sc_byt
                          size_t count);
 struct sc_blob *_Nullable frame_build_blob(const struct sc_bytes *parts, size_t count, size_t header_room);
 uint64_t parts_size(const struct sc_bytes *parts, size_t count);
+/// The frame of an event: `event` is what stands behind `"event":{"type":`, less the closing brace, and
+/// `prefix` the part that names stream and group.
+struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp, struct sc_bytes prefix,
+                          const struct sc_bytes *_Nullable id, const struct sc_bytes *event, size_t count);
+static inline struct sc_bytes text_or_null(const struct sc_blob *_Nullable value) {
+    return value == NULL ? SC_LITERAL("null") : sc_blob_bytes(value);
+}
 
 // ---- topic.c
 
@@ -408,6 +468,9 @@ struct topic *_Nullable topic_find(struct shard *shard, const struct sc_group_na
 struct topic *topic_make(struct shard *shard, const struct sc_group_name *name);
 void topic_drop_idle(struct shard *shard, struct topic *topic);
 struct sc_group_name topic_name(const struct topic *topic);
+static inline struct sc_bytes topic_prefix(const struct topic *topic) {
+    return (struct sc_bytes){topic->bytes + topic->stream_size + topic->group_size, topic->prefix_size};
+}
 /// Hands a frame to this shard's subscribers.
 void topic_deliver(struct shard *shard, struct topic *topic, const struct sc_bytes *_Nullable item,
                    struct slice slice);
@@ -419,6 +482,9 @@ void topic_subscribe(struct connection *connection, struct topic *topic, struct 
 bool subscription_remove(struct connection *connection, struct sc_bytes id);
 bool subscription_exists(struct connection *connection, struct sc_bytes id);
 void subscriptions_remove_all(struct connection *connection);
+/// Whether the connection gets the frames of the group, or of the item, already.
+bool subscription_covers(struct connection *connection, const struct topic *topic,
+                         const struct sc_bytes *_Nullable item);
 
 // ---- join.c
 
@@ -427,8 +493,16 @@ bool stream_message(struct connection *connection, struct sc_bytes text);
 void join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                   const struct sc_bytes *_Nullable item);
 void join_evaluate(struct shard *owner, struct request *request);
-void join_complete(struct shard *shard, struct request *request);
+/// The join has been evaluated; `slice` is its `sync`, without a chunk when there is none.
+void join_complete(struct shard *shard, struct request *request, struct slice slice);
 void join_release(struct shard *shard, struct effect *effect);
+void join_decided(struct shard *shard, struct connection *_Nullable connection, uint64_t id,
+                  const struct sc_message *message, bool allowed);
+/// Keeps a frame for the joins of the topic that wait for their `sync`.
+void held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable item, struct slice slice);
+/// Gives up a join that waits for its `sync`: its connection has gone.
+void held_join_end(struct connection *connection);
+void sync_decided(struct connection *connection, struct sc_bytes data);
 void leave_send(struct shard *shard, struct topic *topic);
 
 // ---- call.c
@@ -440,9 +514,23 @@ void call_fail(struct shard *shard, struct call *call, const char *code, struct 
 struct effect *effect_push(struct shard *shard);
 void effects_release(struct shard *shard);
 void effects_deinit(struct shard *shard);
+/// Announces what an overriding function has done.
+void emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
+                   enum sc_event_kind kind, struct sc_bytes data, uint64_t writer);
+/// The answer to a call of the node itself: announces the message `text`.
+void node_answered(struct shard *shard, struct sc_bytes text);
+// ---- sync.c
+
+/// The JSON array of a group's values: its size, and the text appended to `out`. False: memory is out.
+uint64_t group_array_size(const struct sc_group *_Nullable group);
+bool group_array_write(struct sc_buffer *out, const struct sc_group *_Nullable group);
 /// The `sync` frame of a group or item, with a reference. Without a chunk: it is too large.
 struct slice sync_build(struct shard *shard, const struct sc_group_name *name,
                         const struct sc_bytes *_Nullable item);
+struct slice custom_sync_build(struct shard *shard, const struct held_join *held, struct sc_bytes data);
+/// The stamp of a `sync` that sync_build does not make.
+uint64_t custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
+                           const struct sc_bytes *_Nullable item);
 struct slice unauthorized_build(struct shard *shard, const struct sc_group_name *name,
                                 const struct sc_bytes *_Nullable item);
 
@@ -457,6 +545,7 @@ void names_reply(struct shard *shard, struct request *request);
 struct request *request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
                              const struct call *call, struct sc_bytes extra);
 void request_send(struct request *request);
+void request_free(struct request *request);
 void request_finish(struct request *request); // At the owner, when `reply` is set.
 void event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *_Nullable item,
                     struct slice slice);
@@ -469,12 +558,85 @@ struct shard *shard_of(struct shard *shard, uint64_t hash);
 /// is wrong with it. Results that are malformed but name their call become errors of that call.
 struct sc_message *_Nullable message_make(enum sc_message_type type, struct sc_bytes text,
                                           const struct sc_json_index *index, struct sc_bytes caller_id,
-                                          _Atomic uint32_t *handed, const char *_Nonnull *_Nonnull why);
+                                          struct handed *_Nullable handed,
+                                          const char *_Nonnull *_Nonnull why);
 /// The worker id of the caller, and the data with `_caller_worker_id` as it goes to the executor.
 #define MESSAGE_DATA_PARTS_MAX 4
 size_t message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
                           struct sc_bytes *parts);
-void message_set_void(struct sc_message *message);
+void message_set_action(struct sc_message *message, bool is_void, bool is_enqueue);
+struct sc_bytes message_text(const struct sc_message *message);
+
+/// A message that the core makes: text, and where in it the fields are. All zero is an empty one.
+struct message_builder {
+    struct sc_buffer text;
+    uint32_t starts[SC_FIELD_COUNT], ends[SC_FIELD_COUNT];
+    uint8_t override;
+    bool is_void;
+};
+void builder_begin(struct message_builder *builder, enum sc_message_field field);
+void builder_end(struct message_builder *builder, enum sc_message_field field);
+void builder_add(struct message_builder *builder, struct sc_bytes text);
+/// Adds JSON text as a field; nothing for data == NULL.
+void builder_field(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text);
+/// Adds characters as a field that is a JSON string.
+void builder_string(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text);
+/// Takes the builder's memory. NULL when memory is out.
+struct sc_message *_Nullable builder_finish(struct message_builder *builder, enum sc_message_type type,
+                                            struct handed *_Nullable handed);
+
+// ---- announce.c
+
+/// Hands a message on and gives the reference up; nothing for NULL.
+void announce(struct shard *shard, uint64_t connection, struct sc_message *_Nullable message);
+/// What a trigger of the type `stream` is called with. `event` is what stands behind `"event":{"type":`, less
+/// the closing brace; `kind` names it.
+struct sc_message *_Nullable change_message(uint64_t timestamp, const struct sc_group_name *name,
+                                            const struct sc_bytes *_Nullable item,
+                                            const struct sc_bytes *event, size_t count,
+                                            struct sc_bytes kind, struct handed *_Nullable handed);
+/// A subscription, as its parts.
+struct subscription_name {
+    struct sc_bytes id, stream, group;
+    const struct sc_bytes *_Nullable item;
+    struct sc_bytes context; // JSON text; data == NULL: none.
+};
+struct sc_message *_Nullable join_message(enum sc_message_type type, uint64_t timestamp,
+                                          const struct subscription_name *name,
+                                          struct handed *_Nullable handed);
+/// What an overriding `get` or `list` is asked for a `sync`.
+struct sc_message *_Nullable sync_message(const struct subscription_name *name);
+/// What an auth function is called with: of a stream client, or of a worker.
+struct sc_message *_Nullable head_message(const struct sc_http_request *request, struct sc_bytes address,
+                                          bool worker);
+/// Tells the control plane that a subscription has ended, if it listens.
+void announce_leave(struct shard *shard, uint64_t connection, const struct subscription_name *name,
+                    struct handed *_Nullable handed);
+/// Writes `ip:port` of the peer, and returns how much of it is the ip.
+#define UUID_TEXT_SIZE 36
+/// Writes a UUID (version 8, RFC 9562) that is the same for the same numbers, and for no others that a node uses.
+void uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number, uint64_t seed);
+#define PEER_ADDRESS_SIZE_MAX 64
+size_t peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size_t *ip_size);
+
+// ---- watch.c
+
+/// What is watched in `stream`: enum sc_watch.
+uint32_t watch_flags(struct shard *shard, struct sc_bytes stream);
+static inline bool watches_any(const struct shard *shard) {
+    return shard->watches.count > 0 || shard->watch_all != 0;
+}
+void watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags);
+void watches_deinit(struct shard *shard);
+
+// ---- upgrade.c
+
+/// Reads the request head. Returns the bytes used up.
+size_t upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size);
+void upgrade_decide(struct connection *connection, int status, struct sc_bytes context);
+struct client *client_of(struct connection *connection);
+struct handed *client_handed(struct connection *connection);
+void client_free(struct connection *connection);
 
 // ---- worker.c
 
@@ -483,7 +645,11 @@ bool worker_message(struct connection *connection, struct sc_bytes text, bool wa
 /// Gives a place in the ring of answers.
 uint32_t worker_answer_begin(struct connection *connection);
 void worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
-void worker_opened(struct connection *connection, struct sc_bytes query);
+void worker_opened(struct connection *connection, const struct sc_http_request *request);
+/// Runs a call of a restricted worker, now that it may.
+void worker_run_call(struct connection *connection, struct sc_bytes text);
+/// Runs a call of the node itself.
+void node_call_run(struct shard *shard, struct sc_bytes text);
 void worker_closed(struct connection *connection);
 bool worker_can_start(const struct worker *worker);
 
@@ -497,6 +663,9 @@ void connection_abort(struct connection *connection);
 bool connection_resume(struct connection *connection);
 void connection_drained(struct connection *connection);
 bool connection_can_start(struct connection *connection);
+/// Queues bytes that are no message: a response, a close frame.
+void connection_respond(struct connection *connection, const uint8_t *bytes, size_t size);
+void connection_begin_closing(struct connection *connection);
 void sweep(struct sc_timer *timer);
 
 // ---- shard.c

@@ -66,3 +66,39 @@ struct sc_blob *frame_build_blob(const struct sc_bytes *parts, size_t count, siz
         write_parts(blob->data + room, parts, count, payload);
     return blob;
 }
+
+// ---- Frames of stream clients
+
+static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped, const struct sc_bytes *id) {
+    if (id == NULL) {
+        parts[0] = SC_LITERAL("null");
+        return 1;
+    }
+    sc_json_write_string(escaped, *id);
+    parts[0] = sc_buffer_bytes(escaped);
+    return 1;
+}
+
+struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp, struct sc_bytes prefix,
+                                 const struct sc_bytes *id, const struct sc_bytes *event, size_t count) {
+    uint8_t digits[20];
+    uint8_t inline_id[256];
+    struct sc_buffer escaped = {.data = inline_id, .capacity = sizeof inline_id};
+    struct sc_bytes parts[FRAME_PARTS_MAX];
+    size_t at = 0;
+    parts[at++] = SC_LITERAL("{\"type\":\"stream\",\"timestamp\":");
+    parts[at++] = (struct sc_bytes){digits, sc_decimal_write(digits, timestamp)};
+    parts[at++] = prefix;
+    bool large = id != NULL && sc_json_string_size(*id) > sizeof inline_id;
+    if (large)
+        escaped = (struct sc_buffer){0};
+    at += id_parts(&parts[at], &escaped, id);
+    parts[at++] = SC_LITERAL(",\"event\":{\"type\":");
+    for (size_t i = 0; i < count; i++)
+        parts[at++] = event[i];
+    parts[at++] = SC_LITERAL("}}");
+    struct slice slice = frame_build(shard, lane, parts, at);
+    if (large)
+        sc_buffer_deinit(&escaped);
+    return slice;
+}

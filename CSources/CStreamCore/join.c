@@ -6,137 +6,324 @@
 
 #include <errno.h>
 
-// ---- Joining
+// ---- Asking for a join
 
-// The call carries the names; `extra` of the request the subscription's id.
-static struct request *join_request(struct connection *connection, const struct sc_group_name *name,
-                                    struct sc_bytes subscription_id, const struct sc_bytes *item) {
-    struct shard *shard = connection->shard;
-    struct call call = {.name = *name, .connection = connection->id, .has_item = item != NULL};
-    if (item != NULL)
-        call.item = *item;
-    struct shard *owner = shard_of(shard, name->hash);
-    return request_make(shard, owner, REQUEST_JOIN, &call, subscription_id);
+static struct sc_bytes context_of(const struct connection *connection) {
+    if (connection->client == NULL || connection->client->context == NULL)
+        return (struct sc_bytes){0};
+    return sc_blob_bytes(connection->client->context);
 }
 
-static void refuse(struct connection *connection, const struct sc_group_name *name,
-                   const struct sc_bytes *item) {
+static void refuse(struct connection *connection, const struct subscription_name *name) {
     struct shard *shard = connection->shard;
-    struct slice slice = unauthorized_build(shard, name, item);
+    struct sc_group_name group = {name->stream, name->group, 0};
+    struct slice slice = unauthorized_build(shard, &group, name->item);
     out_append(connection, slice);
     slice_release(shard, slice);
     shard->counters.subscriptions_refused++;
 }
 
-static void join(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
-                 struct sc_bytes subscription_id, const struct sc_bytes *item) {
+// The call carries the names; `extra` of the request the subscription's id.
+static struct request *join_request(struct connection *connection, const struct sc_group_name *group,
+                                    const struct subscription_name *name) {
     struct shard *shard = connection->shard;
-    uint64_t hash = sc_store_hash(stream, group, shard->node->config.seed);
-    struct sc_group_name name = {stream, group, hash};
-    if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
-        !subscription_exists(connection, subscription_id)) {
-        refuse(connection, &name, item);
-        return;
-    }
-    struct request *request = join_request(connection, &name, subscription_id, item);
+    struct call call = {.name = *group, .connection = connection->id, .has_item = name->item != NULL};
+    if (name->item != NULL)
+        call.item = *name->item;
+    struct shard *owner = shard_of(shard, group->hash);
+    struct request *request = request_make(shard, owner, REQUEST_JOIN, &call, name->id);
+    uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
+    request->custom = (watch_flags(shard, name->stream) & override) != 0;
+    if (connection->client != NULL && connection->client->context != NULL)
+        request->context = sc_blob_retain(connection->client->context);
+    return request;
+}
+
+static void join_send(struct connection *connection, const struct subscription_name *name) {
+    struct shard *shard = connection->shard;
+    uint64_t hash = sc_store_hash(name->stream, name->group, shard->node->config.seed);
+    struct sc_group_name group = {name->stream, name->group, hash};
+    struct request *request = join_request(connection, &group, name);
+    connection->join_pending = true;
     if (request->owner == shard) {
         join_evaluate(shard, request);
         return;
     }
-    request->topic = topic_make(shard, &name);
+    request->topic = topic_make(shard, &group);
     request->topic->registrations++;
-    connection->join_pending = true;
     request_send(request);
+}
+
+static void join(struct connection *connection, const struct subscription_name *name) {
+    struct shard *shard = connection->shard;
+    if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
+        !subscription_exists(connection, name->id)) {
+        refuse(connection, name);
+        return;
+    }
+    if ((watch_flags(shard, name->stream) & SC_WATCH_JOINS) == 0) {
+        join_send(connection, name);
+        return;
+    }
+    connection->join_pending = connection->join_asked = true;
+    shard->counters.joins_asked++;
+    announce(shard, connection->id, join_message(SC_MESSAGE_JOIN, now_ms(shard), name, NULL));
 }
 
 void join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                   const struct sc_bytes *item) {
     // The connection's own id makes it unique among all subscriptions that anyone may name.
-    uint8_t id[32];
-    size_t size = sc_decimal_write(id, connection->id);
-    join(connection, stream, group, (struct sc_bytes){id, size}, item);
+    uint8_t id[UUID_TEXT_SIZE];
+    uuid_write(id, connection->id, connection->shard->node->config.seed);
+    struct subscription_name name = {.id = {id, sizeof id},
+                                     .stream = stream,
+                                     .group = group,
+                                     .item = item,
+                                     .context = context_of(connection)};
+    join(connection, &name);
 }
+
+// The names in a message, decoded.
+struct decoded_name {
+    struct subscription_name name;
+    struct sc_bytes item;
+    uint8_t storage[4][SC_NAME_SIZE_MAX];
+};
+
+static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field, uint8_t *storage) {
+    return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
+}
+
+static void decode_name(const struct sc_message *message, struct decoded_name *out) {
+    out->name = (struct subscription_name){.id = decode(message, SC_FIELD_ID, out->storage[0]),
+                                           .stream = decode(message, SC_FIELD_STREAM, out->storage[1]),
+                                           .group = decode(message, SC_FIELD_GROUP, out->storage[2])};
+    struct sc_bytes context = sc_message_field(message, SC_FIELD_METADATA);
+    if (!sc_bytes_equal(context, SC_LITERAL("null")))
+        out->name.context = context;
+    if (sc_message_field(message, SC_FIELD_ITEM).data == NULL)
+        return;
+    out->item = decode(message, SC_FIELD_ITEM, out->storage[3]);
+    out->name.item = &out->item;
+}
+
+void join_decided(struct shard *shard, struct connection *connection, uint64_t id,
+                  const struct sc_message *message, bool allowed) {
+    struct decoded_name decoded;
+    decode_name(message, &decoded);
+    if (connection == NULL || connection->state != STATE_OPEN) {
+        if (allowed) // Whoever let it in hears that it has gone.
+            announce_leave(shard, id, &decoded.name, NULL);
+        return;
+    }
+    assert(connection->join_asked);
+    connection->join_pending = connection->join_asked = false;
+    if (allowed)
+        join_send(connection, &decoded.name);
+    else
+        refuse(connection, &decoded.name);
+}
+
+// ---- At the owner
 
 void join_evaluate(struct shard *owner, struct request *request) {
     struct call *call = &request->call;
+    const struct sc_bytes *item = call->has_item ? &call->item : NULL;
     struct topic *topic = topic_make(owner, &call->name);
     topic->interest++;
     topic->in_flight++;
     struct effect effect = {.kind = EFFECT_JOIN, .topic = topic, .request = request};
-    effect.slice = sync_build(owner, &call->name, call->has_item ? &call->item : NULL);
+    if (request->custom)
+        request->timestamp = custom_sync_stamp(owner, &call->name, item);
+    else
+        effect.slice = sync_build(owner, &call->name, item);
     effect.position = sc_store_position(owner->store);
     *effect_push(owner) = effect;
     effects_release(owner);
+}
+
+static void note_remote_interest(struct shard *owner, struct topic *topic, const struct request *request) {
+    if (topic->remotes == NULL) {
+        size_t size = owner->node->shard_count * sizeof(struct remote_interest);
+        topic->remotes = allocate(size);
+        memset(topic->remotes, 0, size);
+    }
+    struct remote_interest *remote = &topic->remotes[request->origin->index];
+    remote->topic = request->topic;
+    remote->count++;
+}
+
+// A cached sync goes as it is, another one as a copy; `size` says where in the reply the frame begins.
+static void reply_with(struct request *request, struct slice slice) {
+    if (slice.chunk == NULL)
+        return;
+    if (slice.chunk->external != NULL && slice.offset == sizeof(uint64_t)) {
+        request->reply = sc_blob_retain(slice.chunk->external);
+        request->size = sizeof(uint64_t);
+        return;
+    }
+    request->reply = sc_blob_create(slice.size);
+    request->size = 0;
+    if (request->reply != NULL)
+        memcpy(request->reply->data, slice_data(slice), slice.size);
 }
 
 // The joiner's place in the order of effects has come: what follows is for it.
 void join_release(struct shard *owner, struct effect *effect) {
     struct topic *topic = effect->topic;
     struct request *request = effect->request;
-    struct shard *origin = request->origin;
     topic->in_flight--;
-    if (origin == owner) {
+    if (request->origin == owner) {
         request->topic = topic;
-        struct connection *connection = connection_find(owner, request->call.connection);
-        if (connection != NULL && connection->state == STATE_OPEN) {
-            topic_settle(owner, topic);
-            subscription_remove(connection, request->subscription_id);
-            topic_subscribe(connection, topic, request->subscription_id,
-                            request->call.has_item ? &request->call.item : NULL);
-            if (effect->slice.chunk != NULL)
-                out_append(connection, effect->slice);
-        } else {
-            topic->interest--;
-            topic_drop_idle(owner, topic);
-        }
+        join_complete(owner, request, effect->slice);
         slice_release(owner, effect->slice);
-        free(request);
+        request_free(request);
         return;
     }
-    if (topic->remotes == NULL) {
-        size_t size = owner->node->shard_count * sizeof(struct remote_interest);
-        topic->remotes = allocate(size);
-        memset(topic->remotes, 0, size);
-    }
-    struct remote_interest *remote = &topic->remotes[origin->index];
-    remote->topic = request->topic;
-    remote->count++;
-    if (effect->slice.chunk != NULL) {
-        struct chunk *chunk = effect->slice.chunk;
-        if (chunk->external != NULL && effect->slice.offset == sizeof(uint64_t)) {
-            request->reply = sc_blob_retain(chunk->external);
-            request->size = sizeof(uint64_t); // Where the frame begins in the reply.
-        } else {
-            request->reply = sc_blob_create(effect->slice.size);
-            request->size = 0;
-            if (request->reply != NULL)
-                memcpy(request->reply->data, slice_data(effect->slice), effect->slice.size);
-        }
-    }
+    note_remote_interest(owner, topic, request);
+    reply_with(request, effect->slice);
     slice_release(owner, effect->slice);
     batches_post(owner); // Earlier frames of the group go first.
     request_finish(request);
 }
 
-// At the joiner's shard, when the owner is another one.
-void join_complete(struct shard *shard, struct request *request) {
+// ---- At the joiner's shard
+
+static struct subscription_name name_of(const struct request *request) {
+    return (struct subscription_name){
+        .id = request->subscription_id,
+        .stream = request->call.name.stream,
+        .group = request->call.name.group,
+        .item = request->call.has_item ? &request->call.item : NULL,
+        .context = request->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(request->context)};
+}
+
+static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                      const struct sc_bytes *item) {
+    topic_settle(connection->shard, topic);
+    subscription_remove(connection, id);
+    topic_subscribe(connection, topic, id, item);
+}
+
+static void hold(struct connection *connection, const struct request *request) {
+    struct subscription_name name = name_of(request);
+    size_t item_size = name.item == NULL ? 0 : name.item->size;
+    struct held_join *held = allocate(sizeof *held + item_size + name.id.size);
+    *held = (struct held_join){.next = request->topic->held_joins,
+                               .topic = request->topic,
+                               .connection = connection,
+                               .timestamp = request->timestamp,
+                               .has_item = name.item != NULL,
+                               .item_size = (uint16_t)item_size,
+                               .id_size = (uint16_t)name.id.size};
+    if (item_size > 0)
+        memcpy(held->bytes, name.item->data, item_size);
+    if (name.id.size > 0)
+        memcpy(held->bytes + item_size, name.id.data, name.id.size);
+    request->topic->held_joins = held;
+    client_of(connection)->held_join = held;
+    connection->join_asked = true; // Its further messages wait as they do for a handler.
+    announce(connection->shard, connection->id, sync_message(&name));
+}
+
+void join_complete(struct shard *shard, struct request *request, struct slice slice) {
     struct topic *topic = request->topic;
     struct connection *connection = connection_find(shard, request->call.connection);
     if (connection == NULL || connection->state != STATE_OPEN) {
+        struct subscription_name name = name_of(request);
+        announce_leave(shard, request->call.connection, &name, NULL);
         leave_send(shard, topic);
         return;
     }
-    connection->join_pending = false;
-    topic_settle(shard, topic);
-    subscription_remove(connection, request->subscription_id);
-    topic_subscribe(connection, topic, request->subscription_id,
-                    request->call.has_item ? &request->call.item : NULL);
-    if (request->reply == NULL)
+    if (request->custom) {
+        hold(connection, request);
         return;
-    struct slice slice = frames_wrap(shard, request->reply, request->size);
-    out_append(connection, slice);
-    slice_release(shard, slice);
+    }
+    connection->join_pending = false;
+    subscribe(connection, topic, request->subscription_id, request->call.has_item ? &request->call.item : NULL);
+    if (slice.chunk != NULL)
+        out_append(connection, slice);
 }
+
+// ---- Joins that wait for a function to make their `sync`
+
+static struct held_join *held_take(struct connection *connection) {
+    struct held_join *held = connection->client->held_join;
+    connection->client->held_join = NULL;
+    struct held_join **link = &held->topic->held_joins;
+    while (*link != held)
+        link = &(*link)->next;
+    *link = held->next;
+    return held;
+}
+
+static struct sc_bytes held_id(const struct held_join *held) {
+    return (struct sc_bytes){held->bytes + held->item_size, held->id_size};
+}
+
+void held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct slice slice) {
+    for (struct held_join *held = topic->held_joins; held != NULL; held = held->next) {
+        struct sc_bytes own = {held->bytes, held->item_size};
+        if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
+            continue;
+        sc_buffer_append(&held->frames, slice_data(slice), slice.size);
+        uint64_t budget = held->connection->shard->node->config.stream_budget;
+        if (held->frames.failed || held->frames.size > budget) {
+            held->connection->shard->counters.slow_readers_closed++;
+            connection_close(held->connection, 1013, "the sync takes too long");
+            sc_buffer_deinit(&held->frames);
+        }
+    }
+}
+
+void held_join_end(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    struct held_join *held = held_take(connection);
+    struct sc_group_name group = topic_name(held->topic);
+    struct sc_bytes item = {held->bytes, held->item_size};
+    struct subscription_name name = {.id = held_id(held),
+                                     .stream = group.stream,
+                                     .group = group.group,
+                                     .item = held->has_item ? &item : NULL,
+                                     .context = context_of(connection)};
+    announce_leave(shard, connection->id, &name, NULL);
+    leave_send(shard, held->topic);
+    sc_buffer_deinit(&held->frames);
+    free(held);
+}
+
+static void append_copy(struct connection *connection, struct sc_bytes frames) {
+    if (frames.size == 0)
+        return;
+    struct slice slice = frames_take(connection->shard, LANE_PRIVATE, frames.size);
+    memcpy(slice_data(slice), frames.data, frames.size);
+    out_append(connection, slice);
+    slice_release(connection->shard, slice);
+}
+
+void sync_decided(struct connection *connection, struct sc_bytes data) {
+    if (connection->state != STATE_OPEN || connection->client == NULL || connection->client->held_join == NULL)
+        return;
+    struct shard *shard = connection->shard;
+    struct held_join *held = held_take(connection);
+    struct sc_bytes item = {held->bytes, held->item_size};
+    const struct sc_bytes *item_or_null = held->has_item ? &item : NULL;
+    // What another subscription of it has brought already is not repeated.
+    bool covered = subscription_covers(connection, held->topic, item_or_null);
+    connection->join_pending = connection->join_asked = false;
+    subscribe(connection, held->topic, held_id(held), item_or_null);
+    if (data.data != NULL) {
+        struct slice slice = custom_sync_build(shard, held, data);
+        out_append(connection, slice);
+        slice_release(shard, slice);
+    }
+    if (!covered)
+        append_copy(connection, sc_buffer_bytes(&held->frames));
+    sc_buffer_deinit(&held->frames);
+    free(held);
+}
+
+// ---- Leaving
 
 // One subscription less: tells the owner.
 void leave_send(struct shard *shard, struct topic *topic) {
@@ -250,9 +437,13 @@ bool stream_message(struct connection *connection, struct sc_bytes text) {
         invalid(connection, SC_LITERAL("not a join or leave"));
         return true;
     }
+    struct subscription_name name = {.id = message.subscription_id,
+                                     .stream = message.stream,
+                                     .group = message.group,
+                                     .item = message.has_item ? &message.item : NULL,
+                                     .context = context_of(connection)};
     if (message.is_join)
-        join(connection, message.stream, message.group, message.subscription_id,
-             message.has_item ? &message.item : NULL);
+        join(connection, &name);
     else
         subscription_remove(connection, message.subscription_id);
     return true;

@@ -5,9 +5,10 @@
 
 struct sc_message {
     _Atomic uint32_t references;
-    _Atomic uint32_t *handed; // Of the connection: how many of its messages live. It has a count of its own.
+    _Atomic(struct handed *) handed; // NULL once the message is settled, or is nobody's.
     uint8_t type;
-    bool is_void;
+    uint8_t override;
+    bool is_void, is_enqueue;
     bool has_caller_key; // `data` names a caller itself.
     uint8_t data_kind;
     bool data_empty;
@@ -55,12 +56,15 @@ RULES(trigger_result, {SC_FIELD_ID, "id", REQUIRED_STRING},
       {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT});
 RULES(invoke, {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING},
       {SC_FIELD_INVOCATION_ID, "invocation_id", OPTIONAL_STRING}, {SC_FIELD_DATA, "data", VALUE},
+      {SC_FIELD_ACTION, "action", OPTIONAL_OBJECT},
       {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
       {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
 RULES(result, {SC_FIELD_INVOCATION_ID, "invocation_id", REQUIRED_STRING},
       {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING}, {SC_FIELD_RESULT, "result", OPTIONAL_ANY},
       {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT}, {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
       {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
+RULES(reattach, {SC_FIELD_PREVIOUS_WORKER_ID, "previous_worker_id", REQUIRED_STRING},
+      {SC_FIELD_REATTACH_TOKEN, "reattach_token", OPTIONAL_STRING});
 RULES(error_fields, {SC_FIELD_ERROR_CODE, "code", REQUIRED_STRING},
       {SC_FIELD_ERROR_MESSAGE, "message", REQUIRED_STRING},
       {SC_FIELD_ERROR_STACKTRACE, "stacktrace", OPTIONAL_STRING});
@@ -77,6 +81,7 @@ static const struct type_rules rules_of[] = {
     [SC_MESSAGE_REGISTER_SERVICE] = TABLE(only_id),
     [SC_MESSAGE_INVOKE] = TABLE(invoke),
     [SC_MESSAGE_RESULT] = TABLE(result),
+    [SC_MESSAGE_REATTACH] = TABLE(reattach),
 };
 static const struct type_rules error_rules = TABLE(error_fields);
 
@@ -163,9 +168,20 @@ static void move_fields(struct sc_message *message, const struct sc_bytes *field
     }
 }
 
+static struct sc_message *message_allocate(enum sc_message_type type, size_t size, struct handed *handed) {
+    struct sc_message *message = malloc(sizeof *message + size);
+    if (message == NULL)
+        return NULL;
+    *message = (struct sc_message){.type = (uint8_t)type, .size = (uint32_t)size};
+    atomic_init(&message->references, 1);
+    atomic_init(&message->handed, handed);
+    handed_retain(handed);
+    return message;
+}
+
 struct sc_message *message_make(enum sc_message_type type, struct sc_bytes text,
                                 const struct sc_json_index *index, struct sc_bytes caller_id,
-                                _Atomic uint32_t *handed, const char **why) {
+                                struct handed *handed, const char **why) {
     struct sc_bytes fields[SC_FIELD_COUNT] = {{0}};
     *why = read_fields(fields, rules_of[type], index, -1);
     if (*why != NULL && type != SC_MESSAGE_RESULT)
@@ -176,14 +192,11 @@ struct sc_message *message_make(enum sc_message_type type, struct sc_bytes text,
         check_error(fields, index);
     if (type == SC_MESSAGE_TRIGGER_REGISTRATION_RESULT && fields[SC_FIELD_ERROR].data != NULL)
         check_error(fields, index);
-    struct sc_message *message = malloc(sizeof *message + text.size);
+    struct sc_message *message = message_allocate(type, text.size, handed);
     if (message == NULL) {
         *why = "memory";
         return NULL;
     }
-    *message = (struct sc_message){
-        .type = (uint8_t)type, .handed = handed, .size = (uint32_t)text.size};
-    atomic_init(&message->references, 1);
     assert(caller_id.size <= sizeof message->caller);
     message->caller_size = (uint8_t)caller_id.size;
     if (caller_id.size > 0)
@@ -192,7 +205,6 @@ struct sc_message *message_make(enum sc_message_type type, struct sc_bytes text,
     if (type == SC_MESSAGE_INVOKE)
         look_at_data(message, index);
     move_fields(message, fields, text);
-    atomic_fetch_add_explicit(handed, 1, memory_order_relaxed);
     return message;
 }
 
@@ -205,10 +217,12 @@ void sc_message_release(struct sc_message *message) {
         return;
     if (atomic_fetch_sub_explicit(&message->references, 1, memory_order_acq_rel) > 1)
         return;
-    // The counter's own count is the connection's: whoever takes it to zero frees it.
-    if (atomic_fetch_sub_explicit(message->handed, 1, memory_order_acq_rel) == 1)
-        free((void *)message->handed);
+    sc_message_settle(message);
     free(message);
+}
+
+void sc_message_settle(struct sc_message *message) {
+    handed_release(atomic_exchange_explicit(&message->handed, NULL, memory_order_acq_rel));
 }
 
 enum sc_message_type sc_message_type(const struct sc_message *message) {
@@ -225,8 +239,22 @@ size_t sc_message_string(const struct sc_message *message, enum sc_message_field
     return sc_json_unescape((struct sc_bytes){text.data + 1, text.size - 2}, out);
 }
 
-void message_set_void(struct sc_message *message) {
-    message->is_void = true;
+void message_set_action(struct sc_message *message, bool is_void, bool is_enqueue) {
+    message->is_void = is_void;
+    message->is_enqueue = is_enqueue;
+}
+
+bool sc_message_is_enqueue(const struct sc_message *message) {
+    return message->is_enqueue;
+}
+
+uint32_t sc_message_override(const struct sc_message *message) {
+    assert(message->type == SC_MESSAGE_OVERRIDE);
+    return message->override;
+}
+
+struct sc_bytes message_text(const struct sc_message *message) {
+    return (struct sc_bytes){message->text, message->size};
 }
 
 bool sc_message_is_void(const struct sc_message *message) {
@@ -266,4 +294,50 @@ size_t message_data_parts(const struct sc_message *message, struct sc_buffer *sc
     parts[2] = (struct sc_bytes){message->caller, message->caller_size};
     parts[3] = SC_LITERAL("\"}");
     return 4;
+}
+
+// ---- Messages that the core makes
+
+void builder_begin(struct message_builder *builder, enum sc_message_field field) {
+    builder->starts[field] = (uint32_t)builder->text.size;
+}
+
+void builder_end(struct message_builder *builder, enum sc_message_field field) {
+    builder->ends[field] = (uint32_t)builder->text.size;
+}
+
+void builder_add(struct message_builder *builder, struct sc_bytes text) {
+    sc_buffer_append_bytes(&builder->text, text);
+}
+
+void builder_field(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text) {
+    if (text.data == NULL)
+        return;
+    builder_begin(builder, field);
+    builder_add(builder, text);
+    builder_end(builder, field);
+}
+
+void builder_string(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text) {
+    builder_begin(builder, field);
+    sc_json_write_string(&builder->text, text);
+    builder_end(builder, field);
+}
+
+struct sc_message *builder_finish(struct message_builder *builder, enum sc_message_type type,
+                                  struct handed *handed) {
+    struct sc_buffer *text = &builder->text;
+    struct sc_message *message =
+        text->failed || text->size > UINT32_MAX ? NULL : message_allocate(type, text->size, handed);
+    if (message != NULL) {
+        memcpy(message->text, text->data, text->size);
+        message->override = builder->override;
+        message->is_void = builder->is_void;
+        for (size_t i = 0; i < SC_FIELD_COUNT; i++)
+            if (builder->ends[i] > builder->starts[i])
+                message->fields[i] = (struct sc_bytes){message->text + builder->starts[i],
+                                                       builder->ends[i] - builder->starts[i]};
+    }
+    sc_buffer_deinit(text);
+    return message;
 }

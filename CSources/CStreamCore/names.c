@@ -106,7 +106,7 @@ static void finish(struct shard *shard, struct gather *gather) {
         call_answer(shard, call, body, 2);
     sc_buffer_deinit(&text);
     sc_buffer_deinit(&gather->names);
-    free(gather->call);
+    request_free(gather->call);
     free(gather);
     effects_release(shard);
 }

@@ -44,6 +44,19 @@ static void copy_addresses(struct sc_node *node, const struct sc_node_config *co
     node->config.workers = node->worker_addresses;
 }
 
+static void copy_origins(struct sc_node *node, const struct sc_node_config *config) {
+    const char **origins = allocate((config->origin_count + 1) * sizeof *origins);
+    for (uint32_t i = 0; i < config->origin_count; i++)
+        origins[i] = strdup(config->origins[i]);
+    node->config.origins = origins;
+}
+
+static void free_origins(struct sc_node *node) {
+    for (uint32_t i = 0; i < node->config.origin_count; i++)
+        free((char *)node->config.origins[i]);
+    free((void *)node->config.origins);
+}
+
 struct sc_node *sc_node_create(const struct sc_node_config *config, const struct sc_node_events *events) {
     assert(config->shard_count > 0 && config->shard_count <= SC_SHARD_COUNT_MAX);
     struct sc_node *node = calloc(1, sizeof *node);
@@ -53,6 +66,7 @@ struct sc_node *sc_node_create(const struct sc_node_config *config, const struct
     node->events = *events;
     node->shard_count = config->shard_count;
     copy_addresses(node, config);
+    copy_origins(node, config);
     pthread_mutex_init(&node->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -199,6 +213,7 @@ void sc_node_destroy(struct sc_node *node) {
     for (uint32_t i = 0; i < node->config.worker_count; i++)
         free((char *)node->worker_addresses[i].host);
     free((char *)node->config.stream.host);
+    free_origins(node);
     free(node->worker_addresses);
     free(node->worker_ports);
     free(node->shards);

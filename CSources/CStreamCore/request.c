@@ -50,10 +50,18 @@ struct request *request_make(struct shard *origin, struct shard *owner, enum req
     request->subscription_id = extra;
     move_in(&at, &request->subscription_id);
     request->call.request = request;
+    handed_retain(request->call.handed);
     return request;
 }
 
 // ---- The way back, at the origin
+
+void request_free(struct request *request) {
+    sc_blob_release(request->reply);
+    sc_blob_release(request->context);
+    handed_release(request->call.handed);
+    free(request);
+}
 
 static void update_crowded(struct shard *shard) {
     shard->crowded = false;
@@ -62,6 +70,11 @@ static void update_crowded(struct shard *shard) {
 }
 
 static void call_returned(struct shard *shard, struct request *request) {
+    if (request->call.connection == SC_NODE_CONNECTION) {
+        if (request->reply != NULL)
+            node_answered(shard, sc_blob_bytes(request->reply));
+        return;
+    }
     struct connection *connection = connection_find(shard, request->call.connection);
     if (connection == NULL || !request->call.wants_answer)
         return;
@@ -69,6 +82,14 @@ static void call_returned(struct shard *shard, struct request *request) {
     if (request->reply != NULL)
         slice = frames_wrap(shard, request->reply, 0);
     worker_answer_end(connection, request->call.answer, slice);
+    slice_release(shard, slice);
+}
+
+static void join_returned(struct shard *shard, struct request *request) {
+    struct slice slice = {0};
+    if (request->reply != NULL)
+        slice = frames_wrap(shard, request->reply, request->size);
+    join_complete(shard, request, slice);
     slice_release(shard, slice);
 }
 
@@ -88,7 +109,7 @@ static void returned(struct sc_loop_message *message) {
         call_returned(shard, request);
         break;
     case REQUEST_JOIN:
-        join_complete(shard, request);
+        join_returned(shard, request);
         break;
     case REQUEST_LEAVE:
         leave_returned(shard, request->topic);
@@ -97,8 +118,7 @@ static void returned(struct sc_loop_message *message) {
         names_reply(shard, request);
         break;
     }
-    sc_blob_release(request->reply);
-    free(request);
+    request_free(request);
 }
 
 void request_finish(struct request *request) {

@@ -301,6 +301,7 @@ static void tear_down(struct shard *shard) {
         chunks_free(shard);
     }
     sc_table_deinit(&shard->topics);
+    watches_deinit(shard);
     free(shard->places);
     free(shard->worker_listeners);
     sc_json_updater_destroy(shard->updater);

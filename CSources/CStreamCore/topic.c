@@ -63,7 +63,7 @@ struct topic *topic_make(struct shard *shard, const struct sc_group_name *name) 
 void topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
-    assert(topic->member_count == 0 && topic->items.count == 0);
+    assert(topic->member_count == 0 && topic->items.count == 0 && topic->held_joins == NULL);
     sc_table_remove(&shard->topics, &topic->node);
     sc_table_deinit(&topic->items);
     free(topic->members);
@@ -198,6 +198,8 @@ void topic_deliver(struct shard *shard, struct topic *topic, const struct sc_byt
                    struct slice slice) {
     if (topic->member_count > 0)
         group_deliver(shard, topic, slice);
+    if (topic->held_joins != NULL)
+        held_joins_deliver(topic, item, slice);
     if (topic->items.count == 0 || item == NULL)
         return;
     struct item_interest *interest = item_find(shard, topic, *item);
@@ -260,6 +262,24 @@ void topic_subscribe(struct connection *connection, struct topic *topic, struct 
     }
 }
 
+static void announce_end(struct connection *connection, const struct topic *topic,
+                         const struct subscription *subscription) {
+    struct shard *shard = connection->shard;
+    if ((watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
+        return;
+    struct client *client = client_of(connection);
+    struct sc_bytes item = {0};
+    if (subscription->item != NULL)
+        item = (struct sc_bytes){subscription->item->id, subscription->item->id_size};
+    struct subscription_name name = {
+        .id = {subscription->id, subscription->id_size},
+        .stream = topic_stream(topic),
+        .group = topic_group(topic),
+        .item = subscription->item == NULL ? NULL : &item,
+        .context = client->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(client->context)};
+    announce_leave(shard, connection->id, &name, client_handed(connection));
+}
+
 // Ends one subscription; the topic may be gone afterwards, and the membership with its last one.
 static void subscription_end(struct membership **membership_link, struct subscription **link) {
     struct membership *membership = *membership_link;
@@ -268,6 +288,7 @@ static void subscription_end(struct membership **membership_link, struct subscri
     struct shard *shard = connection->shard;
     struct subscription *subscription = *link;
     topic_settle(shard, topic);
+    announce_end(connection, topic, subscription);
     *link = subscription->next;
     if (subscription->item != NULL)
         item_remove(topic, subscription->item, membership);
@@ -307,7 +328,25 @@ bool subscription_remove(struct connection *connection, struct sc_bytes id) {
     return find_and(connection, id, true);
 }
 
+bool subscription_covers(struct connection *connection, const struct topic *topic,
+                         const struct sc_bytes *item) {
+    const struct membership *membership = connection->memberships;
+    while (membership != NULL && membership->topic != topic)
+        membership = membership->next;
+    if (membership == NULL || membership->group_count > 0)
+        return membership != NULL;
+    const struct subscription *subscription = membership->subscriptions;
+    for (; item != NULL && subscription != NULL; subscription = subscription->next) {
+        struct sc_bytes own = {subscription->item->id, subscription->item->id_size};
+        if (sc_bytes_equal(own, *item))
+            return true;
+    }
+    return false;
+}
+
 void subscriptions_remove_all(struct connection *connection) {
+    if (connection->client != NULL && connection->client->held_join != NULL)
+        held_join_end(connection);
     while (connection->memberships != NULL)
         subscription_end(&connection->memberships, &connection->memberships->subscriptions);
 }

@@ -5,13 +5,9 @@
 #include "call_input.h"
 #include "core_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #define ANSWERS_MAX 1024u
-#define HANDED_MAX 1024u
 
 // ---- Answers in order
 
@@ -82,6 +78,7 @@ static struct call call_begin(struct connection *connection, const struct sc_jso
                         .traceparent = string_field(index, SC_LITERAL("traceparent")),
                         .baggage = string_field(index, SC_LITERAL("baggage")),
                         .connection = connection->id,
+                        .handed = watches_any(connection->shard) ? connection->worker->handed : NULL,
                         .size_max = connection->worker->outbound_size_max};
     call.wants_answer = call.invocation_id.data != NULL;
     if (call.function_id.data == NULL)
@@ -137,23 +134,113 @@ static enum action action_of(const struct sc_json_index *index) {
     return found == ACTION_ENQUEUE && !queue ? ACTION_INVALID : found;
 }
 
+static void bad_input_text(struct sc_buffer *out, const struct call *call, struct sc_bytes reason) {
+    sc_buffer_append_bytes(out, SC_LITERAL("Failed to deserialize input for "));
+    sc_buffer_append_bytes(out, inner(call->function_id));
+    sc_buffer_append_bytes(out, SC_LITERAL(": "));
+    sc_buffer_append_bytes(out, reason);
+}
+
 static void bad_input(struct connection *connection, struct call *call, struct sc_bytes reason) {
     struct sc_buffer text = {0};
-    sc_buffer_append_bytes(&text, SC_LITERAL("Failed to deserialize input for "));
-    sc_buffer_append_bytes(&text, inner(call->function_id));
-    sc_buffer_append_bytes(&text, SC_LITERAL(": "));
-    sc_buffer_append_bytes(&text, reason);
+    bad_input_text(&text, call, reason);
     fail(connection, call, "deserialization_error", sc_buffer_bytes(&text));
     sc_buffer_deinit(&text);
 }
 
-static void run_call(struct connection *connection, const struct sc_json_index *index,
-                     struct call *call, int op) {
+static void add_name(struct message_builder *builder, enum sc_message_field field, struct sc_bytes key,
+                     struct sc_bytes name) {
+    builder_add(builder, key);
+    builder_string(builder, field, name);
+}
+
+static void add_value(struct message_builder *builder, struct sc_json_value value) {
+    uint8_t *room = sc_buffer_reserve(&builder->text, value.text.size);
+    if (room != NULL)
+        builder->text.size += sc_json_compact(value, room);
+}
+
+// The declared keys of a call's input, and no others.
+static void add_input(struct message_builder *builder, const struct call *call, struct sc_bytes ops) {
+    bool has_group = call->op != SC_CALL_LIST_GROUPS;
+    bool has_item = has_group && call->op != SC_CALL_LIST;
+    builder_begin(builder, SC_FIELD_DATA);
+    add_name(builder, SC_FIELD_STREAM, SC_LITERAL("{\"stream_name\":"), call->name.stream);
+    if (has_group)
+        add_name(builder, SC_FIELD_GROUP, SC_LITERAL(",\"group_id\":"), call->name.group);
+    if (has_item)
+        add_name(builder, SC_FIELD_ITEM, SC_LITERAL(",\"item_id\":"), call->item);
+    if (call->op == SC_CALL_SET) {
+        builder_add(builder, SC_LITERAL(",\"data\":"));
+        add_value(builder, call->data);
+    } else if (call->op == SC_CALL_UPDATE) {
+        builder_add(builder, SC_LITERAL(",\"ops\":"));
+        builder_add(builder, ops);
+    }
+    builder_add(builder, SC_LITERAL("}"));
+    builder_end(builder, SC_FIELD_DATA);
+}
+
+#define OVERRIDE_SHIFT 8u
+_Static_assert(SC_WATCH_SET == 1u << (OVERRIDE_SHIFT + SC_CALL_SET) &&
+                   SC_WATCH_UPDATE == 1u << (OVERRIDE_SHIFT + SC_CALL_UPDATE),
+               "the bits of overrides follow the operations");
+
+// A stream function that is overridden for this stream goes to the control plane. False: it is not.
+static bool hand_to_override(struct connection *connection, struct call *call) {
+    struct shard *shard = connection->shard;
+    uint32_t bit = OVERRIDE_SHIFT + call->op;
+    if ((watch_flags(shard, call->name.stream) & 1u << bit) == 0)
+        return false;
+    struct sc_json_update normal = {0};
+    if (call->op == SC_CALL_UPDATE) {
+        int rc = sc_json_update_normalise(shard->updater, call->ops, &normal);
+        if (rc == -EINVAL) {
+            bad_input(connection, call, normal.reason);
+            return true;
+        }
+        if (rc < 0) {
+            fail(connection, call, "STREAM_UPDATE_ERROR", SC_LITERAL("Failed to update value: out of memory"));
+            return true;
+        }
+    }
+    struct message_builder builder = {.override = (uint8_t)bit, .is_void = !call->wants_answer};
+    add_input(&builder, call, normal.value);
+    if (call->wants_answer)
+        builder_field(&builder, SC_FIELD_INVOCATION_ID, call->invocation_id);
+    builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
+    builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
+    builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
+    announce(shard, connection->id, builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed));
+    return true;
+}
+
+static void call_take_input(struct shard *shard, struct call *call, int op, const struct sc_call_input *input) {
+    uint64_t hash = sc_store_hash(input->stream, input->group, shard->node->config.seed);
+    call->op = (uint8_t)op;
+    call->name = (struct sc_group_name){input->stream, input->group, hash};
+    call->item = input->item;
+    call->has_item = input->has_item;
+    call->type = input->type;
+    call->data = input->data;
+    call->ops = input->ops;
+}
+
+static void call_start(struct shard *shard, struct call *call) {
+    bool gathers = call->op == SC_CALL_LIST_GROUPS || call->op == SC_CALL_LIST_ALL;
+    struct shard *owner = gathers ? shard : shard_of(shard, call->name.hash);
+    if (owner == shard)
+        call_execute(shard, call);
+    else
+        request_send(request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
+}
+
+static void run_call(struct connection *connection, const struct sc_json_index *index, struct call *call,
+                     int op) {
     struct shard *shard = connection->shard;
     struct sc_json_member scratch;
     const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
     struct sc_call_input input;
-    call->op = (uint8_t)op;
     if (sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
         bad_input(connection, call, input.reason);
         return;
@@ -162,25 +249,23 @@ static void run_call(struct connection *connection, const struct sc_json_index *
         bad_input(connection, call, SC_LITERAL("the value is larger than the limit value_bytes"));
         return;
     }
-    uint64_t hash = sc_store_hash(input.stream, input.group, shard->node->config.seed);
-    call->name = (struct sc_group_name){input.stream, input.group, hash};
-    call->item = input.item;
-    call->has_item = input.has_item;
-    call->type = input.type;
-    call->data = input.data;
-    call->ops = input.ops;
+    call_take_input(shard, call, op, &input);
+    if (hand_to_override(connection, call))
+        return;
     if (call->wants_answer)
         call->answer = worker_answer_begin(connection);
-    bool gathers = op == SC_CALL_LIST_GROUPS || op == SC_CALL_LIST_ALL;
-    struct shard *owner = gathers ? shard : shard_of(shard, hash);
-    if (owner == shard)
-        call_execute(shard, call);
-    else
-        request_send(request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
+    call_start(shard, call);
 }
 
+// Registrations hold what the connection says next until the control plane has dealt with them.
+static bool is_barrier(enum sc_message_type type) {
+    return type <= SC_MESSAGE_UNREGISTER_TRIGGER;
+}
+_Static_assert(SC_MESSAGE_UNREGISTER_TRIGGER == 5 && SC_MESSAGE_REGISTER_FUNCTION == 0,
+               "registrations come first");
+
 static void hand_over(struct connection *connection, enum sc_message_type type, struct sc_bytes text,
-                      const struct sc_json_index *index, bool is_void) {
+                      const struct sc_json_index *index, enum action action) {
     struct worker *worker = connection->worker;
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
@@ -191,11 +276,10 @@ static void hand_over(struct connection *connection, enum sc_message_type type, 
         invalid(connection, index, reason);
         return;
     }
-    if (is_void)
-        message_set_void(message);
-    const struct sc_node_events *events = &connection->shard->node->events;
-    events->worker_message(events->context, connection->id, message);
-    sc_message_release(message);
+    message_set_action(message, action == ACTION_VOID, action == ACTION_ENQUEUE);
+    if (is_barrier(type))
+        worker->held++;
+    announce(connection->shard, connection->id, message);
 }
 
 static bool optional_string(const struct sc_json_index *index, struct sc_bytes key) {
@@ -204,36 +288,59 @@ static bool optional_string(const struct sc_json_index *index, struct sc_bytes k
     return member == NULL || member->value.kind == SC_JSON_NULL || member->value.kind == SC_JSON_STRING;
 }
 
-static void invoke(struct connection *connection, struct sc_bytes text,
-                   const struct sc_json_index *index) {
-    struct call call = call_begin(connection, index);
+// Whether the fields of a call are what they must be; else it is answered, as far as it can be.
+static bool invocation_is_valid(struct connection *connection, const struct sc_json_index *index,
+                                enum action action) {
+    const char *why = NULL;
+    if (string_field(index, SC_LITERAL("function_id")).data == NULL)
+        why = "missing or of the wrong type: function_id";
+    else if (action == ACTION_INVALID)
+        why = "unknown action";
+    else if (!optional_string(index, SC_LITERAL("invocation_id")) ||
+             !optional_string(index, SC_LITERAL("traceparent")) ||
+             !optional_string(index, SC_LITERAL("baggage")))
+        why = "an id or the trace context is not a string";
+    if (why != NULL)
+        invalid(connection, index, why);
+    return why == NULL;
+}
+
+static int stream_op(struct sc_bytes function) {
+    uint8_t decoded[64];
+    struct sc_bytes name = inner(function);
+    if (name.size <= sizeof decoded && memchr(name.data, '\\', name.size) != NULL)
+        name = (struct sc_bytes){decoded, sc_json_unescape(name, decoded)};
+    return sc_call_op_find(name);
+}
+
+static void invoke(struct connection *connection, struct sc_bytes text, const struct sc_json_index *index,
+                   bool allowed) {
     enum action action = action_of(index);
-    struct sc_bytes function = string_field(index, SC_LITERAL("function_id"));
-    if (function.data == NULL || action == ACTION_INVALID ||
-        !optional_string(index, SC_LITERAL("invocation_id")) ||
-        !optional_string(index, SC_LITERAL("traceparent")) ||
-        !optional_string(index, SC_LITERAL("baggage"))) {
-        invalid(connection, index,
-                function.data == NULL          ? "missing or of the wrong type: function_id"
-                : action == ACTION_INVALID     ? "unknown action"
-                                               : "an id or the trace context is not a string");
+    if (!invocation_is_valid(connection, index, action))
+        return;
+    if (connection->worker->restricted && !allowed) {
+        hand_over(connection, SC_MESSAGE_INVOKE, text, index, action);
         return;
     }
+    struct call call = call_begin(connection, index);
     if (action == ACTION_ENQUEUE) {
         fail(connection, &call, "enqueue_error", SC_LITERAL("QueueModule not loaded"));
         return;
     }
     if (action == ACTION_VOID)
         call.wants_answer = false;
-    uint8_t decoded[64];
-    struct sc_bytes name = inner(function);
-    if (name.size <= sizeof decoded && memchr(name.data, '\\', name.size) != NULL)
-        name = (struct sc_bytes){decoded, sc_json_unescape(name, decoded)};
-    int op = sc_call_op_find(name);
+    int op = stream_op(call.function_id);
     if (op >= 0)
         run_call(connection, index, &call, op);
     else
-        hand_over(connection, SC_MESSAGE_INVOKE, text, index, action == ACTION_VOID);
+        hand_over(connection, SC_MESSAGE_INVOKE, text, index, action);
+}
+
+void worker_run_call(struct connection *connection, struct sc_bytes text) {
+    struct sc_json_index *index = &connection->shard->index_scratch;
+    int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
+    assert(rc == 0); // It was a message before.
+    invoke(connection, text, index, true);
 }
 
 enum { TYPE_PING = 100, TYPE_IGNORED }; // Beside those of enum sc_message_type.
@@ -256,6 +363,13 @@ static int type_of(const struct sc_json_index *index) {
         {"triggerregistrationresult", SC_MESSAGE_TRIGGER_REGISTRATION_RESULT},
         {"registerservice", SC_MESSAGE_REGISTER_SERVICE},
         {"workerregistered", TYPE_IGNORED},
+        {"reattach", SC_MESSAGE_REATTACH},
+        // Of newer clients, which do without an answer.
+        {"observe", TYPE_IGNORED},
+        {"unobserve", TYPE_IGNORED},
+        {"observerack", TYPE_IGNORED},
+        {"invocationsobserved", TYPE_IGNORED},
+        {"localinvocationstats", TYPE_IGNORED},
     };
     struct sc_json_member scratch;
     const struct sc_json_member *type = find(index, SC_LITERAL("type"), &scratch);
@@ -284,7 +398,7 @@ static void broken(struct connection *connection, struct sc_bytes text, const st
     }
     if (type_of(index) == SC_MESSAGE_RESULT && string_field(index, SC_LITERAL("invocation_id")).data != NULL) {
         // The call that it was to end must not wait: what could be read of it ends it with an error.
-        hand_over(connection, SC_MESSAGE_RESULT, text, index, false);
+        hand_over(connection, SC_MESSAGE_RESULT, text, index, ACTION_CALL);
         return;
     }
     invalid(connection, index, rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");
@@ -297,18 +411,41 @@ static bool is_blank(struct sc_bytes text) {
     return true;
 }
 
+// What begins with four letters is telemetry, of which only the log records are looked at.
 static bool is_telemetry(const struct connection *connection, struct sc_bytes text) {
     return connection->binary && text.size >= 4 &&
            (memcmp(text.data, "OTLP", 4) == 0 || memcmp(text.data, "MTRC", 4) == 0 ||
             memcmp(text.data, "LOGS", 4) == 0);
 }
 
+static bool telemetry(struct connection *connection, struct sc_bytes text, bool may_start) {
+    struct shard *shard = connection->shard;
+    if (!is_telemetry(connection, text) || text.data[0] != 'L')
+        return true;
+    if (!may_start)
+        return false;
+    if ((shard->watch_all & SC_WATCH_LOGS) == 0)
+        return true;
+    struct sc_bytes records = {text.data + 4, text.size - 4};
+    if (sc_json_scan(records, SC_JSON_DEPTH_MAX, &shard->index_scratch) < 0) {
+        shard->counters.messages_invalid++;
+        shard_log(shard, SC_LOG_WARN, "telemetry_invalid", connection->id, SC_LITERAL("not JSON"));
+        return true;
+    }
+    struct message_builder builder = {0};
+    builder_field(&builder, SC_FIELD_DATA, records);
+    announce(shard, connection->id, builder_finish(&builder, SC_MESSAGE_LOGS, connection->worker->handed));
+    return true;
+}
+
 bool worker_message(struct connection *connection, struct sc_bytes text, bool waited) {
-    if (connection->kind == KIND_TELEMETRY || is_blank(text) || is_telemetry(connection, text))
+    if (is_blank(text))
         return true;
     struct sc_json_index *index = &connection->shard->index_scratch;
     bool others_wait = !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
     bool may_start = !others_wait && connection_can_start(connection);
+    if (connection->kind == KIND_TELEMETRY || is_telemetry(connection, text))
+        return telemetry(connection, text, may_start);
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     int type = rc == 0 && index->root.kind == SC_JSON_OBJECT ? type_of(index) : -1;
     if (type == TYPE_IGNORED)
@@ -326,57 +463,63 @@ bool worker_message(struct connection *connection, struct sc_bytes text, bool wa
     else if (type < 0)
         invalid(connection, index, "unknown message type");
     else if (type == SC_MESSAGE_INVOKE)
-        invoke(connection, text, index);
+        invoke(connection, text, index, false);
     else
-        hand_over(connection, (enum sc_message_type)type, text, index, false);
+        hand_over(connection, (enum sc_message_type)type, text, index, ACTION_CALL);
     return true;
+}
+
+// ---- Calls of the node itself
+
+void node_call_run(struct shard *shard, struct sc_bytes text) {
+    struct sc_json_index *index = &shard->index_scratch;
+    int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
+    assert(rc == 0); // The control plane made it.
+    struct call call = {.invocation_id = string_field(index, SC_LITERAL("invocation_id")),
+                        .function_id = string_field(index, SC_LITERAL("function_id")),
+                        .connection = SC_NODE_CONNECTION,
+                        .wants_answer = true,
+                        .size_max = shard->node->config.message_size_max};
+    int op = stream_op(call.function_id);
+    assert(op >= 0);
+    struct sc_json_member scratch;
+    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
+    struct sc_call_input input;
+    struct sc_buffer reason = {0};
+    if (sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
+        bad_input_text(&reason, &call, input.reason);
+        call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
+        sc_buffer_deinit(&reason);
+        effects_release(shard);
+        return;
+    }
+    call_take_input(shard, &call, op, &input);
+    call_start(shard, &call);
 }
 
 // ---- Opening and closing
 
-static size_t write_address(int fd, char *out, size_t size) {
-    struct sockaddr_storage address;
-    socklen_t length = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "?";
-    unsigned port = 0;
-    if (getpeername(fd, (struct sockaddr *)&address, &length) == 0) {
-        if (address.ss_family == AF_INET6) {
-            const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
-            inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof host);
-            port = ntohs(in6->sin6_port);
-        } else if (address.ss_family == AF_INET) {
-            const struct sockaddr_in *in = (const struct sockaddr_in *)&address;
-            inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-            port = ntohs(in->sin_port);
-        }
-    }
-    bool six = strchr(host, ':') != NULL;
-    struct sc_buffer text = {.data = (uint8_t *)out, .capacity = size};
-    sc_buffer_append(&text, "[", six ? 1 : 0);
-    sc_buffer_append(&text, host, strlen(host));
-    sc_buffer_append(&text, "]:", 2);
-    if (!six) {
-        text.size -= 2;
-        sc_buffer_append(&text, ":", 1);
-    }
-    uint8_t digits[20];
-    sc_buffer_append(&text, digits, sc_decimal_write(digits, port));
-    return text.size;
-}
-
-void worker_opened(struct connection *connection, struct sc_bytes query) {
+void worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
     struct worker *worker = allocate(sizeof *worker);
     *worker = (struct worker){.outbound_size_max = shard->node->config.message_size_max};
     worker->handed = allocate(sizeof *worker->handed);
-    atomic_init(worker->handed, 1);
+    atomic_init(&worker->handed->count, 1);
     connection->worker = worker;
     shard->worker_connections++;
-    char address[INET6_ADDRSTRLEN + 16];
-    size_t size = write_address(connection->socket.fd, address, sizeof address);
+    uint8_t text[PEER_ADDRESS_SIZE_MAX];
+    size_t ip_size, size = peer_address(connection->socket.fd, text, &ip_size);
+    bool six = text[0] == '[';
+    struct sc_bytes ip = {text + six, ip_size};
+    struct sc_message *head = head_message(request, ip, true);
+    if (head == NULL) {
+        connection_close(connection, 1011, "out of memory");
+        return;
+    }
     const struct sc_node_events *events = &shard->node->events;
     events->worker_opened(events->context, connection->id, connection->listener,
-                          (struct sc_bytes){(uint8_t *)address, size}, query);
+                          connection->kind == KIND_TELEMETRY, (struct sc_bytes){text, size}, head);
+    sc_message_release(head);
 }
 
 void worker_closed(struct connection *connection) {
@@ -388,13 +531,13 @@ void worker_closed(struct connection *connection) {
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
         slice_release(shard, worker->answers[i & worker->answer_mask].slice);
     free(worker->answers);
-    if (atomic_fetch_sub_explicit(worker->handed, 1, memory_order_acq_rel) == 1)
-        free((void *)worker->handed);
+    handed_release(worker->handed);
     free(worker);
     connection->worker = NULL;
 }
 
 bool worker_can_start(const struct worker *worker) {
-    return worker->admitted && worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
-           atomic_load_explicit(worker->handed, memory_order_relaxed) <= HANDED_MAX;
+    return worker->admitted && worker->held == 0 &&
+           worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
+           atomic_load_explicit(&worker->handed->count, memory_order_relaxed) <= HANDED_MAX;
 }

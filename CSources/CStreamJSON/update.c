@@ -105,3 +105,63 @@ int sc_json_update_apply(struct sc_json_updater *updater, struct sc_bytes old,
     }
     return finish(updater, size_max, depth_max, update);
 }
+
+// ---- Normal form
+
+static void append_compact(struct sc_buffer *out, struct sc_json_value value) {
+    uint8_t *room = sc_buffer_reserve(out, value.text.size);
+    if (room != NULL)
+        out->size += sc_json_compact(value, room);
+}
+
+static void append_integer(struct sc_buffer *out, int64_t value) {
+    uint8_t digits[20];
+    uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    sc_buffer_append(out, "-", value < 0 ? 1 : 0);
+    sc_buffer_append(out, digits, sc_decimal_write(digits, magnitude));
+}
+
+static void append_op(struct sc_buffer *out, const struct op *op) {
+    const char *type = sc_op_name(op->type);
+    sc_buffer_append_bytes(out, SC_LITERAL("{\"type\":\""));
+    sc_buffer_append(out, type, strlen(type));
+    sc_buffer_append_bytes(out, SC_LITERAL("\",\"path\":"));
+    if (op->path.kind == SC_JSON_ABSENT)
+        sc_buffer_append_bytes(out, SC_LITERAL("null"));
+    else
+        append_compact(out, op->path);
+    if (op->type == OP_INCREMENT || op->type == OP_DECREMENT) {
+        sc_buffer_append_bytes(out, SC_LITERAL(",\"by\":"));
+        append_integer(out, op->by);
+    } else if (op->type != OP_REMOVE) {
+        sc_buffer_append_bytes(out, SC_LITERAL(",\"value\":"));
+        append_compact(out, op->value);
+    }
+    sc_buffer_append_bytes(out, SC_LITERAL("}"));
+}
+
+int sc_json_update_normalise(struct sc_json_updater *updater, struct sc_json_value ops,
+                             struct sc_json_update *update) {
+    assert(ops.kind == SC_JSON_ARRAY);
+    reset(updater);
+    *update = (struct sc_json_update){0};
+    struct sc_buffer *out = &updater->out;
+    struct walk walk = walk_start(ops, 0);
+    sc_buffer_append_bytes(out, SC_LITERAL("["));
+    for (uint64_t number = 0;; number++) {
+        struct op op = {.number = number};
+        int rc = sc_op_read(&walk, &op, &updater->reason);
+        if (rc < 0) {
+            update->reason = (struct sc_bytes){updater->reason.text, updater->reason.size};
+            return rc;
+        }
+        if (rc == 0)
+            break;
+        if (number > 0)
+            sc_buffer_append_bytes(out, SC_LITERAL(","));
+        append_op(out, &op);
+    }
+    sc_buffer_append_bytes(out, SC_LITERAL("]"));
+    update->value = sc_buffer_bytes(out);
+    return out->failed ? -ENOMEM : 0;
+}

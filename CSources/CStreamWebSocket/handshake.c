@@ -149,6 +149,7 @@ static const struct refusal refusals[] = {
     // RFC 9110 section 11.6.1: a 401 names a scheme.
     {401, "Unauthorized", "Connection: close\r\nWWW-Authenticate: Bearer\r\n",
      "This connection was not authorized.\n"},
+    {403, "Forbidden", "Connection: close\r\n", "Pages of this origin may not connect.\n"},
     {404, "Not Found", "Connection: close\r\n", "There is nothing at this path.\n"},
     {405, "Method Not Allowed", "Connection: close\r\nAllow: GET\r\n",
      "Only GET with an upgrade to WebSocket is served here.\n"},

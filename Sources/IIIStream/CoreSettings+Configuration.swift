@@ -13,7 +13,8 @@ extension CoreSettings {
             workers: configuration.workerListeners.map {
                 Address(host: $0.host, port: UInt16($0.port))
             },
-            messageSizeMax: limits.messageSize, frameSizeMax: limits.frameSize,
+            authenticates: configuration.stream.authFunction != nil,
+            origins: configuration.stream.origins, messageSizeMax: limits.messageSize, frameSizeMax: limits.frameSize,
             valueSizeMax: limits.valueSize,
             subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
             streamBudget: limits.streamClientBudget,

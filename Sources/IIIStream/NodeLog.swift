@@ -52,7 +52,7 @@ struct NodeLog: Sendable {
                 level: level, event: event, fields: fields.map { (name: $0.key, value: $0.value) }))
     }
 
-    func write(_ line: WorkerLog) {
+    func write(_ line: LogLine) {
         let level: LogRecord.Level =
             switch line.level {
             case .debug: .debug

@@ -4,6 +4,7 @@ internal import StreamAdapters
 internal import StreamConfig
 internal import StreamCore
 internal import StreamFunctions
+internal import StreamModel
 internal import StreamTriggers
 internal import StreamWorkers
 
@@ -64,7 +65,9 @@ public final class StreamNode: Sendable {
             throw .start("out of memory")
         }
         let control = ControlPlane(
-            core: core, inbox: inbox, log: log, router: Self.router(configuration))
+            core: core, inbox: inbox, configuration: configuration, log: log, clock: .system,
+            router: Self.router(configuration), evaluator: Self.evaluator(configuration),
+            signal: { continuation.yield() })
         controlTask = Task { await control.run(signals: stream) }
         self.control = control
         signals = continuation
@@ -82,6 +85,11 @@ public final class StreamNode: Sendable {
         streamPort = core.streamPort
         workerPorts = core.workerPorts
         announce(configuration)
+        if configuration.compatibility.failOpen {
+            log.write(
+                .warn, "fail_open",
+                ["detail": .text("clients get in when auth functions and join handlers fail")])
+        }
     }
 
     private func announce(_ configuration: Configuration) {
@@ -102,16 +110,27 @@ public final class StreamNode: Sendable {
             limits.triggersPerWorker = listener.limits.triggersPerWorker
             limits.pendingCallsPerWorker = listener.limits.pendingCallsPerWorker
         }
+        let timeouts = configuration.timeouts
         return ControlPlane.Router(
-            limits: limits, reservedFunctionIDs: builtInFunctions, functions: FunctionRegistry(),
-            triggers: TriggerRegistry(), makeUUID: UUIDText.random)
+            limits: limits, listeners: configuration.workerListeners,
+            timeouts: (UInt64(timeouts.authMilliseconds), UInt64(timeouts.handlerMilliseconds)),
+            builtInFunctions: BuiltInFunctions.all,
+            logOrigin: LogOrigin(
+                resource: configuration.observability.resource, scopeName: "iii",
+                scopeVersion: version),
+            functions: FunctionRegistry(),
+            triggers: TriggerRegistry(
+                builtInTypes: BuiltInTriggerTypes.all,
+                offersLog: configuration.observability.isEnabled),
+            startedAt: NodeClock.system.moment().unix, makeUUID: UUIDText.random)
     }
 
-    /// Functions that the core serves.
-    private static let builtInFunctions: Set<String> = [
-        "stream::set", "stream::get", "stream::delete", "stream::list", "stream::list_groups",
-        "stream::list_all", "stream::send", "stream::update",
-    ]
+    private static func evaluator(_ configuration: Configuration) -> ControlPlane.Evaluator {
+        var limits = TriggerLimits()
+        limits.timeout = UInt64(configuration.timeouts.handlerMilliseconds)
+        return ControlPlane.Evaluator(
+            limits: limits, failOpen: configuration.compatibility.failOpen)
+    }
 
     static func shardCount(_ configuration: Configuration) -> Int {
         configuration.shards ?? min(availableCores(), 64)
@@ -134,9 +153,30 @@ public final class StreamNode: Sendable {
         log.write(.info, "stopped")
     }
 
+    /// Calls a function, built in or of a worker, with `data` as its input.
+    /// - Parameters:
+    ///   - data: one JSON value.
+    ///   - timeout: until the call ends with an error.
+    /// - Returns: the result as JSON text; nil when there is none, or null.
+    /// - Throws: ``CallError`` with the function's error.
+    public func call(
+        _ functionID: String, _ data: String, timeout: Duration = .seconds(30)
+    ) async throws(CallError) -> String? {
+        guard let text = jsonText(data) else {
+            throw CallError(code: "invalid_message", message: "the data is not JSON")
+        }
+        let milliseconds = UInt64(max(timeout / .milliseconds(1), 1))
+        switch await control.call(functionID, text, timeout: milliseconds) {
+        case .success(let result): return result.map { String(decoding: $0.bytes, as: UTF8.self) }
+        case .failure(let error): throw CallError(code: error.code, message: error.message)
+        }
+    }
+
     /// All counters by name; gauges are of this moment.
     public func counters() async -> [(name: String, value: UInt64)] {
-        let workers = await control.counters
+        let workers = await control.workerCounters
+        let triggers = await control.triggerCounters
+        let clients = await control.counters
         let core = await blocking { [core] in core.counters() }
         return core + [
             ("calls_forwarded", workers.callsForwarded),
@@ -148,8 +188,27 @@ public final class StreamNode: Sendable {
             ("results_unknown", workers.resultsUnknown),
             ("results_foreign", workers.resultsForeign),
             ("registrations_refused", workers.registrationsRefused),
+            ("calls_forbidden", workers.callsForbidden),
+            ("calls_timed_out", workers.callsTimedOut),
+            ("workers_denied", workers.connectionsDenied),
+            ("clients_refused", clients.clientsRefused),
+            ("triggers_handled", triggers.handled),
+            ("triggers_skipped", triggers.skipped),
+            ("triggers_failed", triggers.failed),
+            ("triggers_timed_out", triggers.timedOut),
+            ("trigger_events_dropped", triggers.dropped),
+            ("trigger_writers_held", triggers.holds),
+            ("joins_refused", triggers.joinsRefused),
         ]
     }
+}
+
+/// What a called function has failed with.
+public struct CallError: Error, Hashable, Sendable, CustomStringConvertible {
+    public var code: String
+    public var message: String
+
+    public var description: String { "\(code): \(message)" }
 }
 
 /// Runs what blocks on a thread that may.

@@ -3,8 +3,9 @@ internal import StreamModel
 internal import StreamWorkers
 
 extension WorkerMessage where Payload == CoreMessage {
-    /// Reads what the router needs of a message that the core has checked: required fields are there.
-    init(_ message: CoreMessage) {
+    /// Reads what the router needs of a message that the core has checked: required fields are there. Nil: the
+    /// message is none of a worker.
+    init?(_ message: CoreMessage) {
         switch message.kind {
         case .registerFunction: self = .registerFunction(.init(message))
         case .unregisterFunction: self = .unregisterFunction(id: message.required(.id))
@@ -20,17 +21,22 @@ extension WorkerMessage where Payload == CoreMessage {
                 functionID: message.required(.functionID), error: InvocationError(message))
         case .registerService: self = .registerService(id: message.required(.id))
         case .invoke: self = .invoke(.init(message))
+        case .reattach:
+            self = .reattach(
+                previousWorkerID: message.required(.previousWorkerID),
+                token: message.string(.reattachToken))
         case .result:
             self = .result(
                 .init(
                     invocationID: message.required(.invocationID), isError: message.has(.error),
                     payload: message))
+        case .change, .join, .leave, .sync, .upgrade, .override, .logs: return nil
         }
     }
 }
 
 extension CoreMessage {
-    fileprivate func required(_ field: Field) -> String {
+    func required(_ field: Field) -> String {
         guard let value = string(field) else {
             preconditionFailure("the core lets no message without this field through")
         }
@@ -80,7 +86,8 @@ extension Invocation where Payload == CoreMessage {
         let functionID = message.required(.functionID)
         self.init(
             functionID: functionID, invocationID: message.json(.invocationID),
-            isVoid: message.isVoid, traceparent: message.string(.traceparent),
+            isVoid: message.isVoid, isEnqueue: message.isEnqueue, action: message.json(.action),
+            traceparent: message.string(.traceparent),
             baggage: message.string(.baggage),
             data: functionID.hasPrefix("engine::") ? message.json(.data) : nil, payload: message)
     }

@@ -179,6 +179,21 @@ package struct Observability: Sendable, Equatable {
     package var logsEnabled = true
     /// The share of log records that is kept, 0 to 1.
     package var logsSamplingRatio = 1.0
+    package var serviceName = "iii"
+    package var serviceVersion: String?
+    package var serviceNamespace: String?
+    /// Where the node runs, from the environment variable `DEPLOYMENT_ENVIRONMENT`.
+    package var deploymentEnvironment: String?
 
     package init() {}
+
+    /// The resource of the log records that the node makes: a JSON object of strings.
+    package var resource: JSONText {
+        var object = JSONObjectWriter()
+        object.add("service.name", serviceName)
+        object.addIfPresent("service.namespace", serviceNamespace)
+        object.addIfPresent("service.version", serviceVersion)
+        object.addIfPresent("deployment.environment", deploymentEnvironment)
+        return object.finish()
+    }
 }

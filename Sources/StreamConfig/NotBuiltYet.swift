@@ -10,13 +10,10 @@ struct NotBuiltYet: Sendable {
     let name: String
 
     static let all = [
-        NotBuiltYet(.stream, "auth_function", name: "authentication of stream clients"),
         NotBuiltYet(.stream, "adapter.name", is: "redis", name: "the Redis adapter"),
         NotBuiltYet(.stream, "adapter.config.store_method", is: "file_based", name: "storage in files"),
         NotBuiltYet(.stream, "io", is: "epoll", name: "the epoll back end"),
         NotBuiltYet(.stream, "admin", name: "the admin port"),
-        NotBuiltYet(.manager, "middleware_function_id", name: "middleware for workers"),
-        NotBuiltYet(.manager, "rbac", name: "access control for workers"),
     ]
 
     private init(_ worker: Schema.Worker, _ path: String, is value: String? = nil, name: String) {

@@ -9,8 +9,10 @@ package enum CoreEvent: Sendable {
         case tooLarge(limit: Int)
     }
 
-    case workerOpened(ConnectionID, listener: Int, address: String, query: String)
-    case workerMessage(ConnectionID, CoreMessage)
+    case workerOpened(
+        ConnectionID, listener: Int, isTelemetry: Bool, address: String, head: CoreMessage)
+    case message(ConnectionID, CoreMessage)
+    case workerAlive(ConnectionID, isAlive: Bool)
     case workerClosed(ConnectionID)
     case undeliverable(ConnectionID, invocationID: String, Undeliverable)
 }
@@ -79,16 +81,21 @@ extension EventInbox {
     static func table(context: UnsafeMutableRawPointer) -> sc_node_events {
         unsafe sc_node_events(
             context: context,
-            worker_opened: { context, connection, listener, address, query in
+            worker_opened: { context, connection, listener, telemetry, address, head in
                 let event = unsafe CoreEvent.workerOpened(
                     ConnectionID(rawValue: connection), listener: Int(listener),
-                    address: string(address), query: string(query))
+                    isTelemetry: telemetry, address: string(address),
+                    head: CoreMessage(retaining: head))
                 unsafe EventInbox.from(context).put(event)
             },
-            worker_message: { context, connection, message in
+            message: { context, connection, message in
                 let copy = unsafe CoreMessage(retaining: message)
                 unsafe EventInbox.from(context).put(
-                    .workerMessage(ConnectionID(rawValue: connection), copy))
+                    .message(ConnectionID(rawValue: connection), copy))
+            },
+            worker_alive: { context, connection, alive in
+                unsafe EventInbox.from(context).put(
+                    .workerAlive(ConnectionID(rawValue: connection), isAlive: alive))
             },
             worker_closed: { context, connection in
                 unsafe EventInbox.from(context).put(.workerClosed(ConnectionID(rawValue: connection)))

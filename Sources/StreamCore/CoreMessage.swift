@@ -11,13 +11,21 @@ package import StreamModel
         case registerTriggerType, unregisterTriggerType
         case registerTrigger, unregisterTrigger, triggerRegistrationResult
         case registerService
-        case invoke, result
+        case invoke, result, reattach
+        /// Made by the core.
+        case change, join, leave, sync, upgrade, override, logs
+    }
+
+    /// A function that a function of a worker can take over.
+    package enum Operation: Hashable, Sendable {
+        case set, get, delete, list, listGroups, update
     }
 
     package enum Field: Hashable, Sendable {
         case id, functionID, invocationID, triggerType, data, config, metadata, description
         case requestFormat, responseFormat, triggerRequestFormat, callRequestFormat, invocation
         case traceparent, baggage, result, error, errorCode, errorMessage, errorStacktrace
+        case action, previousWorkerID, reattachToken, stream, group, item
     }
 
     let handle: OpaquePointer
@@ -44,12 +52,41 @@ package import StreamModel
         case SC_MESSAGE_REGISTER_SERVICE: .registerService
         case SC_MESSAGE_INVOKE: .invoke
         case SC_MESSAGE_RESULT: .result
+        case SC_MESSAGE_REATTACH: .reattach
+        case SC_MESSAGE_CHANGE: .change
+        case SC_MESSAGE_JOIN: .join
+        case SC_MESSAGE_LEAVE: .leave
+        case SC_MESSAGE_SYNC: .sync
+        case SC_MESSAGE_UPGRADE: .upgrade
+        case SC_MESSAGE_OVERRIDE: .override
+        case SC_MESSAGE_LOGS: .logs
         default: preconditionFailure("a message type that the core does not have")
         }
     }
 
     /// Nobody waits for the result of this call.
     package var isVoid: Bool { unsafe sc_message_is_void(handle) }
+
+    package var isEnqueue: Bool { unsafe sc_message_is_enqueue(handle) }
+
+    /// Of a message of the kind `override`: what is overridden.
+    package var operation: Operation {
+        switch SC_WATCH_SET.rawValue << (unsafe sc_message_override(handle) - 8) {
+        case SC_WATCH_SET.rawValue: .set
+        case SC_WATCH_GET.rawValue: .get
+        case SC_WATCH_DELETE.rawValue: .delete
+        case SC_WATCH_LIST.rawValue: .list
+        case SC_WATCH_LIST_GROUPS.rawValue: .listGroups
+        case SC_WATCH_UPDATE.rawValue: .update
+        default: preconditionFailure("an operation that the core does not have")
+        }
+    }
+
+    /// The message is dealt with, though somebody may still hold it: its connection may send another one.
+    /// Once only.
+    package func settle() {
+        unsafe sc_message_settle(handle)
+    }
 
     package func has(_ field: Field) -> Bool {
         unsafe sc_message_field(handle, field.code).data != nil
@@ -98,6 +135,28 @@ extension CoreMessage.Field {
         case .errorCode: SC_FIELD_ERROR_CODE
         case .errorMessage: SC_FIELD_ERROR_MESSAGE
         case .errorStacktrace: SC_FIELD_ERROR_STACKTRACE
+        case .action: SC_FIELD_ACTION
+        case .previousWorkerID: SC_FIELD_PREVIOUS_WORKER_ID
+        case .reattachToken: SC_FIELD_REATTACH_TOKEN
+        case .stream: SC_FIELD_STREAM
+        case .group: SC_FIELD_GROUP
+        case .item: SC_FIELD_ITEM
         }
+    }
+}
+
+extension CoreMessage: CallPayload {
+    package var data: JSONText { json(.data) ?? .null }
+
+    /// Bytes of the data.
+    package var dataSize: Int { unsafe sc_message_field(handle, SC_FIELD_DATA).size }
+
+    package var outcome: CallOutcome {
+        guard has(.error) else { return .success(json(.result)) }
+        return .failure(
+            InvocationError(
+                code: string(.errorCode) ?? "invalid_message",
+                message: string(.errorMessage) ?? "the worker's result is malformed",
+                stacktrace: string(.errorStacktrace)))
     }
 }

@@ -13,6 +13,10 @@ package struct CoreSettings: Hashable, Sendable {
     package var shardCount: Int
     package var stream: Address
     package var workers: [Address]
+    /// Whether stream clients wait until the control plane lets them in.
+    package var authenticates: Bool
+    /// The origins, in lower case, that may connect to the stream port; nil: all.
+    package var origins: [String]?
     package var messageSizeMax: Int
     package var frameSizeMax: Int
     package var valueSizeMax: Int
@@ -28,14 +32,16 @@ package struct CoreSettings: Hashable, Sendable {
     package var seed: UInt64
 
     package init(
-        shardCount: Int, stream: Address, workers: [Address], messageSizeMax: Int, frameSizeMax: Int,
-        valueSizeMax: Int, subscriptionsPerConnectionMax: Int, streamBudget: Int, workerBudget: Int,
+        shardCount: Int, stream: Address, workers: [Address], authenticates: Bool = false,
+        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int, subscriptionsPerConnectionMax: Int, streamBudget: Int, workerBudget: Int,
         slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
         pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
     ) {
         self.shardCount = shardCount
         self.stream = stream
         self.workers = workers
+        self.authenticates = authenticates
+        self.origins = origins
         self.messageSizeMax = messageSizeMax
         self.frameSizeMax = frameSizeMax
         self.valueSizeMax = valueSizeMax

@@ -42,12 +42,18 @@ package import StreamModel
             unsafe addresses.append(sc_node_address(host: host, port: address.port))
         }
         let workers = unsafe Array(addresses.dropFirst())
-        return unsafe workers.withUnsafeBufferPointer { workers in
+        let origins = unsafe (settings.origins ?? []).map { unsafe UnsafePointer(strdup($0)) }
+        defer { for unsafe origin in unsafe origins { unsafe free(UnsafeMutablePointer(mutating: origin)) } }
+        return unsafe withBuffers(workers, origins.compactMap(\.self)) { workers, origins in
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)
             unsafe config.stream = addresses[0]
             unsafe config.workers = workers.baseAddress
             unsafe config.worker_count = UInt32(workers.count)
+            unsafe config.authenticates = settings.authenticates
+            unsafe config.checks_origins = settings.origins != nil
+            unsafe config.origins = origins.baseAddress
+            unsafe config.origin_count = UInt32(origins.count)
             unsafe settings.copyLimits(to: &config)
             return unsafe sc_node_create(&config, &events)
         }
@@ -88,8 +94,14 @@ package import StreamModel
         }
     }
 
-    package func admit(_ connection: ConnectionID, workerID: String) {
-        unsafe lend(Array(workerID.utf8)) { unsafe sc_node_admit(handle, connection.rawValue, $0) }
+    package func admit(
+        _ connection: ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool
+    ) {
+        unsafe lend(Array(workerID.utf8)) { id in
+            unsafe lend(Array(reattachToken.utf8)) { token in
+                unsafe sc_node_admit(handle, connection.rawValue, id, token, isRestricted)
+            }
+        }
     }
 
     /// Sends one text message, which is JSON.
@@ -131,8 +143,112 @@ package import StreamModel
         unsafe sc_node_limit_outbound(handle, connection.rawValue, UInt64(bytes))
     }
 
+    /// Runs a stream function that the message of a restricted connection calls.
+    package func runCall(_ message: CoreMessage, of connection: ConnectionID) {
+        unsafe sc_node_run_call(handle, connection.rawValue, message.handle)
+    }
+
+    /// Calls a stream function for the node; the answer comes as a result of ``ConnectionID/node``.
+    package func call(_ functionID: String, invocationID: String, data: JSONText) {
+        unsafe lend(Array(invocationID.utf8)) { invocation in
+            unsafe lend(Array(functionID.utf8)) { function in
+                unsafe lend(data.bytes) { unsafe sc_node_call(handle, invocation, function, $0) }
+            }
+        }
+    }
+
+    /// Lets a worker's messages pass that a registration, or ``hold(_:)``, has stopped.
+    package func release(_ connection: ConnectionID) {
+        unsafe sc_node_release(handle, connection.rawValue)
+    }
+
+    package func hold(_ connection: ConnectionID) {
+        unsafe sc_node_hold(handle, connection.rawValue)
+    }
+
     package func close(_ connection: ConnectionID, code: UInt16) {
         unsafe sc_node_close(handle, connection.rawValue, code)
+    }
+}
+
+private func withBuffers<A, B, R>(
+    _ first: [A], _ second: [B], _ body: (UnsafeBufferPointer<A>, UnsafeBufferPointer<B>) -> R
+) -> R {
+    unsafe first.withUnsafeBufferPointer { first in
+        unsafe second.withUnsafeBufferPointer { unsafe body(first, $0) }
+    }
+}
+
+/// What the control plane wants to hear of in a stream.
+package struct CoreWatch: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt32
+
+    package init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    package static let changes = CoreWatch(rawValue: SC_WATCH_CHANGES.rawValue)
+    package static let joins = CoreWatch(rawValue: SC_WATCH_JOINS.rawValue)
+    package static let leaves = CoreWatch(rawValue: SC_WATCH_LEAVES.rawValue)
+    package static let logs = CoreWatch(rawValue: SC_WATCH_LOGS.rawValue)
+
+    /// The function is overridden.
+    package static func overridden(_ operation: CoreMessage.Operation) -> CoreWatch {
+        switch operation {
+        case .set: CoreWatch(rawValue: SC_WATCH_SET.rawValue)
+        case .get: CoreWatch(rawValue: SC_WATCH_GET.rawValue)
+        case .delete: CoreWatch(rawValue: SC_WATCH_DELETE.rawValue)
+        case .list: CoreWatch(rawValue: SC_WATCH_LIST.rawValue)
+        case .listGroups: CoreWatch(rawValue: SC_WATCH_LIST_GROUPS.rawValue)
+        case .update: CoreWatch(rawValue: SC_WATCH_UPDATE.rawValue)
+        }
+    }
+}
+
+/// What an overriding function has done to an item.
+package enum CoreChangeKind: Hashable, Sendable {
+    case create, update, delete
+}
+
+extension NodeCore {
+    /// Replaces what is watched in `stream`, nil for all streams.
+    package func watch(_ stream: String?, _ watch: CoreWatch) {
+        unsafe lend(stream.map { Array($0.utf8) }) {
+            unsafe sc_node_watch(handle, $0, watch.rawValue)
+        }
+    }
+
+    /// Lets a stream client in (nil: no refusal), or refuses it with an HTTP status.
+    package func upgrade(_ connection: ConnectionID, refusal: Int?, context: JSONText?) {
+        unsafe lend(context?.bytes) {
+            unsafe sc_node_upgrade(handle, connection.rawValue, Int32(refusal ?? 101), $0)
+        }
+    }
+
+    package func decideJoin(_ join: CoreMessage, of connection: ConnectionID, isAllowed: Bool) {
+        unsafe sc_node_decide_join(handle, connection.rawValue, join.handle, isAllowed)
+    }
+
+    /// Gives a join of an overridden stream its snapshot; nil: there is none.
+    package func sync(_ request: CoreMessage, of connection: ConnectionID, data: JSONText?) {
+        unsafe lend(data?.bytes) {
+            unsafe sc_node_sync(handle, connection.rawValue, request.handle, $0)
+        }
+    }
+
+    /// Announces what an overriding function has made of the item that `call` names.
+    package func emit(
+        _ call: CoreMessage, kind: CoreChangeKind, data: JSONText, writer: ConnectionID
+    ) {
+        let kind =
+            switch kind {
+            case .create: SC_EVENT_CREATE
+            case .update: SC_EVENT_UPDATE
+            case .delete: SC_EVENT_DELETE
+            }
+        unsafe lend(data.bytes) {
+            unsafe sc_node_emit(handle, writer.rawValue, call.handle, kind, $0)
+        }
     }
 }
 

@@ -18,8 +18,15 @@ package struct FunctionRegistry: FunctionDirectory {
 
     private var stacks: [Name: [Entry]] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
+    private var changedIDs: Set<Name> = []
 
     package init() {}
+
+    /// Ids that are served now and were not at the last call, or the other way round.
+    package mutating func takeChangedIDs() -> Set<Name> {
+        defer { changedIDs.removeAll() }
+        return changedIDs
+    }
 
     package func owner(of id: Name) -> ConnectionID? {
         stacks[id]?.last?.owner
@@ -33,11 +40,23 @@ package struct FunctionRegistry: FunctionDirectory {
     /// How many ids are served.
     package var count: Int { stacks.count }
 
+    package var served: [OwnedFunction] {
+        stacks.values.compactMap(\.last)
+            .map { OwnedFunction(function: $0.function, owner: $0.owner) }
+            .sorted { $0.function.id.utf8.lexicographicallyPrecedes($1.function.id.utf8) }
+    }
+
+    package func ids(servedBy owner: ConnectionID) -> [String] {
+        (holdings[owner]?.ids ?? []).filter { self.owner(of: $0) == owner }.map(\.string)
+            .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+
     package mutating func register(
         _ function: FunctionRegistration, by owner: ConnectionID
     ) -> ConnectionID? {
         let id = Name(function.id)
         let previous = stacks[id]?.last?.owner
+        if previous == nil { noteChange(id) }
         removeEntry(of: owner, under: id)
         stacks[id, default: []].append(Entry(owner: owner, function: function))
         holdings[owner, default: Holding()].ids.insert(id)
@@ -70,13 +89,21 @@ package struct FunctionRegistry: FunctionDirectory {
         return DirectoryUsage(count: holding.ids.count, size: holding.size)
     }
 
+    /// Two changes of one id undo each other.
+    private mutating func noteChange(_ id: Name) {
+        if changedIDs.remove(id) == nil { changedIDs.insert(id) }
+    }
+
     /// Takes the entry of `owner` out of a stack, and the stack with its last entry.
     private mutating func removeEntry(of owner: ConnectionID, under id: Name) {
         guard holdings[owner]?.ids.remove(id) != nil,
             let index = stacks[id]?.lastIndex(where: { $0.owner == owner }),
             let entry = stacks[id]?.remove(at: index)
         else { return }
-        if stacks[id]?.isEmpty == true { stacks[id] = nil }
+        if stacks[id]?.isEmpty == true {
+            stacks[id] = nil
+            noteChange(id)
+        }
         holdings[owner]?.size -= entry.function.size
         if holdings[owner]?.ids.isEmpty == true { holdings[owner] = nil }
     }

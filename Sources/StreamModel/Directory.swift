@@ -32,6 +32,26 @@ package protocol FunctionDirectory: Sendable {
     func size(of id: Name, by owner: ConnectionID) -> Int?
 
     func usage(of owner: ConnectionID) -> DirectoryUsage
+
+    /// What serves `id`.
+    func function(_ id: Name) -> FunctionRegistration?
+
+    /// All functions that are served, sorted by id.
+    var served: [OwnedFunction] { get }
+
+    /// The ids that `owner` serves, sorted.
+    func ids(servedBy owner: ConnectionID) -> [String]
+}
+
+/// A function and the connection that serves it.
+package struct OwnedFunction: Hashable, Sendable {
+    package var function: FunctionRegistration
+    package var owner: ConnectionID
+
+    package init(function: FunctionRegistration, owner: ConnectionID) {
+        self.function = function
+        self.owner = owner
+    }
 }
 
 /// A trigger and the connection that registered it last.
@@ -70,6 +90,12 @@ package protocol TriggerDirectory: Sendable {
 
     /// The triggers of a type, in their order.
     func triggers(of type: Name) -> [OwnedTrigger]
+
+    /// All triggers, in their order.
+    var allTriggers: [OwnedTrigger] { get }
+
+    /// All types, the node's own first.
+    var allTypes: [TriggerTypeRegistration] { get }
 
     /// Makes `provider` the one that provides the type, in place of any other.
     mutating func registerType(_ type: TriggerTypeRegistration, by provider: ConnectionID)

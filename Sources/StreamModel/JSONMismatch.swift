@@ -33,6 +33,14 @@ extension JSONView {
         return value
     }
 
+    /// The truth value, or nil for null.
+    /// - Throws: for a value of any other kind.
+    package func optionalBool() throws(JSONMismatch) -> Bool? {
+        if kind == .null { return nil }
+        guard kind == .boolean else { throw mismatch(expected: "a boolean") }
+        return text.first == UInt8(ascii: "t")
+    }
+
     private var isInteger: Bool {
         guard let number, number != "-0" else { return false }
         return Int64(number) != nil || UInt64(number) != nil

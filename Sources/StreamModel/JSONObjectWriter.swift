@@ -19,6 +19,26 @@ package struct JSONObjectWriter: Sendable {
         bytes.append(contentsOf: value.bytes)
     }
 
+    package mutating func add(_ name: String, _ value: UInt64) {
+        begin(name)
+        bytes.append(contentsOf: String(value).utf8)
+    }
+
+    package mutating func add(_ name: String, _ value: Bool) {
+        begin(name)
+        bytes.append(contentsOf: (value ? "true" : "false").utf8)
+    }
+
+    /// Adds null for nil.
+    package mutating func addOrNull(_ name: String, _ value: String?) {
+        if let value { add(name, value) } else { add(name, JSONText.null) }
+    }
+
+    /// Adds null for nil.
+    package mutating func addOrNull(_ name: String, _ value: JSONText?) {
+        add(name, value ?? .null)
+    }
+
     /// Adds nothing for nil.
     package mutating func addIfPresent(_ name: String, _ value: String?) {
         if let value { add(name, value) }
@@ -38,6 +58,19 @@ package struct JSONObjectWriter: Sendable {
         if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
         bytes.appendJSON(name)
         bytes.append(UInt8(ascii: ":"))
+    }
+}
+
+extension JSONText {
+    /// The JSON array of `elements`.
+    package init(array elements: some Sequence<JSONText>) {
+        var bytes: [UInt8] = [UInt8(ascii: "[")]
+        for element in elements {
+            if bytes.count > 1 { bytes.append(UInt8(ascii: ",")) }
+            bytes.append(contentsOf: element.bytes)
+        }
+        bytes.append(UInt8(ascii: "]"))
+        self.init(validated: bytes)
     }
 }
 

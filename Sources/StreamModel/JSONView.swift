@@ -42,6 +42,38 @@ package struct JSONView: Sendable {
         JSONMembers(rest: kind == .object ? text.dropFirst() : [])
     }
 
+    /// The elements of an array in their order; none when the value is no array.
+    package var elements: JSONElements {
+        JSONElements(rest: kind == .array ? text.dropFirst() : [])
+    }
+
+    /// Whether the value is the same JSON as another: numbers by their value, objects in any order. For small
+    /// values: O(size × members), and recursive, up to the depth that a message may have.
+    package func isEqual(to other: JSONView) -> Bool {
+        guard kind == other.kind else { return false }
+        switch kind {
+        case .null: return true
+        case .boolean: return text.first == other.text.first
+        case .number:
+            return text == other.text || number.flatMap(Double.init) == other.number.flatMap(Double.init)
+        case .string: return Name(string ?? "") == Name(other.string ?? "")
+        case .array:
+            let left = Array(elements)
+            let right = Array(other.elements)
+            return left.count == right.count && zip(left, right).allSatisfy { $0.isEqual(to: $1) }
+        case .object:
+            let left = Set(members.map { Name($0.name) })
+            let right = Set(other.members.map { Name($0.name) })
+            return left == right
+                && left.allSatisfy { name in
+                    guard let mine = self[name.string], let its = other[name.string] else {
+                        return false
+                    }
+                    return mine.isEqual(to: its)
+                }
+        }
+    }
+
     /// The last member called `name`. O(size of the object).
     package subscript(name: String) -> JSONView? {
         let name = Name(name)
@@ -91,6 +123,22 @@ package struct JSONMembers: Sequence, IteratorProtocol, Sendable {
         guard rest.popFirst() == UInt8(ascii: ":") else { return nil }
         skipSpace(&rest)
         return Member(name: name.string ?? "", value: JSONView(takeValue(&rest)))
+    }
+}
+
+/// Walks the elements of an array.
+package struct JSONElements: Sequence, IteratorProtocol, Sendable {
+    fileprivate var rest: ArraySlice<UInt8>
+
+    package mutating func next() -> JSONView? {
+        skipSpace(&rest)
+        if rest.first == UInt8(ascii: ",") {
+            rest.removeFirst()
+            skipSpace(&rest)
+        }
+        guard let first = rest.first, first != UInt8(ascii: "]") else { return nil }
+        let value = takeValue(&rest)
+        return value.isEmpty ? nil : JSONView(value)
     }
 }
 

@@ -1,5 +1,61 @@
 package import StreamModel
 
+/// What a trigger of a built-in type listens to.
+package enum TriggerFilter: Hashable, Sendable {
+    case stream(StreamTriggerFilter)
+    case join(SubscriptionTriggerFilter)
+    case leave(SubscriptionTriggerFilter)
+    case log(LogTriggerFilter)
+    /// Of a type that takes no configuration, or is none of the node's own.
+    case none
+
+    init(_ trigger: TriggerRegistration) throws(JSONMismatch) {
+        self =
+            switch trigger.triggerType {
+            case "stream": .stream(try StreamTriggerFilter(config: trigger.config))
+            case "stream:join": .join(try SubscriptionTriggerFilter(config: trigger.config))
+            case "stream:leave": .leave(try SubscriptionTriggerFilter(config: trigger.config))
+            case "log": .log(try LogTriggerFilter(config: trigger.config))
+            default: .none
+            }
+    }
+
+    package var conditionFunctionID: String? {
+        switch self {
+        case .stream(let filter): filter.conditionFunctionID
+        case .join(let filter), .leave(let filter): filter.conditionFunctionID
+        case .log, .none: nil
+        }
+    }
+}
+
+/// A trigger as it is called.
+package struct ActiveTrigger: Hashable, Sendable {
+    package var id: Name
+    package var functionID: String
+    package var conditionFunctionID: String?
+}
+
+/// A stream, or all of them, to be told about.
+package enum WatchedStream: Hashable, Sendable {
+    case all
+    case stream(Name)
+}
+
+/// What is to be heard of in a stream.
+package struct TriggerWatch: OptionSet, Hashable, Sendable {
+    package let rawValue: UInt8
+
+    package init(rawValue: UInt8) {
+        self.rawValue = rawValue
+    }
+
+    package static let changes = TriggerWatch(rawValue: 1)
+    package static let joins = TriggerWatch(rawValue: 2)
+    package static let leaves = TriggerWatch(rawValue: 4)
+    package static let logs = TriggerWatch(rawValue: 8)
+}
+
 /// The triggers and trigger types of a node, and who owns them.
 package struct TriggerRegistry: TriggerDirectory {
     /// The types that the node itself fires, beside those under `engine::`.
@@ -12,13 +68,13 @@ package struct TriggerRegistry: TriggerDirectory {
         var owner: ConnectionID
         /// Where the trigger stands among all: the order in which triggers of one event run.
         var place: UInt64
-        /// What it listens to, when its type is `stream`.
-        var filter: StreamTriggerFilter?
+        var filter: TriggerFilter
     }
 
     private struct TypeEntry {
         var type: TriggerTypeRegistration
         var provider: ConnectionID
+        var place: UInt64
     }
 
     private struct Holding {
@@ -32,11 +88,25 @@ package struct TriggerRegistry: TriggerDirectory {
 
     private var entries: [Name: Entry] = [:]
     private var idsByType: [Name: Set<Name>] = [:]
+    /// Those that may match an event of a stream, by kind; `.all` is not part of the others.
+    private var changeIDs = TriggerIndex()
+    private var joinIDs = TriggerIndex()
+    private var leaveIDs = TriggerIndex()
     private var types: [Name: TypeEntry] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
     private var nextPlace: UInt64 = 0
+    private var watchChanges: Set<WatchedStream> = []
+    private var goneIDs: Set<Name> = []
+    private let builtInDescriptions: [TriggerTypeRegistration]
+    private let offersLog: Bool
 
-    package init() {}
+    /// - Parameters:
+    ///   - builtInTypes: how the built-in types describe themselves in lists.
+    ///   - offersLog: whether there is a type `log`.
+    package init(builtInTypes: [TriggerTypeRegistration] = [], offersLog: Bool = true) {
+        builtInDescriptions = builtInTypes.filter { offersLog || $0.id != "log" }
+        self.offersLog = offersLog
+    }
 
     /// How many triggers are stored.
     package var count: Int { entries.count }
@@ -50,15 +120,15 @@ package struct TriggerRegistry: TriggerDirectory {
     package mutating func register(
         _ trigger: TriggerRegistration, by owner: ConnectionID
     ) throws(JSONMismatch) -> OwnedTrigger? {
-        let filter: StreamTriggerFilter? =
-            trigger.triggerType == "stream" ? try StreamTriggerFilter(config: trigger.config) : nil
+        let filter = try TriggerFilter(trigger)
         let id = Name(trigger.id)
         let previous = removeEntry(id)
         let place = previous?.place ?? takePlace()
-        entries[id] = Entry(trigger: trigger, owner: owner, place: place, filter: filter)
-        idsByType[Name(trigger.triggerType), default: []].insert(id)
-        holdings[owner, default: Holding()].triggers.insert(id)
-        holdings[owner, default: Holding()].triggerSize += trigger.size
+        insert(Entry(trigger: trigger, owner: owner, place: place, filter: filter), id)
+        // Events that wait for the trigger are still its own if it listens to the same.
+        if previous?.filter == filter, previous?.trigger.triggerType == trigger.triggerType {
+            goneIDs.remove(id)
+        }
         return previous.map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
     }
 
@@ -79,12 +149,16 @@ package struct TriggerRegistry: TriggerDirectory {
     }
 
     package func triggers(of type: Name) -> [OwnedTrigger] {
-        (idsByType[type] ?? []).compactMap { entries[$0] }.sorted { $0.place < $1.place }
+        inOrder(idsByType[type] ?? [])
+    }
+
+    package var allTriggers: [OwnedTrigger] {
+        entries.values.sorted { $0.place < $1.place }
             .map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
     }
 
-    /// What a stored trigger of the type `stream` listens to.
-    package func filter(of id: Name) -> StreamTriggerFilter? {
+    /// What a stored trigger listens to.
+    package func filter(of id: Name) -> TriggerFilter? {
         entries[id]?.filter
     }
 
@@ -98,9 +172,22 @@ package struct TriggerRegistry: TriggerDirectory {
         return DirectoryUsage(count: holding.triggers.count, size: holding.triggerSize)
     }
 
+    private func inOrder(_ ids: Set<Name>) -> [OwnedTrigger] {
+        ids.compactMap { entries[$0] }.sorted { $0.place < $1.place }
+            .map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
+    }
+
     private mutating func takePlace() -> UInt64 {
         defer { nextPlace += 1 }
         return nextPlace
+    }
+
+    private mutating func insert(_ entry: Entry, _ id: Name) {
+        entries[id] = entry
+        idsByType[Name(entry.trigger.triggerType), default: []].insert(id)
+        holdings[entry.owner, default: Holding()].triggers.insert(id)
+        holdings[entry.owner, default: Holding()].triggerSize += entry.trigger.size
+        index(entry, id) { $0.insert(id, $1, place: entry.place) }
     }
 
     private mutating func removeEntry(_ id: Name) -> Entry? {
@@ -108,10 +195,105 @@ package struct TriggerRegistry: TriggerDirectory {
         let type = Name(entry.trigger.triggerType)
         idsByType[type]?.remove(id)
         if idsByType[type]?.isEmpty == true { idsByType[type] = nil }
+        index(entry, id) { $0.remove(id, $1, place: entry.place) }
         holdings[entry.owner]?.triggers.remove(id)
         holdings[entry.owner]?.triggerSize -= entry.trigger.size
         dropHoldingIfEmpty(of: entry.owner)
+        goneIDs.insert(id)
         return entry
+    }
+
+    /// Lets `change` put the trigger into its index, or take it out.
+    private mutating func index(
+        _ entry: Entry, _ id: Name, _ change: (inout TriggerIndex, WatchedStream) -> Bool
+    ) {
+        let watched: WatchedStream
+        let changed: Bool
+        switch entry.filter {
+        case .stream(let filter):
+            watched = .stream(Name(filter.streamName))
+            changed = change(&changeIDs, watched)
+        case .join(let filter):
+            watched = filter.streamName.map { .stream(Name($0)) } ?? .all
+            changed = change(&joinIDs, watched)
+        case .leave(let filter):
+            watched = filter.streamName.map { .stream(Name($0)) } ?? .all
+            changed = change(&leaveIDs, watched)
+        case .log:
+            watched = .all
+            changed = true
+        case .none:
+            return
+        }
+        if changed { watchChanges.insert(watched) }
+    }
+
+    // MARK: What an event calls
+
+    /// The trigger `id` as it is called.
+    package func active(_ id: Name) -> ActiveTrigger? {
+        entries[id].map {
+            ActiveTrigger(
+                id: id, functionID: $0.trigger.functionID,
+                conditionFunctionID: $0.filter.conditionFunctionID)
+        }
+    }
+
+    /// The triggers of the type `stream` that an event calls, in their order.
+    package func triggers(onChangeOf stream: String, group: String, item: String?)
+        -> [ActiveTrigger]
+    {
+        changeIDs.ids(of: Name(stream)).filter {
+            guard case .stream(let filter)? = entries[$0]?.filter else { return false }
+            return filter.matches(group: group, item: item)
+        }.compactMap(active)
+    }
+
+    /// The triggers of the type `stream:join` for a stream, in their order.
+    package func triggers(onJoinOf stream: String) -> [ActiveTrigger] {
+        joinIDs.ids(of: Name(stream)).compactMap(active)
+    }
+
+    /// The triggers of the type `stream:leave` for a stream, in their order.
+    package func triggers(onLeaveOf stream: String) -> [ActiveTrigger] {
+        leaveIDs.ids(of: Name(stream)).compactMap(active)
+    }
+
+    /// The triggers of the type `log` that a record of a severity calls, in their order.
+    package func triggers(onLogOf severity: Int) -> [ActiveTrigger] {
+        guard offersLog, let ids = idsByType[Name("log")] else { return [] }
+        return ids.compactMap { entries[$0] }.sorted { $0.place < $1.place }.filter {
+            guard case .log(let filter) = $0.filter else { return false }
+            return filter.matches(severity: severity)
+        }.compactMap { active(Name($0.trigger.id)) }
+    }
+
+    /// The triggers of a type that takes no configuration, in their order.
+    package func triggers(onEventOf type: String) -> [ActiveTrigger] {
+        triggers(of: Name(type)).compactMap { active(Name($0.trigger.id)) }
+    }
+
+    // MARK: What has changed
+
+    /// Triggers that are no longer, or listen to something else, since the last call.
+    package mutating func takeGoneIDs() -> Set<Name> {
+        defer { goneIDs.removeAll() }
+        return goneIDs
+    }
+
+    /// Streams in which something else is to be heard of than at the last call.
+    package mutating func takeWatchChanges() -> Set<WatchedStream> {
+        defer { watchChanges.removeAll() }
+        return watchChanges
+    }
+
+    package func watch(of stream: WatchedStream) -> TriggerWatch {
+        var watch: TriggerWatch = []
+        if changeIDs.holds(stream) { watch.insert(.changes) }
+        if joinIDs.holds(stream) { watch.insert(.joins) }
+        if leaveIDs.holds(stream) { watch.insert(.leaves) }
+        if stream == .all, offersLog, idsByType[Name("log")] != nil { watch.insert(.logs) }
+        return watch
     }
 
     // MARK: Types
@@ -121,7 +303,7 @@ package struct TriggerRegistry: TriggerDirectory {
     ) {
         let id = Name(type.id)
         removeType(id)
-        types[id] = TypeEntry(type: type, provider: provider)
+        types[id] = TypeEntry(type: type, provider: provider, place: takePlace())
         holdings[provider, default: Holding()].types.insert(id)
         holdings[provider, default: Holding()].typeSize += type.size
     }
@@ -136,6 +318,10 @@ package struct TriggerRegistry: TriggerDirectory {
 
     package func provider(of type: Name) -> ConnectionID? {
         types[type]?.provider
+    }
+
+    package var allTypes: [TriggerTypeRegistration] {
+        builtInDescriptions + types.values.sorted { $0.place < $1.place }.map(\.type)
     }
 
     package func size(ofType id: Name, by provider: ConnectionID) -> Int? {
@@ -157,5 +343,47 @@ package struct TriggerRegistry: TriggerDirectory {
 
     private mutating func dropHoldingIfEmpty(of owner: ConnectionID) {
         if holdings[owner]?.isEmpty == true { holdings[owner] = nil }
+    }
+}
+
+/// Which triggers may match events of a stream, each list in the order of the triggers.
+private struct TriggerIndex: Sendable {
+    private struct Place: Hashable, Sendable {
+        var id: Name
+        var place: UInt64
+    }
+
+    private var lists: [WatchedStream: [Place]] = [:]
+
+    func holds(_ stream: WatchedStream) -> Bool { lists[stream] != nil }
+
+    /// Those of the stream and those of all streams.
+    func ids(of stream: Name) -> [Name] {
+        let own = lists[.stream(stream)] ?? []
+        guard let all = lists[.all] else { return own.map(\.id) }
+        return (own + all).sorted { $0.place < $1.place }.map(\.id)
+    }
+
+    /// - Returns: whether the list was empty.
+    mutating func insert(_ id: Name, _ stream: WatchedStream, place: UInt64) -> Bool {
+        var list = lists.removeValue(forKey: stream) ?? []
+        // As a rule it comes last: only a replacement keeps an older place.
+        if let last = list.last, last.place > place {
+            let index = list.firstIndex { $0.place > place } ?? list.count
+            list.insert(Place(id: id, place: place), at: index)
+        } else {
+            list.append(Place(id: id, place: place))
+        }
+        lists[stream] = list
+        return list.count == 1
+    }
+
+    /// - Returns: whether the list is empty now.
+    mutating func remove(_ id: Name, _ stream: WatchedStream, place: UInt64) -> Bool {
+        guard var list = lists.removeValue(forKey: stream) else { return false }
+        if let index = list.firstIndex(where: { $0.place == place }) { list.remove(at: index) }
+        guard !list.isEmpty else { return true }
+        lists[stream] = list
+        return false
     }
 }

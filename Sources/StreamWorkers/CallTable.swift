@@ -1,29 +1,42 @@
 import StreamModel
 
+/// Who waits for a call, and for what.
+enum CallPurpose: Sendable {
+    /// A worker called; its answer is addressed.
+    case answer(AnswerAddress)
+    /// The node called, for what its caller knows by a number.
+    case node(UInt64)
+    /// The router called, to know what a worker may do.
+    case access(AccessStep)
+}
+
 /// A call that its executor has not answered yet.
 struct PendingCall: Sendable {
     /// The id towards the executor: ours, so that callers cannot collide or guess.
     var invocationID: Name
     var executor: ConnectionID
+    /// The connection that waits; ``ConnectionID/node`` when the node itself does.
     var caller: ConnectionID
-    /// The caller's own id as written; nil when it wants no answer.
-    var callerInvocationID: JSONText?
-    /// As the caller wrote it.
     var functionID: String
-    var traceparent: String?
-    var baggage: String?
+    var purpose: CallPurpose
+    /// Milliseconds that the executor may take, and when they are over; nil: no limit.
+    var timeout: UInt64?
+    var deadline: UInt64 = .max
 }
 
-/// The calls in flight, by id, by executor and by caller, each in order of arrival.
+/// The calls in flight, by id, by executor, by caller and by time limit, each in order of arrival.
 ///
-/// A call sits in a slot. Two chains run through the slots, so that the calls of a connection that
-/// closes are found without looking at those of others, and a call comes out in O(1).
+/// A call sits in a slot. Chains run through the slots, so that the calls of a connection that closes, and
+/// those whose time is over, are found without looking at others, and a call comes out in O(1).
 struct CallTable: Sendable {
     private var slots: [PendingCall?] = []
     private var freeSlots: [Int] = []
     private var slotByID: [Name: Int] = [:]
-    private var executing = CallChains()
-    private var waiting = CallChains()
+    private var executing = CallChains<ConnectionID>()
+    private var waiting = CallChains<ConnectionID>()
+    /// Of one time limit the oldest call is due first.
+    private var timed = CallChains<UInt64>()
+    private var timeouts: Set<UInt64> = []
 
     var count: Int { slotByID.count }
 
@@ -40,6 +53,10 @@ struct CallTable: Sendable {
         precondition(previous == nil, "an invocation id was made twice")
         executing.append(slot, to: call.executor)
         waiting.append(slot, to: call.caller)
+        if let timeout = call.timeout {
+            timed.append(slot, to: timeout)
+            timeouts.insert(timeout)
+        }
         slots[slot] = call
     }
 
@@ -51,6 +68,23 @@ struct CallTable: Sendable {
         slotByID.remove(at: index)
         clearSlot(slot)
         return .call(call)
+    }
+
+    /// When the first call is due.
+    var nextDeadline: UInt64? {
+        timeouts.compactMap { timed.first(of: $0).flatMap { slots[$0]?.deadline } }.min()
+    }
+
+    /// Takes out a call whose time is over.
+    mutating func takeDue(now: UInt64) -> PendingCall? {
+        for timeout in timeouts {
+            guard let slot = timed.first(of: timeout), let call = slots[slot], call.deadline <= now
+            else { continue }
+            slotByID[call.invocationID] = nil
+            clearSlot(slot)
+            return call
+        }
+        return nil
     }
 
     enum Taken {
@@ -81,10 +115,12 @@ struct CallTable: Sendable {
         slots.append(nil)
         executing.addSlot()
         waiting.addSlot()
+        timed.addSlot()
         return slots.count - 1
     }
 
     private mutating func clearSlot(_ slot: Int) {
+        if slots[slot]?.timeout != nil { timed.remove(slot) }
         slots[slot] = nil
         freeSlots.append(slot)
         executing.remove(slot)
@@ -92,11 +128,11 @@ struct CallTable: Sendable {
     }
 }
 
-/// Doubly linked chains through the slots of a table, one for each connection.
+/// Doubly linked chains through the slots of a table, one for each owner, such as a connection.
 ///
-/// A connection has a seat, the place of its chain, from its first call until it is forgotten, so that
-/// a call comes out without a look-up.
-private struct CallChains: Sendable {
+/// An owner has a seat, the place of its chain, from its first call until it is forgotten, so that a call
+/// comes out without a look-up.
+private struct CallChains<Owner: Hashable & Sendable>: Sendable {
     private struct Link {
         var seat = 0
         var previous: Int?
@@ -111,23 +147,23 @@ private struct CallChains: Sendable {
 
     private var links: [Link] = []
     private var chains: [Chain] = []
-    private var seats: [ConnectionID: Int] = [:]
+    private var seats: [Owner: Int] = [:]
     private var freeSeats: [Int] = []
 
-    func count(of connection: ConnectionID) -> Int {
-        seats[connection].map { chains[$0].count } ?? 0
+    func count(of owner: Owner) -> Int {
+        seats[owner].map { chains[$0].count } ?? 0
     }
 
-    func first(of connection: ConnectionID) -> Int? {
-        seats[connection].flatMap { chains[$0].first }
+    func first(of owner: Owner) -> Int? {
+        seats[owner].flatMap { chains[$0].first }
     }
 
     mutating func addSlot() {
         links.append(Link())
     }
 
-    mutating func append(_ slot: Int, to connection: ConnectionID) {
-        let seat = seats[connection] ?? takeSeat(connection)
+    mutating func append(_ slot: Int, to owner: Owner) {
+        let seat = seats[owner] ?? takeSeat(owner)
         let last = chains[seat].last
         links[slot] = Link(seat: seat, previous: last, next: nil)
         if let last { links[last].next = slot } else { chains[seat].first = slot }
@@ -150,20 +186,20 @@ private struct CallChains: Sendable {
         chains[link.seat].count -= 1
     }
 
-    /// Gives back the seat of a connection whose chain is empty.
-    mutating func forget(_ connection: ConnectionID) {
-        guard let seat = seats.removeValue(forKey: connection) else { return }
-        precondition(chains[seat].count == 0, "a connection is forgotten with calls in flight")
+    /// Gives back the seat of an owner whose chain is empty.
+    mutating func forget(_ owner: Owner) {
+        guard let seat = seats.removeValue(forKey: owner) else { return }
+        precondition(chains[seat].count == 0, "an owner is forgotten with calls in flight")
         freeSeats.append(seat)
     }
 
-    private mutating func takeSeat(_ connection: ConnectionID) -> Int {
+    private mutating func takeSeat(_ owner: Owner) -> Int {
         if let seat = freeSeats.popLast() {
-            seats[connection] = seat
+            seats[owner] = seat
             return seat
         }
         chains.append(Chain())
-        seats[connection] = chains.count - 1
+        seats[owner] = chains.count - 1
         return chains.count - 1
     }
 }

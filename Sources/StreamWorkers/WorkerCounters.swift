@@ -14,6 +14,12 @@ package struct WorkerCounters: Hashable, Sendable {
     package var callsNotFound: UInt64 = 0
     /// Calls over the limit of pending calls, or with an invocation id over its limit.
     package var callsRefused: UInt64 = 0
+    /// Calls that a worker may not make.
+    package var callsForbidden: UInt64 = 0
+    /// Calls of the node whose executor took too long.
+    package var callsTimedOut: UInt64 = 0
+    /// Connections that the auth function of their listener refused.
+    package var connectionsDenied: UInt64 = 0
     /// Results of calls that are over or never were.
     package var resultsUnknown: UInt64 = 0
     /// Results from a connection that does not execute the call.

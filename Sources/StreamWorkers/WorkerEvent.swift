@@ -4,25 +4,36 @@ package import StreamModel
 package struct WorkerPeer: Hashable, Sendable {
     /// The index of the worker port that it came in by.
     package var listener: Int
+    /// IP address and port.
     package var address: String
-    package var query: String
+    /// Whether it only sends telemetry: it is no worker that anybody sees.
+    package var isTelemetry: Bool
 
-    package init(listener: Int, address: String, query: String) {
+    package init(listener: Int, address: String, isTelemetry: Bool = false) {
         self.listener = listener
         self.address = address
-        self.query = query
+        self.isTelemetry = isTelemetry
+    }
+
+    /// The address without the port and the brackets of IPv6.
+    var ip: String {
+        let host = address.lastIndex(of: ":").map { address[..<$0] } ?? address[...]
+        return host.first == "[" ? String(host.dropFirst().dropLast()) : String(host)
     }
 }
 
 /// What happens to the router.
-package enum WorkerEvent<Payload: Sendable>: Sendable {
-    /// A connection has finished its handshake. First event of its id, which is never used again.
-    case opened(ConnectionID, WorkerPeer)
+package enum WorkerEvent<Payload: CallPayload>: Sendable {
+    /// A connection has finished its handshake. First event of its id, which is never used again. The head's
+    /// data is what an auth function is called with.
+    case opened(ConnectionID, WorkerPeer, head: Payload)
     case message(ConnectionID, WorkerMessage<Payload>)
     /// Whether the connection has shown life within the deadline of pings. True until said otherwise.
     case liveness(ConnectionID, isAlive: Bool)
     /// A forwarded call that the core could not give to its executor, the connection named.
     case undeliverable(ConnectionID, invocationID: String, UndeliverableReason)
+    /// Time has passed.
+    case tick
     /// Last event of its connection.
     case closed(ConnectionID)
 }
@@ -36,9 +47,10 @@ package enum UndeliverableReason: Hashable, Sendable {
 }
 
 /// What the router wants done, in this order.
-package enum WorkerAction<Payload: Sendable>: Sendable {
-    /// Send `workerregistered`, and let the connection's messages through.
-    case admit(ConnectionID, workerID: String)
+package enum WorkerAction<Payload: CallPayload>: Sendable {
+    /// Send `workerregistered`, and let the connection's messages through. A restricted one's calls of stream
+    /// functions come to the router too.
+    case admit(ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool)
     /// Send one JSON text message.
     case send(ConnectionID, [UInt8])
     /// Send a call with the data and the trace context of the payload, and `_caller_worker_id` in
@@ -49,8 +61,20 @@ package enum WorkerAction<Payload: Sendable>: Sendable {
     case forwardResult(
         Payload, to: ConnectionID, invocationID: JSONText, functionID: String,
         traceparent: String?, baggage: String?)
+    /// Run a stream function that the message of a restricted connection calls.
+    case runStreamCall(ConnectionID, Payload)
+    /// Run a stream function for the node, which answers with a message of ``ConnectionID/node``.
+    case callStream(invocationID: String, functionID: String, data: JSONText)
+    /// A call that the node has started is over.
+    case nodeCallEnded(tag: UInt64, CallOutcome)
+    /// A registration is dealt with: what the connection said after it may follow.
+    case release(ConnectionID)
     /// Send the connection no message over so many bytes from now on.
     case setOutboundLimit(ConnectionID, bytes: Int)
     case close(ConnectionID, code: UInt16)
-    case log(WorkerLog)
+    /// Somebody wrote a log record.
+    case record(TelemetryLogRecord, from: ConnectionID)
+    /// A worker has come, gone, or told about itself.
+    case workersChanged(event: String, workerID: String)
+    case log(LogLine)
 }

@@ -41,9 +41,29 @@ enum WorkerFrame {
         return frame.finish().bytes
     }
 
+    static func invokeFunction(
+        _ functionID: String, invocationID: String, data: JSONText, traceparent: String?
+    ) -> [UInt8] {
+        var frame = JSONObjectWriter(capacity: data.bytes.count + 256)
+        frame.add("type", "invokefunction")
+        frame.add("invocation_id", invocationID)
+        frame.add("function_id", functionID)
+        frame.add("data", data)
+        frame.addIfPresent("traceparent", traceparent)
+        return frame.finish().bytes
+    }
+
+    /// Why a connection is not admitted.
+    static func authenticationError(_ message: String) -> [UInt8] {
+        var frame = JSONObjectWriter()
+        frame.add("error", text(of: InvocationError(code: "AUTH_ERROR", message: message)))
+        frame.add("type", "error")
+        return frame.finish().bytes
+    }
+
     /// The answer to `call`, whose caller has given it `invocationID`.
     static func invocationResult(
-        _ result: Result<JSONText, InvocationError>, to invocationID: JSONText, functionID: String,
+        _ result: Result<JSONText?, InvocationError>, to invocationID: JSONText, functionID: String,
         traceparent: String?, baggage: String?
     ) -> [UInt8] {
         var frame = JSONObjectWriter()
@@ -51,7 +71,7 @@ enum WorkerFrame {
         frame.add("invocation_id", invocationID)
         frame.add("function_id", functionID)
         switch result {
-        case .success(let value): frame.add("result", value)
+        case .success(let value): frame.addIfPresent("result", value)
         case .failure(let error): frame.add("error", text(of: error))
         }
         frame.addIfPresent("traceparent", traceparent)

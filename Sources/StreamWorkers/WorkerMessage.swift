@@ -2,7 +2,7 @@ package import StreamModel
 
 /// What a worker says, as the core hands it over: parsed and validated. `Payload` is the core's own
 /// handle of a call's data or of a result, which passes through untouched.
-package enum WorkerMessage<Payload: Sendable>: Sendable {
+package enum WorkerMessage<Payload: CallPayload>: Sendable {
     case registerFunction(FunctionRegistration)
     case unregisterFunction(id: String)
     case registerTriggerType(TriggerTypeRegistration)
@@ -13,17 +13,23 @@ package enum WorkerMessage<Payload: Sendable>: Sendable {
     case triggerRegistrationResult(
         id: String, triggerType: String, functionID: String, error: InvocationError?)
     case registerService(id: String)
+    /// The worker was connected before, as this worker.
+    case reattach(previousWorkerID: String, token: String?)
     case invoke(Invocation<Payload>)
     case result(InvocationOutcome<Payload>)
 }
 
 /// A call as its caller wrote it.
-package struct Invocation<Payload: Sendable>: Sendable {
+package struct Invocation<Payload: CallPayload>: Sendable {
     package var functionID: String
     /// The caller's id as written, a JSON string with its quotes, which is echoed and never looked into.
     package var invocationID: JSONText?
     /// Whether the caller wants no answer, whatever the id says.
     package var isVoid: Bool
+    /// Whether it is to be put on a queue.
+    package var isEnqueue: Bool
+    /// The action as written.
+    package var action: JSONText?
     package var traceparent: String?
     package var baggage: String?
     /// The call's data, only for ids under `engine::`.
@@ -31,12 +37,14 @@ package struct Invocation<Payload: Sendable>: Sendable {
     package var payload: Payload
 
     package init(
-        functionID: String, invocationID: JSONText?, isVoid: Bool = false,
-        traceparent: String? = nil, baggage: String? = nil, data: JSONText? = nil, payload: Payload
+        functionID: String, invocationID: JSONText?, isVoid: Bool = false, isEnqueue: Bool = false,
+        action: JSONText? = nil, traceparent: String? = nil, baggage: String? = nil, data: JSONText? = nil, payload: Payload
     ) {
         self.functionID = functionID
         self.invocationID = invocationID
         self.isVoid = isVoid
+        self.isEnqueue = isEnqueue
+        self.action = action
         self.traceparent = traceparent
         self.baggage = baggage
         self.data = data
@@ -45,7 +53,7 @@ package struct Invocation<Payload: Sendable>: Sendable {
 }
 
 /// What an executor answers.
-package struct InvocationOutcome<Payload: Sendable>: Sendable {
+package struct InvocationOutcome<Payload: CallPayload>: Sendable {
     /// The id that the node gave the call towards its executor.
     package var invocationID: String
     package var isError: Bool

@@ -1,6 +1,8 @@
-import StreamModel
+package import StreamModel
 
 extension WorkerRouter {
+    // MARK: Calls of workers
+
     mutating func invoke(
         _ invocation: Invocation<Payload>, from caller: ConnectionID, into actions: inout Actions
     ) {
@@ -12,9 +14,22 @@ extension WorkerRouter {
                 message: "invocation_id is longer than \(limits.invocationIDSize) bytes")
             return send(.failure(error), to: answer, into: &actions)
         }
+        guard mayCall(invocation, answer, into: &actions) else { return }
+        if passesMiddleware(invocation, answer, into: &actions) { return }
+        if invocation.isEnqueue {
+            let error = InvocationError(code: "enqueue_error", message: "QueueModule not loaded")
+            return send(.failure(error), to: answer, into: &actions)
+        }
         let id = Name(invocation.functionID)
         if id.hasPrefix("engine::") {
-            return runEngineFunction(invocation, answer, into: &actions)
+            let data = invocation.data ?? .null
+            let result = runEngineFunction(
+                invocation.functionID, data, for: caller, into: &actions)
+            return send(result, to: answer, into: &actions)
+        }
+        if builtInIDs.contains(id) {
+            // Those of unrestricted connections never come here.
+            return actions.append(.runStreamCall(caller, invocation.payload))
         }
         guard let executor = functions.owner(of: id) else {
             return refuseUnknownFunction(answer, into: &actions)
@@ -25,6 +40,110 @@ extension WorkerRouter {
         }
         forward(invocation, to: executor, answer, into: &actions)
     }
+
+    private mutating func forward(
+        _ invocation: Invocation<Payload>, to executor: ConnectionID, _ answer: AnswerAddress,
+        into actions: inout Actions
+    ) {
+        let invocationID = makeUUID()
+        calls.insert(
+            PendingCall(
+                invocationID: Name(invocationID), executor: executor, caller: answer.caller,
+                functionID: answer.functionID, purpose: .answer(answer)))
+        counters.callsForwarded += 1
+        actions.append(
+            .forwardCall(
+                invocation.payload, to: executor, invocationID: invocationID,
+                functionID: unprefixed(invocation.functionID, executor)))
+    }
+
+    private func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
+        let limit = limits.pendingCallsPerWorker
+        let waiter =
+            if calls.waitingCount(of: caller) >= limit {
+                "calling"
+            } else if calls.executingCount(of: executor) >= limit {
+                "executing"
+            } else {
+                ""
+            }
+        guard !waiter.isEmpty else { return nil }
+        return InvocationError(
+            code: "too_many_calls", message: "The \(waiter) worker has \(limit) calls pending")
+    }
+
+    // MARK: Calls of the node
+
+    /// Calls a function for the node. How it ends is told with the action ``WorkerAction/nodeCallEnded``,
+    /// which may be among the actions at once.
+    /// - Parameters:
+    ///   - tag: names the call for whoever asks for it.
+    ///   - timeout: milliseconds until it ends with an error.
+    package mutating func call(
+        _ functionID: String, _ input: CallInput<Payload>, tag: UInt64, traceparent: String? = nil,
+        timeout: UInt64, at moment: Moment, into actions: inout Actions
+    ) {
+        self.moment = moment
+        startCall(
+            functionID, input, .node(tag), traceparent: traceparent, timeout: timeout,
+            into: &actions)
+    }
+
+    mutating func startCall(
+        _ functionID: String, _ input: CallInput<Payload>, _ purpose: CallPurpose,
+        traceparent: String? = nil, timeout: UInt64?, into actions: inout Actions
+    ) {
+        let id = Name(functionID)
+        let invocationID = makeUUID()
+        var call = PendingCall(
+            invocationID: Name(invocationID), executor: .node, caller: .node,
+            functionID: functionID, purpose: purpose, timeout: timeout)
+        if let timeout { call.deadline = moment.uptime + timeout }
+        if id.hasPrefix("engine::") {
+            let result = runEngineFunction(functionID, input.text, for: .node, into: &actions)
+            return end(call, CallOutcome(result), into: &actions)
+        }
+        if builtInIDs.contains(id) {
+            calls.insert(call)
+            return actions.append(
+                .callStream(
+                    invocationID: invocationID, functionID: functionID, data: input.text))
+        }
+        guard let executor = functions.owner(of: id) else {
+            counters.callsNotFound += 1
+            let shown = functionID.prefix(bytes: limits.nameSize)
+            return end(call, .failure(.functionNotFound(shown)), into: &actions)
+        }
+        call.executor = executor
+        send(call, input, traceparent: traceparent, into: &actions)
+    }
+
+    private mutating func send(
+        _ call: PendingCall, _ input: CallInput<Payload>, traceparent: String?,
+        into actions: inout Actions
+    ) {
+        let invocationID = call.invocationID.string
+        let shown = unprefixed(call.functionID, call.executor)
+        switch input {
+        case .message(let payload):
+            actions.append(
+                .forwardCall(
+                    payload, to: call.executor, invocationID: invocationID, functionID: shown))
+        case .text(let data):
+            let frame = WorkerFrame.invokeFunction(
+                shown, invocationID: invocationID, data: data, traceparent: traceparent)
+            if let limit = workers[call.executor]?.metadata?.messageSizeMax, frame.count > limit {
+                counters.callsUndeliverable += 1
+                return end(
+                    call, .failure(undeliverableError(.tooLarge(limit: limit))), into: &actions)
+            }
+            actions.append(.send(call.executor, frame))
+        }
+        calls.insert(call)
+        counters.callsForwarded += 1
+    }
+
+    // MARK: Ends of calls
 
     mutating func finishCall(
         _ outcome: InvocationOutcome<Payload>, from worker: ConnectionID,
@@ -42,17 +161,36 @@ extension WorkerRouter {
             return
         }
         counters.callsAnswered += 1
-        guard let invocationID = call.callerInvocationID else {
+        guard case .answer(let answer) = call.purpose else {
+            return end(call, outcome.payload.outcome, into: &actions)
+        }
+        guard let invocationID = answer.invocationID else {
             if outcome.isError {
-                let fields: KeyValuePairs = ["function_id": call.functionID]
-                actions.append(.log(WorkerLog(.debug, "void_call_failed", fields)))
+                let fields: KeyValuePairs = ["function_id": answer.functionID]
+                actions.append(.log(LogLine(.debug, "void_call_failed", fields)))
             }
             return
         }
         actions.append(
             .forwardResult(
-                outcome.payload, to: call.caller, invocationID: invocationID,
-                functionID: call.functionID, traceparent: call.traceparent, baggage: call.baggage))
+                outcome.payload, to: answer.caller, invocationID: invocationID,
+                functionID: answer.functionID, traceparent: answer.traceparent,
+                baggage: answer.baggage))
+    }
+
+    /// Tells whoever waits for a call how it ended.
+    mutating func end(_ call: PendingCall, _ outcome: CallOutcome, into actions: inout Actions) {
+        switch call.purpose {
+        case .answer(let answer):
+            switch outcome {
+            case .success(let result): send(.success(result), to: answer, into: &actions)
+            case .failure(let error): send(.failure(error), to: answer, into: &actions)
+            }
+        case .node(let tag):
+            actions.append(.nodeCallEnded(tag: tag, outcome))
+        case .access(let step):
+            accessCallEnded(step, outcome, into: &actions)
+        }
     }
 
     /// Ends a call that the core could not give to its executor.
@@ -62,16 +200,18 @@ extension WorkerRouter {
     ) {
         guard case .call(let call) = calls.take(Name(invocationID), from: executor) else { return }
         counters.callsUndeliverable += 1
-        let error =
-            switch reason {
-            case .tooLarge(let limit):
-                InvocationError(
-                    code: "payload_too_large",
-                    message: "The call is larger than the \(limit) bytes that its worker takes")
-            case .gone:
-                InvocationError(code: "channel_send_failed", message: "channel closed")
-            }
-        send(.failure(error), to: AnswerAddress(call), into: &actions)
+        end(call, .failure(undeliverableError(reason)), into: &actions)
+    }
+
+    private func undeliverableError(_ reason: UndeliverableReason) -> InvocationError {
+        switch reason {
+        case .tooLarge(let limit):
+            InvocationError(
+                code: "payload_too_large",
+                message: "The call is larger than the \(limit) bytes that its worker takes")
+        case .gone:
+            InvocationError(code: "channel_send_failed", message: "channel closed")
+        }
     }
 
     /// Ends all calls that a connection, which is closed, executes or waits for.
@@ -79,62 +219,46 @@ extension WorkerRouter {
         let error = InvocationError(code: "invocation_stopped", message: "Invocation stopped")
         for call in calls.removeAll(of: connection) {
             counters.callsStopped += 1
-            if call.caller != connection {
-                send(.failure(error), to: AnswerAddress(call), into: &actions)
-            }
+            if call.caller != connection { end(call, .failure(error), into: &actions) }
         }
     }
 
+    // MARK: Answers
+
     /// Answers a call, unless its caller wants no answer.
     func send(
-        _ result: Result<JSONText, InvocationError>, to answer: AnswerAddress,
+        _ result: Result<JSONText?, InvocationError>, to answer: AnswerAddress,
         into actions: inout Actions
     ) {
         guard let invocationID = answer.invocationID else { return }
-        let frame = WorkerFrame.invocationResult(
+        let frame = resultFrame(
             result, to: invocationID, functionID: answer.functionID,
-            traceparent: answer.traceparent, baggage: answer.baggage)
+            traceparent: answer.traceparent, baggage: answer.baggage, for: answer.caller)
         actions.append(.send(answer.caller, frame))
+    }
+
+    /// The message that answers a call; an error instead if the caller takes none so large.
+    package func resultFrame(
+        _ result: Result<JSONText?, InvocationError>, to invocationID: JSONText,
+        functionID: String, traceparent: String?, baggage: String?, for caller: ConnectionID
+    ) -> [UInt8] {
+        let frame = WorkerFrame.invocationResult(
+            result, to: invocationID, functionID: functionID, traceparent: traceparent,
+            baggage: baggage)
+        guard let limit = workers[caller]?.metadata?.messageSizeMax, frame.count > limit else {
+            return frame
+        }
+        let error = InvocationError(
+            code: "result_too_large", message: "the result is larger than the caller accepts")
+        return WorkerFrame.invocationResult(
+            .failure(error), to: invocationID, functionID: functionID, traceparent: nil,
+            baggage: nil)
     }
 
     mutating func refuseUnknownFunction(_ answer: AnswerAddress, into actions: inout Actions) {
         counters.callsNotFound += 1
         let shown = answer.functionID.prefix(bytes: limits.nameSize)
-        let error = InvocationError(
-            code: "function_not_found", message: "Function \(shown) not found")
-        send(.failure(error), to: answer, into: &actions)
-    }
-
-    private mutating func forward(
-        _ invocation: Invocation<Payload>, to executor: ConnectionID, _ answer: AnswerAddress,
-        into actions: inout Actions
-    ) {
-        let invocationID = makeUUID()
-        calls.insert(
-            PendingCall(
-                invocationID: Name(invocationID), executor: executor, caller: answer.caller,
-                callerInvocationID: answer.invocationID, functionID: answer.functionID,
-                traceparent: answer.traceparent, baggage: answer.baggage))
-        counters.callsForwarded += 1
-        actions.append(
-            .forwardCall(
-                invocation.payload, to: executor, invocationID: invocationID,
-                functionID: invocation.functionID))
-    }
-
-    private func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
-        let limit = limits.pendingCallsPerWorker
-        let waiter =
-            if calls.waitingCount(of: caller) >= limit {
-                "calling"
-            } else if calls.executingCount(of: executor) >= limit {
-                "executing"
-            } else {
-                ""
-            }
-        guard !waiter.isEmpty else { return nil }
-        return InvocationError(
-            code: "too_many_calls", message: "The \(waiter) worker has \(limit) calls pending")
+        send(.failure(.functionNotFound(shown)), to: answer, into: &actions)
     }
 
     private func answerAddress(
@@ -161,10 +285,11 @@ struct AnswerAddress: Sendable {
     var baggage: String?
 }
 
-extension AnswerAddress {
-    init(_ call: PendingCall) {
-        self.init(
-            caller: call.caller, invocationID: call.callerInvocationID, functionID: call.functionID,
-            traceparent: call.traceparent, baggage: call.baggage)
+extension CallOutcome {
+    init(_ result: Result<JSONText?, InvocationError>) {
+        switch result {
+        case .success(let value): self = .success(value.flatMap { $0.isNull ? nil : $0 })
+        case .failure(let error): self = .failure(error)
+        }
     }
 }

@@ -1,39 +1,234 @@
-import StreamModel
+package import StreamModel
 
 /// The functions under `engine::`, which the router serves itself.
 extension WorkerRouter {
+    /// Runs one. `caller` is the node itself when it calls, for a trigger say.
     mutating func runEngineFunction(
-        _ invocation: Invocation<Payload>, _ answer: AnswerAddress, into actions: inout Actions
-    ) {
-        switch invocation.functionID {
-        case "engine::workers::register":
-            let input = invocation.data ?? .null
-            let result = registerWorker(input, at: answer.caller, into: &actions)
-            send(result.mapError { inputError($0, answer.functionID) }, to: answer, into: &actions)
-        default:
-            refuseUnknownFunction(answer, into: &actions)
-        }
-    }
-
-    private mutating func registerWorker(
-        _ input: JSONText, at connection: ConnectionID, into actions: inout Actions
-    ) -> Result<JSONText, JSONMismatch> {
-        guard input.bytes.count <= limits.engineInputSize else {
+        _ id: String, _ data: JSONText, for caller: ConnectionID, into actions: inout Actions
+    ) -> Result<JSONText?, InvocationError> {
+        guard data.bytes.count <= limits.engineInputSize else {
             let reason = "input is over \(limits.engineInputSize) bytes"
-            return .failure(JSONMismatch(reason: reason))
+            return .failure(inputError(JSONMismatch(reason: reason), id))
         }
-        let metadata: WorkerMetadata
-        do { metadata = try WorkerMetadata(input: input) } catch { return .failure(error) }
-        workers[connection]?.metadata = metadata
-        if let size = metadata.messageSizeMax {
-            actions.append(.setOutboundLimit(connection, bytes: size))
+        do throws(JSONMismatch) {
+            switch id {
+            case "engine::workers::register":
+                return .success(try registerWorker(data, at: caller, into: &actions))
+            case "engine::functions::list":
+                return .success(functionList(try ListInput(data), for: caller))
+            case "engine::workers::list":
+                return .success(workerList(try ListInput(data), for: caller))
+            case "engine::triggers::list":
+                return .success(triggerList(try ListInput(data), for: caller))
+            case "engine::trigger-types::list":
+                return .success(triggerTypeList(try ListInput(data)))
+            default:
+                guard let level = LogLevel(functionID: id) else { break }
+                let record = try LogInput(data).record(level, moment, logOrigin)
+                actions.append(.record(record, from: caller))
+                return .success(nil)
+            }
+        } catch {
+            return .failure(inputError(error, id))
         }
-        return .success(JSONText(validated: Array(#"{"success":true}"#.utf8)))
+        counters.callsNotFound += 1
+        return .failure(.functionNotFound(id.prefix(bytes: limits.nameSize)))
     }
 
     private func inputError(_ mismatch: JSONMismatch, _ functionID: String) -> InvocationError {
         InvocationError(
             code: "deserialization_error",
             message: "Failed to deserialize input for \(functionID): \(mismatch.reason)")
+    }
+
+    private mutating func registerWorker(
+        _ input: JSONText, at connection: ConnectionID, into actions: inout Actions
+    ) throws(JSONMismatch) -> JSONText {
+        let metadata = try WorkerMetadata(input: input)
+        workers[connection]?.metadata = metadata
+        if let size = metadata.messageSizeMax {
+            actions.append(.setOutboundLimit(connection, bytes: size))
+        }
+        if let worker = workers[connection] {
+            noteChange("worker_metadata_updated", worker, into: &actions)
+        }
+        return JSONText(validated: Array(#"{"success":true}"#.utf8))
+    }
+
+    // MARK: Functions
+
+    /// What `engine::functions::list` and the trigger type `engine::functions-available` show.
+    package func functionInfos(includeInternal: Bool) -> JSONText {
+        JSONText(array: callable(includeInternal, by: nil).map(\.info))
+    }
+
+    private func callable(_ includeInternal: Bool, by caller: ConnectionID?)
+        -> [FunctionRegistration]
+    {
+        let session = caller.flatMap { workers[$0]?.session }
+        let rules = caller.flatMap { access(of: $0) }
+        return (builtInFunctions + functions.served.map(\.function)).filter {
+            (includeInternal || !Name($0.id).hasPrefix("engine::"))
+                && session?.refusal(of: $0.id, $0, rules) == nil
+        }
+    }
+
+    private func functionList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+        var result = JSONObjectWriter()
+        let infos = callable(input.includeInternal, by: caller).map(\.info)
+        result.add("functions", JSONText(array: infos))
+        return result.finish()
+    }
+
+    // MARK: Workers
+
+    private func workerList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+        let visible = workers.filter { entry in
+            !entry.value.peer.isTelemetry
+                && input.workerID.map { Name($0) == Name(entry.value.id) }
+                    ?? (entry.value.metadata?.pid != nil)
+        }
+        var entries = visible.map { (key: $0.value.sortKey, text: info($0.key, $0.value, caller)) }
+        if input.workerID.map({ $0 == "iii-stream" }) ?? true {
+            entries.append((key: ("iii-stream", "iii-stream"), text: nodeInfo(for: caller)))
+        }
+        entries.sort { $0.key < $1.key }
+        var result = JSONObjectWriter()
+        result.add("workers", JSONText(array: entries.map(\.text)))
+        result.add("timestamp", moment.unix)
+        return result.finish()
+    }
+
+    private func shownFunctions(_ ids: [String], for caller: ConnectionID) -> [JSONText] {
+        let session = workers[caller]?.session
+        let rules = access(of: caller)
+        return ids.filter { id in
+            session?.refusal(of: id, functions.function(Name(id)), rules) == nil
+        }.map { JSONText(string: $0) }
+    }
+
+    private func info(
+        _ connection: ConnectionID, _ worker: Worker, _ caller: ConnectionID
+    ) -> JSONText {
+        let ids = shownFunctions(functions.ids(servedBy: connection), for: caller)
+        var entry = JSONObjectWriter()
+        entry.add("id", worker.id)
+        entry.addOrNull("name", worker.metadata?.name)
+        entry.addOrNull("runtime", worker.metadata?.runtime)
+        entry.addOrNull("version", worker.metadata?.version)
+        entry.addOrNull("os", worker.metadata?.os)
+        entry.add("ip_address", worker.peer.ip)
+        entry.add("internal", false)
+        entry.add("status", "connected")
+        entry.add("connected_at_ms", worker.connectedAt)
+        entry.add("function_count", UInt64(ids.count))
+        entry.add("functions", JSONText(array: ids))
+        entry.add("active_invocations", UInt64(calls.executingCount(of: connection)))
+        entry.add("latest_metrics", JSONText.null)
+        if let pid = worker.metadata?.pid { entry.add("pid", UInt64(pid)) }
+        entry.addIfPresent("isolation", worker.metadata?.isolation)
+        return entry.finish()
+    }
+
+    /// The node appears among the workers, as the one that serves the built-in functions.
+    private func nodeInfo(for caller: ConnectionID) -> JSONText {
+        let own = builtInFunctions.map(\.id).filter { !$0.hasPrefix("engine::") }
+        let ids = shownFunctions(own, for: caller)
+        var entry = JSONObjectWriter()
+        entry.add("id", "iii-stream")
+        entry.add("name", "iii-stream")
+        entry.add("runtime", "engine")
+        entry.add("version", logOrigin.scopeVersion)
+        entry.add("os", JSONText.null)
+        entry.add("ip_address", JSONText.null)
+        entry.add("internal", false)
+        entry.add("status", "available")
+        entry.add("connected_at_ms", startedAt)
+        entry.add("function_count", UInt64(ids.count))
+        entry.add("functions", JSONText(array: ids))
+        entry.add("active_invocations", UInt64(0))
+        entry.add("latest_metrics", JSONText.null)
+        entry.add("isolation", "in-process")
+        return entry.finish()
+    }
+
+    // MARK: Triggers
+
+    private func triggerList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+        let session = workers[caller]?.session
+        let rules = access(of: caller)
+        let shown = triggers.allTriggers.filter { owned in
+            let id = owned.trigger.functionID
+            return (input.includeInternal || !Name(id).hasPrefix("engine::"))
+                && (owned.owner == caller
+                    || session?.refusal(of: id, functions.function(Name(id)), rules) == nil)
+        }
+        var result = JSONObjectWriter()
+        result.add("triggers", JSONText(array: shown.map(\.trigger.info)))
+        return result.finish()
+    }
+
+    private func triggerTypeList(_ input: ListInput) -> JSONText {
+        let shown = triggers.allTypes.filter {
+            input.includeInternal || !Name($0.id).hasPrefix("engine::")
+        }
+        var result = JSONObjectWriter()
+        result.add("trigger_types", JSONText(array: shown.map(\.info)))
+        return result.finish()
+    }
+}
+
+/// What the list functions take; each looks at its own part.
+private struct ListInput {
+    var includeInternal = false
+    var workerID: String?
+
+    /// Null counts as an object without members.
+    init(_ data: JSONText) throws(JSONMismatch) {
+        let view = data.view
+        guard view.kind != .null else { return }
+        guard view.kind == .object else { throw view.mismatch(expected: "a map") }
+        includeInternal = try view["include_internal"]?.optionalBool() ?? false
+        workerID = try view["worker_id"]?.optionalString()
+    }
+}
+
+extension WorkerRouter.Worker {
+    /// By name, or by id where there is none; then by id.
+    fileprivate var sortKey: (String, String) { (metadata?.name ?? id, id) }
+}
+
+extension FunctionRegistration {
+    fileprivate var info: JSONText {
+        var object = JSONObjectWriter(capacity: size + 128)
+        object.add("function_id", id)
+        object.addOrNull("description", description)
+        object.addOrNull("request_format", requestFormat)
+        object.addOrNull("response_format", responseFormat)
+        object.addOrNull("metadata", metadata)
+        return object.finish()
+    }
+}
+
+extension TriggerRegistration {
+    fileprivate var info: JSONText {
+        var object = JSONObjectWriter(capacity: size + 128)
+        object.add("id", id)
+        object.add("trigger_type", triggerType)
+        object.add("function_id", functionID)
+        object.add("config", config)
+        object.addIfPresent("metadata", metadata)
+        return object.finish()
+    }
+}
+
+extension TriggerTypeRegistration {
+    fileprivate var info: JSONText {
+        var object = JSONObjectWriter(capacity: size + 128)
+        object.add("id", id)
+        object.add("description", description)
+        object.addIfPresent("trigger_request_format", triggerRequestFormat)
+        object.addIfPresent("call_request_format", callRequestFormat)
+        return object.finish()
     }
 }

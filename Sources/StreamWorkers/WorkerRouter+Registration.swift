@@ -8,10 +8,7 @@ extension WorkerRouter {
     ) {
         let id = Name(function.id)
         if let error = refusal(of: function, id, by: worker) {
-            let shown = function.id.prefix(bytes: limits.nameSize)
-            actions.append(
-                .send(worker, WorkerFrame.functionRegistrationResult(id: shown, error: error)))
-            return noteRefusal("function_refused", id: shown, error, by: worker, into: &actions)
+            return refuse(function, error, by: worker, into: &actions)
         }
         if function.hasInvocation {
             return log(.warning, "http_function_dropped", function.id, worker, into: &actions)
@@ -21,10 +18,20 @@ extension WorkerRouter {
         }
     }
 
+    mutating func refuse(
+        _ function: FunctionRegistration, _ error: InvocationError, by worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        let shown = function.id.prefix(bytes: limits.nameSize)
+        actions.append(
+            .send(worker, WorkerFrame.functionRegistrationResult(id: shown, error: error)))
+        noteRefusal("function_refused", id: shown, error, by: worker, into: &actions)
+    }
+
     private func refusal(
         of function: FunctionRegistration, _ id: Name, by worker: ConnectionID
     ) -> InvocationError? {
-        if reservedFunctionIDs.contains(id) || id.hasPrefix("engine::") {
+        if builtInIDs.contains(id) || id.hasPrefix("engine::") {
             return InvocationError(
                 code: "reserved",
                 message: "Function \(function.id.prefix(bytes: limits.nameSize)) is built in")
@@ -43,10 +50,7 @@ extension WorkerRouter {
     ) {
         let id = Name(type.id)
         if let error = refusal(of: type, id, by: worker) {
-            let shown = type.id.prefix(bytes: limits.nameSize)
-            actions.append(
-                .send(worker, WorkerFrame.triggerTypeRegistrationResult(id: shown, error: error)))
-            return noteRefusal("trigger_type_refused", id: shown, error, by: worker, into: &actions)
+            return refuse(type, error, by: worker, into: &actions)
         }
         if let provider = triggers.provider(of: id), provider != worker {
             log(.warning, "trigger_type_taken_over", type.id, worker, into: &actions)
@@ -55,6 +59,16 @@ extension WorkerRouter {
         for owned in triggers.triggers(of: id) {
             actions.append(.send(worker, WorkerFrame.registerTrigger(owned.trigger)))
         }
+    }
+
+    mutating func refuse(
+        _ type: TriggerTypeRegistration, _ error: InvocationError, by worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        let shown = type.id.prefix(bytes: limits.nameSize)
+        actions.append(
+            .send(worker, WorkerFrame.triggerTypeRegistrationResult(id: shown, error: error)))
+        noteRefusal("trigger_type_refused", id: shown, error, by: worker, into: &actions)
     }
 
     private func refusal(
@@ -145,7 +159,7 @@ extension WorkerRouter {
                 triggers.usage(of: worker), countMax: limits.triggersPerWorker, "triggers", worker)
     }
 
-    private mutating func refuse(
+    mutating func refuse(
         _ trigger: TriggerRegistration, _ error: InvocationError, by worker: ConnectionID,
         into actions: inout Actions
     ) {
@@ -197,14 +211,14 @@ extension WorkerRouter {
         let fields: KeyValuePairs = [
             "worker": workers[worker]?.id ?? "", "id": id, "code": error.code,
         ]
-        actions.append(.log(WorkerLog(.warning, event, fields)))
+        actions.append(.log(LogLine(.warning, event, fields)))
     }
 
     private func log(
-        _ level: WorkerLog.Level, _ event: String, _ id: String, _ worker: ConnectionID,
+        _ level: LogLine.Level, _ event: String, _ id: String, _ worker: ConnectionID,
         into actions: inout Actions
     ) {
         let fields: KeyValuePairs = ["worker": workers[worker]?.id ?? "", "id": id]
-        actions.append(.log(WorkerLog(level, event, fields)))
+        actions.append(.log(LogLine(level, event, fields)))
     }
 }

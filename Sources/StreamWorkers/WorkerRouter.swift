@@ -1,3 +1,4 @@
+package import StreamConfig
 package import StreamModel
 
 /// Routes the messages of all worker connections of a node: who serves which function, which calls are
@@ -6,47 +7,77 @@ package import StreamModel
 /// Pure: an event goes in, and the actions to perform come out, in order. Sockets, parsing and the
 /// built-in `stream::` functions are the core's.
 package struct WorkerRouter<
-    Payload: Sendable, Functions: FunctionDirectory, Triggers: TriggerDirectory
+    Payload: CallPayload, Functions: FunctionDirectory, Triggers: TriggerDirectory
 >: Sendable {
     package typealias Actions = [WorkerAction<Payload>]
 
     struct Worker: Sendable {
         let id: String
         let peer: WorkerPeer
+        /// Proves, after a reconnect, that a connection is the same worker.
+        let reattachToken: String
+        let connectedAt: UInt64
         var isAlive = true
+        /// What it may do; nil: everything. Set once it is admitted.
+        var session: AccessSession?
         var metadata: WorkerMetadata?
     }
 
     let limits: WorkerLimits
-    let reservedFunctionIDs: Set<Name>
+    let listeners: [WorkerListener]
+    /// Milliseconds for auth functions, and for hooks and middleware.
+    let timeouts: (authentication: UInt64, handler: UInt64)
+    let builtInFunctions: [FunctionRegistration]
+    let builtInIDs: Set<Name>
+    let logOrigin: LogOrigin
     let makeUUID: @Sendable () -> String
+    let makeToken: @Sendable () -> String
     var workers: [ConnectionID: Worker] = [:]
+    var connections: [String: ConnectionID] = [:]
     var calls = CallTable()
+    var moment = Moment()
+    let startedAt: UInt64
 
     /// Who serves which function.
-    package internal(set) var functions: Functions
+    package var functions: Functions
     /// The triggers and their types.
-    package internal(set) var triggers: Triggers
+    package var triggers: Triggers
     /// What has been counted so far.
     package internal(set) var counters = WorkerCounters()
 
     /// A router without connections.
     /// - Parameters:
-    ///   - reservedFunctionIDs: built-in functions, beside all ids under `engine::`.
+    ///   - listeners: the worker ports; a connection names its own by index.
+    ///   - timeouts: milliseconds for auth functions, and for hooks and middleware.
+    ///   - builtInFunctions: those that the node serves; reserved, as are all ids under `engine::`.
     ///   - makeUUID: makes a random UUID, version 4, in lower case with hyphens; never the same twice.
+    ///   - makeToken: makes a secret that proves who a worker is after a reconnect; a UUID if nil.
     package init(
-        limits: WorkerLimits, reservedFunctionIDs: Set<String>,
-        functions: Functions, triggers: Triggers, makeUUID: @escaping @Sendable () -> String
+        limits: WorkerLimits, listeners: [WorkerListener] = [WorkerListener()],
+        timeouts: (authentication: UInt64, handler: UInt64) = (10_000, 30_000),
+        builtInFunctions: [FunctionRegistration], logOrigin: LogOrigin,
+        functions: Functions, triggers: Triggers, startedAt: UInt64 = 0,
+        makeUUID: @escaping @Sendable () -> String,
+        makeToken: (@Sendable () -> String)? = nil
     ) {
         self.limits = limits
-        self.reservedFunctionIDs = Set(reservedFunctionIDs.map(Name.init))
+        self.listeners = listeners
+        self.timeouts = timeouts
+        self.builtInFunctions = builtInFunctions
+        builtInIDs = Set(builtInFunctions.map { Name($0.id) })
+        self.logOrigin = logOrigin
         self.functions = functions
         self.triggers = triggers
+        self.startedAt = startedAt
         self.makeUUID = makeUUID
+        self.makeToken = makeToken ?? makeUUID
     }
 
     /// How many calls wait for their executor.
     package var pendingCallCount: Int { calls.count }
+
+    /// When ``WorkerEvent/tick`` has something to do, in ``Moment/uptime``.
+    package var nextDeadline: UInt64? { calls.nextDeadline }
 
     /// The id that the worker at a connection was given.
     package func workerID(of connection: ConnectionID) -> String? {
@@ -59,25 +90,35 @@ package struct WorkerRouter<
     }
 
     /// Takes one event and returns what to do.
-    package mutating func handle(_ event: WorkerEvent<Payload>) -> Actions {
+    package mutating func handle(
+        _ event: WorkerEvent<Payload>, at moment: Moment = Moment()
+    ) -> Actions {
         var actions: Actions = []
-        handle(event, into: &actions)
+        handle(event, at: moment, into: &actions)
         return actions
     }
 
     /// Takes one event and appends what to do to `actions`.
-    package mutating func handle(_ event: WorkerEvent<Payload>, into actions: inout Actions) {
+    package mutating func handle(
+        _ event: WorkerEvent<Payload>, at moment: Moment, into actions: inout Actions
+    ) {
+        self.moment = moment
         switch event {
-        case .opened(let connection, let peer):
-            open(connection, peer, into: &actions)
+        case .opened(let connection, let peer, let head):
+            open(connection, peer, head, into: &actions)
         case .message(let connection, let message):
             // Messages still under way when their connection has closed.
-            guard workers[connection] != nil else { return }
+            guard workers[connection] != nil || connection == .node else { return }
             handle(message, from: connection, into: &actions)
         case .liveness(let connection, let isAlive):
             workers[connection]?.isAlive = isAlive
         case .undeliverable(let executor, let invocationID, let reason):
             failCall(invocationID, to: executor, reason, into: &actions)
+        case .tick:
+            while let call = calls.takeDue(now: moment.uptime) {
+                counters.callsTimedOut += 1
+                end(call, .timeout, into: &actions)
+            }
         case .closed(let connection):
             close(connection, into: &actions)
         }
@@ -92,38 +133,78 @@ package struct WorkerRouter<
         case .result(let outcome):
             finishCall(outcome, from: worker, into: &actions)
         case .registerFunction(let function):
-            register(function, by: worker, into: &actions)
+            ask(.function(function), by: worker, into: &actions)
         case .unregisterFunction(let id):
-            functions.unregister(Name(id), by: worker) { workers[$0]?.isAlive == true }
+            functions.unregister(Name(prefixed(id, worker)), by: worker) {
+                workers[$0]?.isAlive == true
+            }
+            actions.append(.release(worker))
         case .registerTriggerType(let type):
-            register(type, by: worker, into: &actions)
+            ask(.triggerType(type), by: worker, into: &actions)
         case .unregisterTriggerType(let id):
             triggers.unregisterType(Name(id), by: worker)
+            actions.append(.release(worker))
         case .registerTrigger(let trigger):
-            register(trigger, by: worker, into: &actions)
+            ask(.trigger(trigger), by: worker, into: &actions)
         case .unregisterTrigger(let id, triggerType: _):
             unregisterTrigger(id, by: worker, into: &actions)
+            actions.append(.release(worker))
         case .triggerRegistrationResult(let id, let type, let functionID, let error):
             guard let error else { return }
             passOn(error, ofTrigger: id, type, functionID, from: worker, into: &actions)
         case .registerService:
             break  // Nothing reads services.
+        case .reattach(let previousWorkerID, let token):
+            reattach(previousWorkerID, token, by: worker, into: &actions)
         }
     }
 
+    // MARK: Connections
+
     private mutating func open(
-        _ connection: ConnectionID, _ peer: WorkerPeer, into actions: inout Actions
+        _ connection: ConnectionID, _ peer: WorkerPeer, _ head: Payload,
+        into actions: inout Actions
     ) {
-        let worker = Worker(id: makeUUID(), peer: peer)
+        let worker = Worker(
+            id: makeUUID(), peer: peer, reattachToken: makeToken(), connectedAt: moment.unix)
         let previous = workers.updateValue(worker, forKey: connection)
         precondition(previous == nil, "a connection id was used twice")
+        connections[worker.id] = connection
         counters.connectionsOpened += 1
-        actions.append(.admit(connection, workerID: worker.id))
+        let access = listeners[peer.listener].accessControl
+        if let function = access?.authFunctionID {
+            startCall(
+                function, .message(head), .access(.authenticate(connection)),
+                timeout: timeouts.authentication, into: &actions)
+        } else {
+            let hasRules = access != nil || listeners[peer.listener].middlewareFunctionID != nil
+            admit(
+                connection, hasRules ? AccessSession.unlimited : nil, into: &actions)
+        }
+    }
+
+    mutating func admit(
+        _ connection: ConnectionID, _ session: AccessSession?, into actions: inout Actions
+    ) {
+        guard let worker = workers[connection] else { return }
+        workers[connection]?.session = session
+        actions.append(
+            .admit(
+                connection, workerID: worker.id, reattachToken: worker.reattachToken,
+                isRestricted: session != nil))
+        noteChange("worker_connected", worker, into: &actions)
+    }
+
+    func noteChange(_ event: String, _ worker: Worker, into actions: inout Actions) {
+        if !worker.peer.isTelemetry {
+            actions.append(.workersChanged(event: event, workerID: worker.id))
+        }
     }
 
     /// Cleans up after a connection: its functions, the calls it takes part in, its triggers, its types.
     private mutating func close(_ connection: ConnectionID, into actions: inout Actions) {
-        guard workers.removeValue(forKey: connection) != nil else { return }
+        guard let worker = workers.removeValue(forKey: connection) else { return }
+        connections[worker.id] = nil
         counters.connectionsClosed += 1
         functions.unregisterAll(of: connection) { workers[$0]?.isAlive == true }
         stopCalls(of: connection, into: &actions)
@@ -131,5 +212,18 @@ package struct WorkerRouter<
             tellProvider(thatGone: trigger, into: &actions)
         }
         triggers.unregisterAllTypes(of: connection)
+        noteChange("worker_disconnected", worker, into: &actions)
+    }
+
+    /// Retires the worker's previous connection at once, if the token proves that it was its own.
+    private mutating func reattach(
+        _ previousWorkerID: String, _ token: String?, by worker: ConnectionID,
+        into actions: inout Actions
+    ) {
+        guard let previous = connections[previousWorkerID], previous != worker,
+            let token, workers[previous]?.reattachToken == token
+        else { return }
+        close(previous, into: &actions)
+        actions.append(.close(previous, code: 1012))
     }
 }

@@ -11,10 +11,6 @@ from node import ROOT, Node, configuration
 GOLDEN = ROOT / "Tests/Vectors/golden"
 SCENARIOS = {path.stem: json.loads(path.read_text()) for path in sorted(GOLDEN.glob("*.json"))}
 
-LISTS = "the engine::*::list functions are not built yet"
-NOT_YET = {"workers": {index: LISTS for index in [*range(79, 86), 87]}}
-
-
 @pytest.fixture(scope="session")
 def played(tmp_path_factory):
     """What each scenario saw. Playing is mostly waiting, so all are played at once, each on its node."""
@@ -46,9 +42,7 @@ def played(tmp_path_factory):
 def steps():
     for name, scenario in SCENARIOS.items():
         for index, step in enumerate(scenario["steps"]):
-            reason = NOT_YET.get(name, {}).get(index)
-            marks = [pytest.mark.skip(reason=f"{name}[{index}]: {reason}")] if reason else []
-            yield pytest.param(name, index, id=f"{name}-{index}-{step['do']}", marks=marks)
+            yield pytest.param(name, index, id=f"{name}-{index}-{step['do']}")
 
 
 @pytest.mark.parametrize("name, index", steps())
@@ -65,7 +59,7 @@ def test_step_is_answered_as_recorded(played, name, index):
 def test_every_scenario_uses_only_known_settings():
     """A scenario that wants extra configuration would be played on the wrong node without a word."""
     assert {scenario["node"] for scenario in SCENARIOS.values()} == {""}
-    assert {"functions", "subscriptions", "workers"} <= SCENARIOS.keys()
+    assert SCENARIOS.keys() == {"functions", "joins", "subscriptions", "triggers", "workers"}
 
 
 @pytest.mark.parametrize(

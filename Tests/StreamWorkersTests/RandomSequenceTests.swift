@@ -39,7 +39,7 @@ private struct RandomRun {
     }
 
     var node: Node
-    let limits: WorkerLimits
+    let limits: StreamWorkers.WorkerLimits
     var random: SplitMix
 
     var open: [Int] = []

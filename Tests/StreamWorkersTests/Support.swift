@@ -1,10 +1,30 @@
+import StreamConfig
 import StreamFunctions
 import StreamModel
 import StreamTriggers
 import StreamWorkers
 import Synchronization
 
-typealias Router = WorkerRouter<String, FunctionRegistry, TriggerRegistry>
+typealias Router = WorkerRouter<Packet, FunctionRegistry, TriggerRegistry>
+
+/// A message of the core's: JSON data, or a result that says `!code` for an error.
+struct Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
+    var text: String
+
+    init(_ text: String) { self.text = text }
+    init(stringLiteral text: String) { self.text = text }
+
+    var data: JSONText { StreamWorkersTests.text(text) }
+
+    var outcome: CallOutcome {
+        guard text.first != "!" else {
+            return .failure(InvocationError(code: String(text.dropFirst()), message: "told so"))
+        }
+        return .success(text == "null" ? nil : data)
+    }
+}
+
+let origin = LogOrigin(resource: text(#"{"service.name":"iii"}"#), scopeName: "iii", scopeVersion: "9")
 
 func text(_ string: String) -> JSONText {
     JSONText(validated: Array(string.utf8))
@@ -17,37 +37,43 @@ func uuid(_ number: Int) -> String {
 
 /// A router whose UUIDs count up from 1, driven with short messages; connections are small numbers.
 /// What it does comes back as one line for each action.
+///
+/// That a registration is dealt with is said after every one: `feed` leaves it out, `releases` counts it.
 struct Node {
     var router: Router
+    var moment = Moment(uptime: 1000, unix: 1_767_225_600_000)
+    private(set) var releases = 0
 
-    init(limits: WorkerLimits = WorkerLimits()) {
+    init(limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(), listeners: [WorkerListener] = [WorkerListener()]) {
         let next = Counter()
+        let tokens = Counter()
         router = Router(
-            limits: limits,
-            reservedFunctionIDs: [
-                "stream::set", "stream::get", "stream::delete", "stream::list",
-                "stream::list_groups",
-                "stream::list_all", "stream::send", "stream::update",
-            ],
+            limits: limits, listeners: listeners, timeouts: (100, 300),
+            builtInFunctions: builtIns.map { FunctionRegistration(id: $0) }, logOrigin: origin,
             functions: FunctionRegistry(), triggers: TriggerRegistry(),
-            makeUUID: { uuid(next.increment()) })
+            makeUUID: { uuid(next.increment()) }, makeToken: { "token \(tokens.increment())" })
     }
 
+    private let builtIns = [
+        "stream::set", "stream::get", "stream::delete", "stream::list", "stream::list_groups",
+        "stream::list_all", "stream::send", "stream::update",
+    ]
+
     /// A node with so many connections, whose worker ids are the first UUIDs.
-    static func with(_ connections: Int, limits: WorkerLimits = WorkerLimits()) -> Node {
+    static func with(_ connections: Int, limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits()) -> Node {
         var node = Node(limits: limits)
         for connection in 0..<connections { _ = node.open(connection + 1) }
         return node
     }
 
     mutating func open(_ connection: Int) -> [String] {
-        let peer = WorkerPeer(listener: 0, address: "127.0.0.1", query: "")
-        return feed(.opened(id(connection), peer))
+        let peer = WorkerPeer(listener: 0, address: "127.0.0.1:1")
+        return feed(.opened(id(connection), peer, head: "{}"))
     }
 
     mutating func close(_ connection: Int) -> [String] { feed(.closed(id(connection))) }
 
-    mutating func say(_ connection: Int, _ message: WorkerMessage<String>) -> [String] {
+    mutating func say(_ connection: Int, _ message: WorkerMessage<Packet>) -> [String] {
         feed(.message(id(connection), message))
     }
 
@@ -79,7 +105,7 @@ struct Node {
     ) -> [String] {
         let invocation = Invocation(
             functionID: function, invocationID: id.map { text("\"\($0)\"") }, isVoid: isVoid,
-            traceparent: traceparent, baggage: baggage, data: data.map(text), payload: payload)
+            traceparent: traceparent, baggage: baggage, data: data.map(text), payload: Packet(payload))
         return say(connection, .invoke(invocation))
     }
 
@@ -87,12 +113,14 @@ struct Node {
         _ connection: Int, _ invocation: String, isError: Bool = false, payload: String = "out"
     ) -> [String] {
         let outcome = InvocationOutcome(
-            invocationID: invocation, isError: isError, payload: payload)
+            invocationID: invocation, isError: isError, payload: Packet(payload))
         return say(connection, .result(outcome))
     }
 
-    mutating func feed(_ event: WorkerEvent<String>) -> [String] {
-        router.handle(event).map(line)
+    mutating func feed(_ event: WorkerEvent<Packet>) -> [String] {
+        let actions = router.handle(event, at: moment)
+        releases += actions.count { if case .release = $0 { true } else { false } }
+        return actions.compactMap(line)
     }
 
     private func id(_ connection: Int) -> ConnectionID { connectionID(connection) }
@@ -100,22 +128,33 @@ struct Node {
 
 func connectionID(_ number: Int) -> ConnectionID { ConnectionID(rawValue: UInt64(number)) }
 
-private func line(_ action: WorkerAction<String>) -> String {
+private func line(_ action: WorkerAction<Packet>) -> String? {
     switch action {
-    case .admit(let connection, let workerID):
-        "\(connection.rawValue) admit \(workerID)"
+    case .admit(let connection, let workerID, _, let isRestricted):
+        "\(connection.rawValue) admit \(workerID)\(isRestricted ? " restricted" : "")"
     case .send(let connection, let bytes):
         "\(connection.rawValue) send \(String(decoding: bytes, as: UTF8.self))"
     case .forwardCall(let payload, let connection, let invocationID, let functionID):
-        "\(connection.rawValue) call \(invocationID) \(functionID) \(payload)"
+        "\(connection.rawValue) call \(invocationID) \(functionID) \(payload.text)"
     case .forwardResult(
         let payload, let connection, let invocationID, let functionID, let traceparent, let baggage):
         "\(connection.rawValue) result \(String(decoding: invocationID.bytes, as: UTF8.self))"
-            + " \(functionID) \(payload) \(traceparent ?? "-") \(baggage ?? "-")"
+            + " \(functionID) \(payload.text) \(traceparent ?? "-") \(baggage ?? "-")"
     case .setOutboundLimit(let connection, let bytes):
         "\(connection.rawValue) limit \(bytes)"
     case .close(let connection, let code):
         "\(connection.rawValue) close \(code)"
+    case .runStreamCall(let connection, let payload):
+        "\(connection.rawValue) run \(payload.text)"
+    case .callStream(let invocationID, let functionID, let data):
+        "0 call \(invocationID) \(functionID) \(String(decoding: data.bytes, as: UTF8.self))"
+    case .nodeCallEnded(let tag, .success(let result)):
+        "ended \(tag) \(result.map { String(decoding: $0.bytes, as: UTF8.self) } ?? "-")"
+    case .nodeCallEnded(let tag, .failure(let error)):
+        "ended \(tag) \(error.code): \(error.message)"
+    case .record(let record, let connection):
+        "\(connection.rawValue) record \(String(decoding: record.json.bytes, as: UTF8.self))"
+    case .workersChanged, .release: nil
     case .log(let log):
         "log \(log.level) \(log.event)"
             + log.fields.map { " \($0.name)=\($0.value)" }.joined()

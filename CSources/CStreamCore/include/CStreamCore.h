@@ -23,6 +23,15 @@ enum sc_message_type {
     SC_MESSAGE_REGISTER_SERVICE,
     SC_MESSAGE_INVOKE,
     SC_MESSAGE_RESULT,
+    SC_MESSAGE_REATTACH,
+    // Made by the core, for the control plane to decide about. DATA is what a function is called with.
+    SC_MESSAGE_CHANGE,   // A change in a stream with WATCH_CHANGES, and the input of a `stream` trigger.
+    SC_MESSAGE_JOIN,     // A join that waits for sc_node_decide_join.
+    SC_MESSAGE_LEAVE,    // A subscription that has ended.
+    SC_MESSAGE_SYNC,     // A join of an overridden stream waits for sc_node_sync.
+    SC_MESSAGE_UPGRADE,  // A stream client waits for sc_node_upgrade.
+    SC_MESSAGE_OVERRIDE, // A checked call of an overridden function; the number is its bit's place.
+    SC_MESSAGE_LOGS,     // OTLP log records of a worker, as JSON in DATA.
 };
 
 enum sc_message_field {
@@ -46,6 +55,12 @@ enum sc_message_field {
     SC_FIELD_ERROR_CODE,
     SC_FIELD_ERROR_MESSAGE,
     SC_FIELD_ERROR_STACKTRACE,
+    SC_FIELD_ACTION,
+    SC_FIELD_PREVIOUS_WORKER_ID,
+    SC_FIELD_REATTACH_TOKEN,
+    SC_FIELD_STREAM,
+    SC_FIELD_GROUP,
+    SC_FIELD_ITEM, // Absent: the whole group, or an event of no item.
     SC_FIELD_COUNT,
 };
 
@@ -62,8 +77,18 @@ struct sc_bytes sc_message_field(const struct sc_message *message, enum sc_messa
 size_t sc_message_string(const struct sc_message *message, enum sc_message_field field, uint8_t *out);
 /// An invocation with `action: void`, or without an `invocation_id`: nobody waits for its result.
 bool sc_message_is_void(const struct sc_message *message);
+/// An invocation with `action: enqueue`.
+bool sc_message_is_enqueue(const struct sc_message *message);
+/// SC_MESSAGE_OVERRIDE: which function, as the place of its bit in enum sc_watch.
+uint32_t sc_message_override(const struct sc_message *message);
+/// Says that the message is dealt with, though somebody may still hold it: it no longer counts against what
+/// its connection may have in the control plane's hands. Once only.
+void sc_message_settle(struct sc_message *message);
 
 // ---- Events, on shard threads
+
+/// In place of a connection: the node itself.
+#define SC_NODE_CONNECTION UINT64_C(0)
 
 enum sc_undeliverable { SC_UNDELIVERABLE_GONE, SC_UNDELIVERABLE_TOO_LARGE };
 enum sc_log_level { SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR };
@@ -71,11 +96,15 @@ enum sc_log_level { SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR };
 /// The callee copies what it keeps, puts it on a queue and returns: it never waits.
 struct sc_node_events {
     void *context;
-    /// A worker's handshake is over. Nothing of it is processed before sc_node_admit.
-    void (*worker_opened)(void *context, uint64_t connection, uint32_t listener, struct sc_bytes address,
-                          struct sc_bytes query);
-    /// `message` is borrowed; retain to keep.
-    void (*worker_message)(void *context, uint64_t connection, struct sc_message *message);
+    /// A worker's handshake is over; `telemetry`: one that only sends telemetry. Nothing of it is processed
+    /// before sc_node_admit. DATA of `head`, which is borrowed, is the input of an auth function.
+    void (*worker_opened)(void *context, uint64_t connection, uint32_t listener, bool telemetry,
+                          struct sc_bytes address, struct sc_message *head);
+    /// `message` is borrowed; retain to keep. `connection` is the worker's or stream client's that it is
+    /// about, SC_NODE_CONNECTION for results of sc_node_call and for changes that nobody's call made.
+    void (*message)(void *context, uint64_t connection, struct sc_message *message);
+    /// A worker has been silent for the ping deadline, or is heard again.
+    void (*worker_alive)(void *context, uint64_t connection, bool alive);
     /// The last event of a connection that was opened.
     void (*worker_closed)(void *context, uint64_t connection);
     /// A call given to sc_node_forward_call did not reach the executor.
@@ -99,6 +128,12 @@ struct sc_node_config {
     struct sc_node_address stream;
     const struct sc_node_address *_Nullable workers;
     uint32_t worker_count;
+    bool authenticates; // Stream clients wait for sc_node_upgrade.
+    /// With `checks_origins` the only values of the Origin header that may connect to the stream port, in lower
+    /// case; others get 403. Clients that send none may connect.
+    bool checks_origins;
+    const char *_Nonnull const *_Nullable origins;
+    uint32_t origin_count;
     uint64_t message_size_max;  // Inbound message: 1009.
     uint32_t frame_size_max;    // Inbound frame: 1009.
     uint32_t value_size_max;    // Stored value: error.
@@ -138,8 +173,11 @@ void sc_node_destroy(struct sc_node *_Nullable node);
 
 // ---- Commands, from any thread; those about a connection that is gone do nothing unless they say so
 
-/// Sends `workerregistered` with `worker_id` and lets the connection's messages through.
-void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id);
+/// Sends `workerregistered` with `worker_id` and `reattach_token` (a telemetry connection gets nothing), and
+/// lets the connection's messages through. `restricted`: every call is handed to the control plane, those of
+/// stream functions too, which come back by sc_node_run_call.
+void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
+                   struct sc_bytes reattach_token, bool restricted);
 /// Sends one text message.
 void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text);
 /// Sends the call `message` to `executor` as `invocation_id`, or reports it undeliverable.
@@ -150,11 +188,55 @@ void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint
 void sc_node_forward_result(struct sc_node *node, struct sc_message *message, uint64_t caller,
                             struct sc_bytes invocation_id, struct sc_bytes function_id,
                             struct sc_bytes traceparent, struct sc_bytes baggage);
+/// Runs the call `message` of a restricted connection's stream function.
+void sc_node_run_call(struct sc_node *node, uint64_t connection, struct sc_message *message);
+/// Whether `text` is one JSON value that a message may hold.
+bool sc_node_json_valid(struct sc_bytes text);
+/// Calls a stream function for the node itself. The answer comes as an SC_MESSAGE_RESULT of
+/// SC_NODE_CONNECTION with this invocation id. `data` is JSON.
+void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc_bytes function_id,
+                  struct sc_bytes data);
 /// Messages over `size` bytes are not sent to this worker: results become `result_too_large`, calls are
 /// undeliverable.
 void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size);
 /// Starts the close handshake with `code`.
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code);
+/// Lets a worker's messages pass again: each registration message holds them until it is dealt with, and so
+/// does sc_node_hold.
+void sc_node_release(struct sc_node *node, uint64_t connection);
+/// Starts no further calls of this worker until sc_node_release. Results and pings pass.
+void sc_node_hold(struct sc_node *node, uint64_t connection);
+
+// ---- What the control plane wants to hear of
+
+enum sc_watch {
+    SC_WATCH_CHANGES = 1,      // SC_MESSAGE_CHANGE for every change and custom event.
+    SC_WATCH_JOINS = 2,        // SC_MESSAGE_JOIN before every join.
+    SC_WATCH_LEAVES = 4,       // SC_MESSAGE_LEAVE after every subscription.
+    SC_WATCH_LOGS = 8,         // SC_MESSAGE_LOGS; of all streams only.
+    SC_WATCH_SET = 1 << 8,     // From here on: the function is overridden.
+    SC_WATCH_GET = 1 << 9,     // Item joins too.
+    SC_WATCH_DELETE = 1 << 10,
+    SC_WATCH_LIST = 1 << 11,   // Group joins too.
+    SC_WATCH_LIST_GROUPS = 1 << 12,
+    SC_WATCH_UPDATE = 1 << 15,
+};
+/// Replaces what is watched in `stream` (data == NULL: in all streams) by `flags` of enum sc_watch. Every shard
+/// knows of it before anything that a command given later sets off.
+void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags);
+/// Answers SC_MESSAGE_UPGRADE: 101 lets the client in with `context` (JSON; data == NULL: none), 401 and 503
+/// refuse it.
+void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status, struct sc_bytes context);
+/// Answers SC_MESSAGE_JOIN `join`. If the client has gone, an allowed join becomes a SC_MESSAGE_LEAVE.
+void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join, bool allowed);
+/// Answers SC_MESSAGE_SYNC `request` with the JSON `data`; data == NULL: no `sync`, the held frames follow.
+void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *request,
+                  struct sc_bytes data);
+
+enum sc_event_kind { SC_EVENT_CREATE, SC_EVENT_UPDATE, SC_EVENT_DELETE };
+/// Announces a change that an overriding function has made to the item that the SC_MESSAGE_OVERRIDE `call` names.
+void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call, enum sc_event_kind kind,
+                  struct sc_bytes data);
 
 // ---- Counters
 
@@ -167,6 +249,7 @@ struct sc_node_counters {
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
     uint64_t subscriptions_refused, results_too_large, calls_parked;
     uint64_t slow_readers_closed, dead_peers_closed;
+    uint64_t joins_asked, joins_overrun, origins_refused;
     uint64_t turns, enters, sends, receive_buffers_exhausted;
 };
 /// Collects the counters of a running node. Waits for all shards (a turn each). Not from an event.

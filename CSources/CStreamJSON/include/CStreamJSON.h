@@ -148,6 +148,15 @@ SC_CHECKED int sc_json_update_apply(struct sc_json_updater *updater, struct sc_b
                                     struct sc_json_value ops, size_t size_max, unsigned depth_max,
                                     struct sc_json_update *update);
 
+/// Checks `ops` as sc_json_update_apply does and writes them to `update->value` with their own keys only:
+/// `set` always with a value, `merge` always with a path, `by` as an integer.
+///
+/// Owns:   `update->value` is the updater's until its next call.
+/// Errors: -EINVAL  malformed operations: `update->reason` says which.
+///         -ENOMEM  memory is out.
+SC_CHECKED int sc_json_update_normalise(struct sc_json_updater *updater, struct sc_json_value ops,
+                                        struct sc_json_update *update);
+
 #pragma clang assume_nonnull end
 
 #endif

@@ -62,7 +62,7 @@ bool sc_ws_protocol_offered(const struct sc_http_request *request, const char *p
 /// sub-protocol, if any. `out` has SC_WS_RESPONSE_SIZE_MAX bytes. Returns the size.
 size_t sc_ws_response_write(uint8_t *out, const char accept[_Nonnull 28],
                             const char *_Nullable protocol);
-/// Writes a complete response with `status` (400, 401, 404, 405, 426, 431, 503), its reason as a short
+/// Writes a complete response with `status` (400, 401, 403, 404, 405, 426, 431, 503), its reason as a short
 /// text body, Content-Length, and `Connection: close`; 401 names the scheme Bearer, 405 carries `Allow: GET`,
 /// 426 the version 13 and `Upgrade: websocket`. `out` has SC_WS_RESPONSE_SIZE_MAX bytes.
 size_t sc_http_error_write(uint8_t *out, int status);

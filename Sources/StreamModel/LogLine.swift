@@ -1,5 +1,5 @@
-/// Something worth a line in the log. Never holds a payload.
-package struct WorkerLog: Hashable, Sendable {
+/// Something worth a line in the node's log. Never holds a payload.
+package struct LogLine: Hashable, Sendable {
     package enum Level: Hashable, Sendable {
         case debug, info, warning, error
     }
@@ -14,7 +14,7 @@ package struct WorkerLog: Hashable, Sendable {
     package var event: String
     package var fields: [Field]
 
-    init(_ level: Level, _ event: String, _ fields: KeyValuePairs<String, String>) {
+    package init(_ level: Level, _ event: String, _ fields: KeyValuePairs<String, String>) {
         self.level = level
         self.event = event
         self.fields = fields.map { Field(name: $0.key, value: $0.value) }

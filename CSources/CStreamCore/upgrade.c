@@ -1,0 +1,243 @@
+// From the request head to an open connection: where it wants to go, what it is refused with, and the wait
+// for the control plane where somebody has to say who may come in.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "CStreamTLS.h"
+#include "core_private.h"
+
+static void refuse(struct connection *connection, int status) {
+    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
+    connection->shard->counters.handshakes_refused++;
+    connection_respond(connection, out, sc_http_error_write(out, status));
+    connection_begin_closing(connection);
+}
+
+// ---- What few clients have
+
+struct client *client_of(struct connection *connection) {
+    if (connection->client == NULL) {
+        connection->client = allocate(sizeof *connection->client);
+        *connection->client = (struct client){0};
+    }
+    return connection->client;
+}
+
+struct handed *client_handed(struct connection *connection) {
+    struct client *client = client_of(connection);
+    if (client->handed == NULL) {
+        client->handed = allocate(sizeof *client->handed);
+        atomic_init(&client->handed->count, 1);
+    }
+    return client->handed;
+}
+
+void client_free(struct connection *connection) {
+    struct client *client = connection->client;
+    if (client == NULL)
+        return;
+    sc_blob_release(client->context);
+    handed_release(client->handed);
+    free(client->held);
+    free(client);
+    connection->client = NULL;
+}
+
+// ---- Paths
+
+// Takes `/stream/<stream>/<group>[/<item>]` apart, with or without a slash at the end. Returns 0, or the
+// status to refuse it with.
+static int read_stream_path(struct sc_bytes path, struct stream_path *out) {
+    out->joins = out->has_item = false;
+    if (path.size == 1)
+        return 0;
+    if (path.size < 8 || memcmp(path.data, "/stream/", 8) != 0)
+        return 404;
+    size_t at = 8, count = 0;
+    while (at < path.size) {
+        const uint8_t *slash = memchr(path.data + at, '/', path.size - at);
+        size_t end = slash == NULL ? path.size : (size_t)(slash - path.data);
+        struct sc_bytes segment = {path.data + at, end - at};
+        if (count == 3 || segment.size == 0 || segment.size > sizeof out->storage[0])
+            return 404;
+        ssize_t size = sc_http_path_decode(segment, out->storage[count]);
+        if (size < 0)
+            return 400;
+        if (size > SC_NAME_SIZE_MAX)
+            return 404;
+        out->parts[count] = (struct sc_bytes){out->storage[count], (size_t)size};
+        count++;
+        at = end + 1;
+    }
+    out->joins = true;
+    out->has_item = count == 3;
+    return count < 2 ? 404 : 0;
+}
+
+static enum connection_kind kind_of(struct connection *connection, struct sc_bytes path,
+                                    struct stream_path *stream_path, int *status) {
+    *status = 0;
+    if (connection->port == PORT_STREAM) {
+        *status = read_stream_path(path, stream_path);
+        return KIND_STREAM;
+    }
+    if (sc_bytes_equal(path, SC_LITERAL("/")))
+        return KIND_WORKER;
+    if (sc_bytes_equal(path, SC_LITERAL("/otel")))
+        return KIND_TELEMETRY;
+    *status = 404;
+    return KIND_UNKNOWN;
+}
+
+// ---- Pages
+
+static bool is_allowed(const struct sc_node_config *config, struct sc_bytes origin) {
+    for (uint32_t i = 0; i < config->origin_count; i++) {
+        const char *allowed = config->origins[i];
+        size_t at = 0;
+        while (at < origin.size && allowed[at] != '\0') {
+            uint8_t byte = origin.data[at];
+            uint8_t lower = byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte + 32) : byte;
+            if (lower != (uint8_t)allowed[at])
+                break;
+            at++;
+        }
+        if (at == origin.size && allowed[at] == '\0')
+            return true;
+    }
+    return false;
+}
+
+// A browser says which page opens the connection, and no page can lie about it. Every one of several
+// Origin headers counts.
+static bool origin_refused(struct connection *connection, const struct sc_http_request *request) {
+    const struct sc_node_config *config = &connection->shard->node->config;
+    if (!config->checks_origins || connection->port != PORT_STREAM)
+        return false;
+    for (uint32_t i = 0; i < request->header_count; i++) {
+        struct sc_bytes name = request->headers[i].name;
+        static const char origin[] = "origin";
+        bool same = name.size == sizeof origin - 1;
+        for (size_t at = 0; same && at < name.size; at++)
+            same = (name.data[at] | 0x20) == (uint8_t)origin[at];
+        if (same && !is_allowed(config, request->headers[i].value)) {
+            connection->shard->counters.origins_refused++;
+            return true;
+        }
+    }
+    return false;
+}
+
+// ---- Opening
+
+static void open_connection(struct connection *connection, enum connection_kind kind, const char accept[28],
+                            bool authorization) {
+    const struct sc_node_config *config = &connection->shard->node->config;
+    uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
+    size_t size = sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL);
+    connection_respond(connection, out, size);
+    connection->kind = (uint8_t)kind;
+    connection->state = STATE_OPEN;
+    sc_ws_decoder_init(&connection->decoder, SC_WS_SERVER, config->frame_size_max,
+                       config->message_size_max, false);
+}
+
+static void open_stream(struct connection *connection, const char accept[28], bool authorization,
+                        const struct stream_path *path) {
+    open_connection(connection, KIND_STREAM, accept, authorization);
+    connection->shard->stream_connections++;
+    if (path->joins)
+        join_by_path(connection, path->parts[0], path->parts[1], path->has_item ? &path->parts[2] : NULL);
+}
+
+// The path's parts lie in its own storage.
+static void copy_path(struct stream_path *out, const struct stream_path *path) {
+    *out = *path;
+    for (size_t i = 0; i < 3; i++)
+        out->parts[i].data = out->storage[i];
+}
+
+static void hold(struct connection *connection, const struct sc_http_request *request, const char accept[28],
+                 bool authorization, const struct stream_path *path) {
+    struct shard *shard = connection->shard;
+    struct held_upgrade *held = allocate(sizeof *held);
+    memcpy(held->accept, accept, 28);
+    held->authorization = authorization;
+    copy_path(&held->path, path);
+    client_of(connection)->held = held;
+    connection->state = STATE_HELD;
+    connection->paused = true; // What comes before the answer can wait in the socket.
+    sc_socket_pause(&connection->socket);
+    uint8_t text[PEER_ADDRESS_SIZE_MAX];
+    size_t ip_size, size = peer_address(connection->socket.fd, text, &ip_size);
+    struct sc_message *message = head_message(request, (struct sc_bytes){text, size}, false);
+    if (message == NULL)
+        refuse(connection, 503);
+    else
+        announce(shard, connection->id, message);
+}
+
+void upgrade_decide(struct connection *connection, int status, struct sc_bytes context) {
+    if (connection->state != STATE_HELD)
+        return;
+    struct client *client = connection->client;
+    struct held_upgrade *held = client->held;
+    client->held = NULL;
+    if (context.data != NULL) {
+        client->context = sc_blob_create(context.size);
+        if (client->context != NULL)
+            memcpy(client->context->data, context.data, context.size);
+        else
+            status = 503;
+    }
+    if (status != 101) {
+        refuse(connection, status);
+        connection->paused = false;
+        sc_socket_resume(&connection->socket);
+    } else {
+        open_stream(connection, held->accept, held->authorization, &held->path);
+        connection_resume(connection);
+    }
+    free(held);
+}
+
+static void upgrade(struct connection *connection, const struct sc_http_request *request) {
+    struct stream_path path;
+    struct sc_bytes key = {0};
+    int status = 0;
+    enum connection_kind kind = kind_of(connection, request->path, &path, &status);
+    if (status == 0)
+        status = sc_ws_handshake_check(request, &key);
+    if (status == 101 && origin_refused(connection, request))
+        status = 403;
+    char accept[28];
+    if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
+        status = 503;
+    if (status != 101) {
+        refuse(connection, status);
+        return;
+    }
+    bool authorization = sc_http_header_get(request, "Sec-WebSocket-Protocol").data != NULL &&
+                         sc_ws_protocol_offered(request, "Authorization");
+    if (kind != KIND_STREAM) {
+        open_connection(connection, kind, accept, authorization);
+        worker_opened(connection, request);
+    } else if (connection->shard->node->config.authenticates) {
+        hold(connection, request, accept, authorization, &path);
+    } else {
+        open_stream(connection, accept, authorization, &path);
+    }
+}
+
+size_t upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size) {
+    struct sc_http_request request;
+    ssize_t used = sc_http_request_parse(bytes, size, &request);
+    if (used == 0)
+        return 0;
+    if (used < 0) {
+        refuse(connection, used == -E2BIG ? 431 : 400);
+        return size;
+    }
+    upgrade(connection, &request);
+    return (size_t)used;
+}

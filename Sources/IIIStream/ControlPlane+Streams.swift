@@ -1,0 +1,156 @@
+internal import StreamConfig
+internal import StreamCore
+internal import StreamFunctions
+internal import StreamModel
+internal import StreamTriggers
+internal import StreamWorkers
+
+/// What the control plane decides about streams and their clients.
+extension ControlPlane {
+    /// Takes a message that the core has made.
+    func decide(_ message: CoreMessage, of connection: ConnectionID, at moment: Moment) {
+        switch message.kind {
+        case .change: changed(message, by: connection, at: moment)
+        case .join: joinAsked(message, of: connection)
+        case .leave: left(message, of: connection, at: moment)
+        case .upgrade: authenticate(message, of: connection, at: moment)
+        case .override: runOverride(message, of: connection, at: moment)
+        case .sync: makeSync(message, of: connection, at: moment)
+        case .logs: fireRecords(of: message, from: connection, at: moment)
+        default: preconditionFailure("a worker's message is the router's")
+        }
+    }
+
+    // MARK: Triggers
+
+    /// The connections that serve what a trigger calls: making them wait would make the trigger wait.
+    private func servers(of trigger: ActiveTrigger) -> [ConnectionID] {
+        [trigger.functionID, trigger.conditionFunctionID].compactMap {
+            $0.flatMap { router.functions.owner(of: Name($0)) }
+        }
+    }
+
+    func fire(_ event: Evaluator.Event, at triggers: [ActiveTrigger], at moment: Moment) {
+        guard !triggers.isEmpty else { return }
+        evaluate { evaluator, registry, actions in
+            evaluator.fire(
+                event, at: triggers, registry, now: moment.uptime, servers: servers, into: &actions)
+        }
+    }
+
+    private func changed(_ message: CoreMessage, by writer: ConnectionID, at moment: Moment) {
+        let stream = message.required(.stream)
+        let group = message.required(.group)
+        let item = message.string(.item)
+        let lane: TriggerLane =
+            item.map { .item(group: Name(group), item: Name($0)) } ?? .group(Name(group))
+        fire(
+            TriggerEvent(
+                input: .message(message), lane: lane, writer: writer == .node ? nil : writer,
+                size: message.dataSize),
+            at: router.triggers.triggers(onChangeOf: stream, group: group, item: item), at: moment)
+        message.settle()
+    }
+
+    private func joinAsked(_ message: CoreMessage, of client: ConnectionID) {
+        let triggers = router.triggers.triggers(onJoinOf: message.required(.stream))
+        evaluate { evaluator, _, actions in
+            evaluator.askJoin(client, message, triggers, into: &actions)
+        }
+    }
+
+    private func left(_ message: CoreMessage, of client: ConnectionID, at moment: Moment) {
+        fire(
+            TriggerEvent(
+                input: .message(message),
+                lane: .subscription(client, Name(message.required(.id))), writer: nil,
+                size: message.dataSize),
+            at: router.triggers.triggers(onLeaveOf: message.required(.stream)), at: moment)
+        message.settle()
+    }
+
+    // MARK: Authentication
+
+    private func authenticate(
+        _ message: CoreMessage, of client: ConnectionID, at moment: Moment
+    ) {
+        guard let function = configuration.stream.authFunction else {
+            return core.upgrade(client, refusal: nil, context: nil)
+        }
+        startCall(
+            function, .message(message), .authentication(client),
+            timeout: UInt64(configuration.timeouts.authMilliseconds), at: moment)
+    }
+
+    func authenticated(_ client: ConnectionID, _ outcome: CallOutcome) {
+        switch ClientAuthentication(outcome, failOpen: configuration.compatibility.failOpen) {
+        case .accepted(let context):
+            core.upgrade(client, refusal: nil, context: context)
+        case .refused(let status, let reason):
+            noteRefusedClient()
+            log.write(.warn, "client_refused", ["reason": .text(reason)])
+            core.upgrade(client, refusal: status, context: nil)
+        }
+    }
+
+    // MARK: Overrides
+
+    private func runOverride(_ call: CoreMessage, of caller: ConnectionID, at moment: Moment) {
+        let override = StreamOverride(
+            operation: call.operation.override, streamName: call.required(.stream))
+        startCall(
+            override.functionID, .message(call), .override(override, caller, call),
+            timeout: UInt64(configuration.timeouts.handlerMilliseconds), at: moment)
+    }
+
+    func overrideEnded(
+        _ override: StreamOverride, _ caller: ConnectionID, _ call: CoreMessage,
+        _ outcome: CallOutcome
+    ) {
+        let result = OverrideResult(of: override.operation, outcome)
+        switch result.change {
+        case .create(let value): core.emit(call, kind: .create, data: value, writer: caller)
+        case .update(let value): core.emit(call, kind: .update, data: value, writer: caller)
+        case .delete(let value): core.emit(call, kind: .delete, data: value, writer: caller)
+        case nil: break
+        }
+        guard let invocationID = call.json(.invocationID) else { return call.settle() }
+        let frame = router.resultFrame(
+            result.answer, to: invocationID, functionID: call.required(.functionID),
+            traceparent: call.string(.traceparent), baggage: call.string(.baggage), for: caller)
+        core.send(frame, to: caller)
+        call.settle()
+    }
+
+    private func makeSync(_ request: CoreMessage, of client: ConnectionID, at moment: Moment) {
+        let operation: StreamOperation = request.has(.item) ? .get : .list
+        let override = StreamOverride(
+            operation: operation, streamName: request.required(.stream))
+        startCall(
+            override.functionID, .message(request), .sync(client, request),
+            timeout: UInt64(configuration.timeouts.handlerMilliseconds), at: moment)
+    }
+
+    func syncEnded(_ client: ConnectionID, _ request: CoreMessage, _ outcome: CallOutcome) {
+        switch outcome {
+        case .success(let data):
+            core.sync(request, of: client, data: data ?? .null)
+        case .failure(let error):
+            log.write(.warn, "custom_sync_failed", ["code": .text(error.code.prefix(bytes: 64))])
+            core.sync(request, of: client, data: nil)
+        }
+    }
+}
+
+extension CoreMessage.Operation {
+    fileprivate var override: StreamOperation {
+        switch self {
+        case .set: .set
+        case .get: .get
+        case .delete: .delete
+        case .list: .list
+        case .listGroups: .listGroups
+        case .update: .update
+        }
+    }
+}

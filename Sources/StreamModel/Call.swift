@@ -1,0 +1,74 @@
+/// The connection that stands for the node itself: it calls functions, and serves the built-in ones.
+extension ConnectionID {
+    package static let node = ConnectionID(rawValue: 0)
+}
+
+/// What passes through the control plane untouched: the core's handle of a message.
+package protocol CallPayload: Sendable {
+    /// The data of a call, as JSON.
+    var data: JSONText { get }
+    /// What a result says.
+    var outcome: CallOutcome { get }
+}
+
+/// What a function is called with.
+package enum CallInput<Payload: CallPayload>: Sendable {
+    /// The data of a message of the core's.
+    case message(Payload)
+    case text(JSONText)
+
+    package var text: JSONText {
+        switch self {
+        case .message(let payload): payload.data
+        case .text(let text): text
+        }
+    }
+}
+
+/// How a call ended.
+package enum CallOutcome: Hashable, Sendable {
+    /// The result; nil when there is none, or null.
+    case success(JSONText?)
+    case failure(InvocationError)
+
+    /// A worker took longer than it may.
+    package static let timeout = CallOutcome.failure(
+        InvocationError(code: "invocation_timeout", message: "Invocation timed out"))
+}
+
+extension InvocationError {
+    /// Nobody serves the function.
+    package static func functionNotFound(_ id: String) -> InvocationError {
+        InvocationError(code: "function_not_found", message: "Function \(id) not found")
+    }
+
+    /// Nobody is there to answer: asking again later may help.
+    package var isUnavailable: Bool {
+        switch code {
+        case "function_not_found", "invocation_timeout", "invocation_stopped",
+            "channel_send_failed":
+            true
+        default: false
+        }
+    }
+    package var isTimeout: Bool { code == "invocation_timeout" }
+}
+
+extension JSONText {
+    /// Whether the value is exactly `false`.
+    package var isFalse: Bool { bytes.elementsEqual("false".utf8) }
+    package var isNull: Bool { bytes.elementsEqual("null".utf8) }
+}
+
+/// A point in time, in milliseconds.
+package struct Moment: Hashable, Sendable {
+    /// Since some start; never goes back.
+    package var uptime: UInt64
+    /// Since the Unix epoch.
+    package var unix: UInt64
+
+    package init(uptime: UInt64 = 0, unix: UInt64 = 0) {
+        self.uptime = uptime
+        self.unix = unix
+    }
+}

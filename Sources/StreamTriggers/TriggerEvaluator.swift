@@ -1,0 +1,351 @@
+package import StreamModel
+
+/// What the evaluation of triggers wants done, in this order.
+package enum TriggerAction<Payload: CallPayload>: Sendable {
+    /// Call a function; the answer, or what came of it, is given back with ``TriggerEvaluator/callEnded``.
+    case call(
+        run: UInt64, functionID: String, CallInput<Payload>, traceparent: String?, timeout: UInt64)
+    /// A join is decided.
+    case decideJoin(ConnectionID, Payload, isAllowed: Bool)
+    /// Read no further calls of this connection, or read them again. They pair up.
+    case hold(ConnectionID)
+    case release(ConnectionID)
+    case log(LogLine)
+}
+
+/// What has been counted since the start.
+package struct TriggerCounters: Hashable, Sendable {
+    /// Handlers called.
+    package var handled: UInt64 = 0
+    /// Conditions that said no.
+    package var skipped: UInt64 = 0
+    /// Conditions and handlers that failed, timed out ones included.
+    package var failed: UInt64 = 0
+    package var timedOut: UInt64 = 0
+    /// Events dropped because their trigger's queue stayed full.
+    package var dropped: UInt64 = 0
+    /// Times that a writer was made to wait.
+    package var holds: UInt64 = 0
+    package var joinsRefused: UInt64 = 0
+
+    package init() {}
+}
+
+/// Decides which triggers an event calls, in which order, and what their answers mean.
+///
+/// Each trigger has a queue of its own. Events of one item (or one subscription) are handled one after the
+/// other, condition included; everything else at once, up to a limit. When more wait than may, the connections
+/// that go on writing are held; after the handler timeout they are let go and the oldest events are dropped.
+/// Pure: events go in, actions come out; time is an argument.
+package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
+    package typealias Actions = [TriggerAction<Payload>]
+    package typealias Event = TriggerEvent<Payload>
+
+    private enum Stage: Sendable {
+        case condition, handler
+    }
+
+    private struct QueueRun: Sendable {
+        var trigger: Name
+        /// Of the queue: one that came later under the same id is another.
+        var queue: UInt64
+        var event: Event
+        var stage: Stage
+    }
+
+    private struct JoinRun: Sendable {
+        var connection: ConnectionID
+        var payload: Payload
+        var triggers: [ActiveTrigger]
+        var next = 0
+        var stage = Stage.condition
+        var isRefused = false
+    }
+
+    private enum Run: Sendable {
+        case queue(QueueRun)
+        case join(JoinRun)
+    }
+
+    private let limits: TriggerLimits
+    private let failOpen: Bool
+    private var queues: [Name: (id: UInt64, queue: TriggerQueue<Payload>)] = [:]
+    private var runs: [UInt64: Run] = [:]
+    private var nextID: UInt64 = 1
+    private var fullQueues: Set<Name> = []
+
+    package private(set) var counters = TriggerCounters()
+
+    /// - Parameter failOpen: whether a join is allowed when its handler or condition fails.
+    package init(limits: TriggerLimits = TriggerLimits(), failOpen: Bool = false) {
+        self.limits = limits
+        self.failOpen = failOpen
+    }
+
+    /// Handlers and conditions that have not answered, and events that wait.
+    package var pendingCount: Int {
+        queues.values.reduce(runs.count) { $0 + $1.queue.waitingCount }
+    }
+
+    /// How many events wait for a trigger.
+    package func waitingCount(of trigger: Name) -> Int {
+        queues[trigger]?.queue.waitingCount ?? 0
+    }
+
+    private mutating func takeID() -> UInt64 {
+        defer { nextID += 1 }
+        return nextID
+    }
+
+    // MARK: Events
+
+    /// An event for `triggers`, which are in their order.
+    /// - Parameters:
+    ///   - registry: to look triggers up when their turn comes.
+    ///   - servers: the connections that serve the functions of a trigger; they are never held.
+    package mutating func fire(
+        _ event: Event, at triggers: [ActiveTrigger], _ registry: TriggerRegistry, now: UInt64,
+        servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
+    ) {
+        for trigger in triggers {
+            enqueue(event, trigger, now: now, servers, into: &actions)
+            startWaiting(trigger.id, registry, into: &actions)
+        }
+    }
+
+    /// A lane that keeps no order with any other event.
+    package mutating func loneLane() -> TriggerLane { .alone(takeID()) }
+
+    private mutating func enqueue(
+        _ event: Event, _ trigger: ActiveTrigger, now: UInt64,
+        _ servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
+    ) {
+        let id = trigger.id
+        if queues[id] == nil { queues[id] = (takeID(), TriggerQueue()) }
+        queues[id]?.queue.append(event)
+        guard let queue = queues[id]?.queue, queue.isFull(limits) else { return }
+        let canWait =
+            !queue.isDropping && event.writer.map { !servers(trigger).contains($0) } ?? false
+        guard canWait, let writer = event.writer else {
+            return dropOldest(id, into: &actions)
+        }
+        guard !queue.held.contains(writer) else { return }
+        queues[id]?.queue.held.insert(writer)
+        if queue.holdDeadline == nil { queues[id]?.queue.holdDeadline = now + limits.timeout }
+        fullQueues.insert(id)
+        counters.holds += 1
+        actions.append(.hold(writer))
+    }
+
+    private mutating func dropOldest(_ id: Name, into actions: inout Actions) {
+        guard queues[id]?.queue.dropOldest() != nil else { return }
+        counters.dropped += 1
+        actions.append(.log(LogLine(.warning, "trigger_event_dropped", ["trigger": id.string])))
+    }
+
+    private mutating func startWaiting(
+        _ id: Name, _ registry: TriggerRegistry, into actions: inout Actions
+    ) {
+        guard let queueID = queues[id]?.id, let trigger = registry.active(id) else { return }
+        while let event = queues[id]?.queue.start(limits) {
+            let run = QueueRun(trigger: id, queue: queueID, event: event, stage: .condition)
+            start(run, trigger, into: &actions)
+        }
+        letGoIfShort(id, into: &actions)
+    }
+
+    private mutating func start(
+        _ run: QueueRun, _ trigger: ActiveTrigger, into actions: inout Actions
+    ) {
+        var run = run
+        let number = takeID()
+        if trigger.conditionFunctionID == nil { run.stage = .handler }
+        let function = trigger.conditionFunctionID ?? trigger.functionID
+        if run.stage == .handler { counters.handled += 1 }
+        runs[number] = .queue(run)
+        actions.append(
+            .call(
+                run: number, functionID: function, run.event.input,
+                traceparent: run.event.traceparent, timeout: limits.timeout))
+    }
+
+    private mutating func letGoIfShort(_ id: Name, into actions: inout Actions) {
+        guard let queue = queues[id]?.queue, queue.isShort(limits) else { return }
+        letGo(id, into: &actions)
+        queues[id]?.queue.isDropping = false
+        if queues[id]?.queue.isIdle == true { queues[id] = nil }
+    }
+
+    private mutating func letGo(_ id: Name, into actions: inout Actions) {
+        guard fullQueues.remove(id) != nil else { return }
+        for writer in queues[id]?.queue.held ?? [] { actions.append(.release(writer)) }
+        queues[id]?.queue.held = []
+        queues[id]?.queue.holdDeadline = nil
+    }
+
+    /// Triggers that are gone: their events are too.
+    package mutating func forget(_ ids: Set<Name>, into actions: inout Actions) {
+        for id in ids {
+            letGo(id, into: &actions)
+            queues[id] = nil
+        }
+    }
+
+    /// A connection that has closed waits for nothing.
+    package mutating func forget(_ writer: ConnectionID) {
+        for id in fullQueues { queues[id]?.queue.held.remove(writer) }
+    }
+
+    // MARK: Time
+
+    /// When ``tick(now:into:)`` has something to do.
+    package var nextDeadline: UInt64? {
+        fullQueues.compactMap { queues[$0]?.queue.holdDeadline }.min()
+    }
+
+    package mutating func tick(now: UInt64, into actions: inout Actions) {
+        for id in fullQueues {
+            guard let deadline = queues[id]?.queue.holdDeadline, deadline <= now else { continue }
+            letGo(id, into: &actions)
+            queues[id]?.queue.isDropping = true
+            while queues[id]?.queue.isFull(limits) == true { dropOldest(id, into: &actions) }
+        }
+    }
+
+    // MARK: Joins
+
+    /// A client wants to join: `triggers` decide, one after the other.
+    package mutating func askJoin(
+        _ connection: ConnectionID, _ payload: Payload, _ triggers: [ActiveTrigger],
+        into actions: inout Actions
+    ) {
+        step(
+            JoinRun(connection: connection, payload: payload, triggers: triggers), into: &actions)
+    }
+
+    private mutating func step(_ join: JoinRun, into actions: inout Actions) {
+        guard join.next < join.triggers.count else {
+            if join.isRefused { counters.joinsRefused += 1 }
+            return actions.append(
+                .decideJoin(join.connection, join.payload, isAllowed: !join.isRefused))
+        }
+        var join = join
+        let trigger = join.triggers[join.next]
+        if join.stage == .condition, trigger.conditionFunctionID == nil { join.stage = .handler }
+        let function =
+            join.stage == .condition
+            ? trigger.conditionFunctionID ?? trigger.functionID : trigger.functionID
+        if join.stage == .handler { counters.handled += 1 }
+        let number = takeID()
+        runs[number] = .join(join)
+        actions.append(
+            .call(
+                run: number, functionID: function, .message(join.payload), traceparent: nil,
+                timeout: limits.timeout))
+    }
+
+    private mutating func joinCallEnded(
+        _ join: JoinRun, _ outcome: CallOutcome, into actions: inout Actions
+    ) {
+        var join = join
+        let trigger = join.triggers[join.next]
+        switch (join.stage, outcome) {
+        case (_, .failure(let error)):
+            noteFailure(trigger, error, "join", into: &actions)
+            if !failOpen { join.isRefused = true }
+        case (.condition, .success(let result)):
+            guard result?.isFalse != true else {
+                counters.skipped += 1
+                break
+            }
+            join.stage = .handler
+            return step(join, into: &actions)
+        case (.handler, .success(let result)):
+            if isRefusal(result, trigger, into: &actions) { join.isRefused = true }
+        }
+        join.next += 1
+        join.stage = .condition
+        step(join, into: &actions)
+    }
+
+    /// Only an object with a member `unauthorized` that is `true` refuses.
+    private func isRefusal(
+        _ result: JSONText?, _ trigger: ActiveTrigger, into actions: inout Actions
+    ) -> Bool {
+        guard let result else { return false }
+        let unauthorized = result.view["unauthorized"]
+        guard let unauthorized, unauthorized.kind == .boolean else {
+            actions.append(
+                .log(
+                    LogLine(
+                        .warning, "join_result_without_unauthorized",
+                        ["trigger": trigger.id.string, "function_id": trigger.functionID])))
+            return false
+        }
+        return unauthorized.text.first == UInt8(ascii: "t")
+    }
+
+    // MARK: Answers
+
+    /// A call that an action asked for has ended. An unknown run is one of a trigger that is gone.
+    package mutating func callEnded(
+        _ run: UInt64, _ outcome: CallOutcome, _ registry: TriggerRegistry,
+        into actions: inout Actions
+    ) {
+        switch runs.removeValue(forKey: run) {
+        case .join(let join): joinCallEnded(join, outcome, into: &actions)
+        case .queue(let run): queueCallEnded(run, outcome, registry, into: &actions)
+        case nil: break
+        }
+    }
+
+    private mutating func queueCallEnded(
+        _ run: QueueRun, _ outcome: CallOutcome, _ registry: TriggerRegistry,
+        into actions: inout Actions
+    ) {
+        guard queues[run.trigger]?.id == run.queue, let trigger = registry.active(run.trigger)
+        else { return }
+        if case .failure(let error) = outcome {
+            let what = run.stage == .condition ? "condition" : "handler"
+            noteFailure(trigger, error, what, into: &actions)
+        } else if run.stage == .condition {
+            if case .success(let result) = outcome, result?.isFalse == true {
+                counters.skipped += 1
+            } else {
+                return handle(run, trigger, into: &actions)
+            }
+        }
+        queues[run.trigger]?.queue.finish(run.event.lane)
+        startWaiting(run.trigger, registry, into: &actions)
+    }
+
+    private mutating func handle(
+        _ run: QueueRun, _ trigger: ActiveTrigger, into actions: inout Actions
+    ) {
+        var run = run
+        run.stage = .handler
+        counters.handled += 1
+        let number = takeID()
+        runs[number] = .queue(run)
+        actions.append(
+            .call(
+                run: number, functionID: trigger.functionID, run.event.input,
+                traceparent: run.event.traceparent, timeout: limits.timeout))
+    }
+
+    private mutating func noteFailure(
+        _ trigger: ActiveTrigger, _ error: InvocationError, _ what: String,
+        into actions: inout Actions
+    ) {
+        counters.failed += 1
+        if error.isTimeout { counters.timedOut += 1 }
+        actions.append(
+            .log(
+                LogLine(
+                    .warning, "trigger_\(what)_failed",
+                    [
+                        "trigger": trigger.id.string, "function_id": trigger.functionID,
+                        "code": error.code.prefix(bytes: 64),
+                    ])))
+    }
+}

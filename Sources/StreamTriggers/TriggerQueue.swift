@@ -1,0 +1,195 @@
+package import StreamModel
+
+/// What an event of a trigger must keep its order with.
+package enum TriggerLane: Hashable, Sendable {
+    case item(group: Name, item: Name)
+    /// Events of no item.
+    case group(Name)
+    case subscription(ConnectionID, Name)
+    /// One after the other, all of them.
+    case single
+    /// In no order with anything.
+    case alone(UInt64)
+}
+
+/// An event on its way to a trigger.
+package struct TriggerEvent<Payload: CallPayload>: Sendable {
+    package var input: CallInput<Payload>
+    package var lane: TriggerLane
+    /// The connection that caused it, which can be made to wait.
+    package var writer: ConnectionID?
+    /// Bytes of the input.
+    package var size: Int
+    /// For calls that carry one.
+    package var traceparent: String?
+
+    package init(
+        input: CallInput<Payload>, lane: TriggerLane, writer: ConnectionID?, size: Int,
+        traceparent: String? = nil
+    ) {
+        self.input = input
+        self.lane = lane
+        self.writer = writer
+        self.size = size
+        self.traceparent = traceparent
+    }
+}
+
+/// The bounds of one trigger's queue.
+package struct TriggerLimits: Hashable, Sendable {
+    /// Events that are being handled at once.
+    package var inFlight = 256
+    /// Events that wait. With more, their writers wait; see ``TriggerEvaluator``.
+    package var waiting = 10_000
+    /// Bytes of the events that wait.
+    package var waitingSize = 64 << 20
+    /// Milliseconds that a condition or a handler may take, and that a writer waits.
+    package var timeout: UInt64 = 30_000
+
+    package init() {}
+}
+
+/// The events that wait for one trigger. Those of one lane are handled one after the other, in order.
+struct TriggerQueue<Payload: CallPayload>: Sendable {
+    typealias Event = TriggerEvent<Payload>
+
+    private struct Lane {
+        var events = Fifo<Event>()
+        var isBusy = false
+    }
+
+    private var lanes: [TriggerLane: Lane] = [:]
+    /// Lanes with an event that may start, in the order in which they may.
+    private var ready = Fifo<TriggerLane>()
+    /// The lane of each waiting event, oldest first; those that have started are skipped.
+    private var arrivals = Fifo<(lane: TriggerLane, number: UInt64)>()
+    private var started: [TriggerLane: UInt64] = [:]
+    private var nextNumber: UInt64 = 0
+    private(set) var waitingCount = 0
+    private(set) var waitingSize = 0
+    private(set) var inFlightCount = 0
+    /// Writers that are held until the queue is shorter.
+    var held: Set<ConnectionID> = []
+    /// When they are let go whatever its length.
+    var holdDeadline: UInt64?
+    /// The oldest events are dropped until the queue is shorter.
+    var isDropping = false
+
+    func isFull(_ limits: TriggerLimits) -> Bool {
+        waitingCount > limits.waiting || waitingSize > limits.waitingSize
+    }
+
+    func isShort(_ limits: TriggerLimits) -> Bool {
+        waitingCount <= limits.waiting / 2 && waitingSize <= limits.waitingSize / 2
+    }
+
+    var isIdle: Bool { waitingCount == 0 && inFlightCount == 0 && held.isEmpty }
+
+    mutating func append(_ event: Event) {
+        let isFirst = lanes[event.lane] == nil
+        lanes[event.lane, default: Lane()].events.append(event)
+        if isFirst { ready.append(event.lane) }
+        waitingCount += 1
+        waitingSize += event.size
+        arrivals.append((event.lane, nextNumber))
+        nextNumber += 1
+    }
+
+    /// Takes the next event that may start.
+    mutating func start(_ limits: TriggerLimits) -> Event? {
+        guard inFlightCount < limits.inFlight else { return nil }
+        while let lane = ready.popFirst() {
+            guard lanes[lane]?.isBusy == false, let event = lanes[lane]?.events.popFirst() else {
+                continue  // Its last event was dropped.
+            }
+            lanes[lane]?.isBusy = true
+            inFlightCount += 1
+            noteTaken(event)
+            return event
+        }
+        return nil
+    }
+
+    /// The event of a lane that has started is dealt with.
+    mutating func finish(_ lane: TriggerLane) {
+        inFlightCount -= 1
+        if lanes[lane]?.events.isEmpty == false {
+            lanes[lane]?.isBusy = false
+            ready.append(lane)
+        } else {
+            lanes[lane] = nil
+        }
+    }
+
+    /// Takes out the event that has waited longest.
+    mutating func dropOldest() -> Event? {
+        while let arrival = arrivals.popFirst() {
+            guard let event = takeIfWaiting(arrival) else { continue }
+            return event
+        }
+        return nil
+    }
+
+    private mutating func takeIfWaiting(_ arrival: (lane: TriggerLane, number: UInt64)) -> Event? {
+        // Of each lane the events start in their order: so many of its arrivals are no longer waiting.
+        if let count = started[arrival.lane], count > 0 {
+            started[arrival.lane] = count == 1 ? nil : count - 1
+            return nil
+        }
+        guard let event = lanes[arrival.lane]?.events.popFirst() else { return nil }
+        waitingCount -= 1
+        waitingSize -= event.size
+        if lanes[arrival.lane]?.events.isEmpty == true, lanes[arrival.lane]?.isBusy == false {
+            lanes[arrival.lane] = nil
+        }
+        return event
+    }
+
+    private mutating func noteTaken(_ event: Event) {
+        waitingCount -= 1
+        waitingSize -= event.size
+        if waitingCount == 0 {
+            arrivals = Fifo()
+            started.removeAll(keepingCapacity: true)
+            return
+        }
+        started[event.lane, default: 0] += 1
+        // What has started at the head of the arrivals is forgotten, so that they do not grow.
+        while let first = arrivals.first, let count = started[first.lane], count > 0 {
+            _ = arrivals.popFirst()
+            started[first.lane] = count == 1 ? nil : count - 1
+        }
+    }
+}
+
+/// A queue in an array.
+struct Fifo<Element> {
+    private var elements: [Element?] = []
+    private var head = 0
+
+    var isEmpty: Bool { head == elements.count }
+    var count: Int { elements.count - head }
+    var first: Element? { head < elements.count ? elements[head] : nil }
+
+    mutating func append(_ element: Element) {
+        elements.append(element)
+    }
+
+    mutating func popFirst() -> Element? {
+        guard head < elements.count else { return nil }
+        defer {
+            elements[head] = nil
+            head += 1
+            if head == elements.count {
+                elements.removeAll(keepingCapacity: head <= 64)
+                head = 0
+            } else if head >= 64, head * 2 >= elements.count {
+                elements.removeFirst(head)
+                head = 0
+            }
+        }
+        return elements[head]
+    }
+}
+
+extension Fifo: Sendable where Element: Sendable {}
