@@ -146,7 +146,8 @@ static int read_fields(const struct fields *fields, struct op *op, struct reason
         return reject(reason, "missing field `path`");
     if (number && fields->by.kind == SC_JSON_ABSENT)
         return reject(reason, "missing field `by`");
-    if (fields->value.kind != SC_JSON_ABSENT)
+    // A remove has no value; one that is there is ignored like any other unknown key.
+    if (fields->value.kind != SC_JSON_ABSENT && op->type != OP_REMOVE)
         return 1;
     if (op->type == OP_MERGE || op->type == OP_APPEND)
         return reject(reason, "missing field `value`");
