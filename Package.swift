@@ -59,6 +59,7 @@ let targets: [Target] = [
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
     module("IIIStream", ["StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel", "StreamTriggers", "StreamWorkers"]),
     .executableTarget(name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"], swiftSettings: swiftSettings),
+    tests("CStreamBase"),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),
     tests("CStreamJSON"),
