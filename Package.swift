@@ -64,6 +64,7 @@ let targets: [Target] = [
     tests("CStreamTLS"),
     tests("CStreamJSON"),
     tests("CStreamLoop"),
+    tests("CStreamStore"),
     tests("StreamModel"),
     tests("StreamConfig"),
     tests("StreamTriggers", ["StreamModel"]),

@@ -86,7 +86,7 @@ struct sc_group *group_create(struct sc_store *store, const struct sc_group_name
 // above it.
 void group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
-    if (group->newest > store->floor) {
+    if (group->newest >= store->floor) { // Equal to a sync's: the next sync is not shared with it.
         store->floor = group->newest;
         store->floor_is_sync = false;
     }

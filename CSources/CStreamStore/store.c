@@ -66,6 +66,7 @@ static uint64_t stamp_of_item(struct sc_group *group, struct item *item, uint64_
     uint64_t stamp = greater(now_ms, greater(item->stamp, group->floor) + 1);
     item->stamp = stamp;
     item->stamp_is_sync = false;
+    group->is_synced = false;
     group->newest = greater(group->newest, stamp);
     group_cache_drop(group);
     return stamp;
@@ -76,6 +77,7 @@ static uint64_t stamp_of_floor(struct sc_group *group, uint64_t now_ms) {
     uint64_t stamp = greater(now_ms, group->floor + 1);
     group->floor = stamp;
     group->floor_is_sync = false;
+    group->is_synced = false;
     group->newest = greater(group->newest, stamp);
     group_cache_drop(group);
     return stamp;
@@ -222,11 +224,12 @@ uint64_t sc_store_stamp_group_sync(struct sc_store *store, const struct sc_group
         store->floor_is_sync = true;
         return store->floor;
     }
-    if (group->floor_is_sync && group->floor == group->newest)
+    if (group->is_synced)
         return group->floor;
     group->floor = greater(now_ms, group->newest + 1);
     group->newest = group->floor;
     group->floor_is_sync = true;
+    group->is_synced = true;
     return group->floor;
 }
 

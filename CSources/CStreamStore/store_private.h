@@ -35,7 +35,8 @@ struct sc_group {
     struct sc_blob *_Nullable cache;
     uint64_t floor;      // The highest stamp of anything forgotten here, or sent in a sync.
     uint64_t newest;     // The highest stamp of all.
-    bool floor_is_sync;  // Nothing has been stamped since that sync.
+    bool floor_is_sync;  // The floor is the stamp of a sync, of the group or of an item that is not here.
+    bool is_synced;      // It is that of the group, and nothing has been stamped since.
     uint16_t name_size;
     uint8_t name[];
 };
