@@ -302,16 +302,36 @@ final class Peer {
         if var size = receiveBuffer {
             setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<CInt>.size))
         }
+        try connect(to: port)
+    }
+
+    /// A socket that has its descriptor and no connection yet.
+    init(unconnected: Void) throws {
+        fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue), 0)
+        try #require(fd >= 0)
+    }
+
+    func connect(to port: UInt16) throws {
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = port.bigEndian
         address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
         let rc = withUnsafePointer(to: &address) {
             $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+                Glibc.connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        try #require(rc == 0, "connect: \(errno)")
+        guard rc == 0 else { throw LoopError(code: -errno) }
+    }
+
+    /// Waits until the other side has closed or reset the connection, reading what comes before.
+    func waitForEnd() throws -> Bool {
+        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let got = recv(fd, &bytes, bytes.count, 0)
+            if got == 0 || (got < 0 && errno == ECONNRESET) { return true }
+            try #require(got > 0, "recv: \(errno)")
+        }
     }
 
     deinit { close() }
