@@ -49,7 +49,7 @@ int sc_loop_create(const struct sc_loop_config *config, struct sc_loop **out) {
     *loop = (struct sc_loop){.config = with_defaults(config), .event_fd = -1, .turn = 1};
     loop->slots.free_head = SC_SLOT_NONE;
     loop->slots.count_max = loop->config.socket_count_max;
-    loop->starved = loop->accept_idle = empty;
+    loop->starved = loop->passed_over = loop->accept_idle = empty;
     sc_mailbox_init(&loop->mailbox);
     sc_listener_init(loop);
     read_clocks(loop);

@@ -128,7 +128,8 @@ struct sc_loop {
     uint32_t buffers_out; // Not in the buffer ring, as far as completions were reaped.
 
     struct sc_slots slots;
-    struct sc_slot_list starved;     // Sockets whose receive ended for want of buffers.
+    struct sc_slot_list starved;     // Sockets whose receive ended for want of buffers,
+    struct sc_slot_list passed_over; // and those of them that had not got one: served first.
     struct sc_slot_list accept_idle; // Listeners that wait for descriptors.
     struct sc_timer accept_timer;
     uint32_t files_in_flight;

@@ -12,7 +12,7 @@ enum {
     RECEIVING = 1,  // A receive is in flight,
     CANCELLING = 2, // and a cancel for it.
     PAUSED = 4,
-    STARVED = 8, // In the list of those that wait for buffers.
+    STARVED = 8, // In a list of those that wait for buffers.
     ENDED = 16,  // on_end has run.
     SENDING = 32,
     SENDING_WAIT = 64, // The send in flight may take its time.
@@ -20,6 +20,7 @@ enum {
     CLOSING = 256,
     CLOSE_IN_FLIGHT = 512,
     ABORT = 1024,
+    SERVED = 2048, // Bytes came since the receive was armed.
 };
 
 static bool has(const struct sc_socket *socket, unsigned flag) {
@@ -60,6 +61,7 @@ static void arm_receive(struct sc_socket *socket) {
     sqe->buf_group = SC_RING_BUFFER_GROUP;
     sqe->user_data = sc_slot_tag(socket->loop, SC_KIND_RECEIVE, socket->slot);
     set(socket, RECEIVING);
+    clear(socket, SERVED);
 }
 
 static void cancel_receive(struct sc_socket *socket) {
@@ -84,10 +86,16 @@ static void lend_buffer(struct sc_socket *socket, const struct sc_completion *co
         size_t size = (size_t)completion->result;
         assert(size <= loop->config.receive_buffer_size);
         loop->counters.receives++;
+        set(socket, SERVED);
         socket->received_this_turn += (uint32_t)size;
         socket->handler->on_receive(socket, sc_ring_buffer(loop, id), size);
     }
     sc_ring_give_buffer(loop, id);
+}
+
+// Those that got nothing when it was their turn, as others had been quicker, stay in front of the others.
+static struct sc_slot_list *starved_list(struct sc_socket *socket) {
+    return has(socket, SERVED) ? &socket->loop->starved : &socket->loop->passed_over;
 }
 
 static void end_receive(struct sc_socket *socket, int reason) {
@@ -104,7 +112,7 @@ static void receive_over(struct sc_socket *socket, int result) {
         if (has(socket, CLOSING))
             return;
         set(socket, STARVED);
-        sc_slot_list_append(loop, &loop->starved, socket->slot);
+        sc_slot_list_append(loop, starved_list(socket), socket->slot);
     } else if (result > 0 || result == -ECANCELED || result == -EINTR || result == -EAGAIN) {
         arm_receive(socket);
     } else {
@@ -129,14 +137,16 @@ static bool run_receive(struct sc_socket *socket, const struct sc_completion *co
 }
 
 void sc_socket_serve_starved(struct sc_loop *loop) {
+    uint32_t waiting = loop->passed_over.count + loop->starved.count;
     uint32_t free = sc_ring_buffers_free(loop);
-    if (loop->starved.count == 0 || free < sc_ring_buffers_quarter(loop))
+    if (waiting == 0 || free < sc_ring_buffers_quarter(loop))
         return;
-    // Each takes at least one buffer; those in the list longest come first.
-    for (uint32_t i = 0; i < free && loop->starved.count > 0; i++) {
-        uint32_t slot = loop->starved.head;
+    // Each wants at least one buffer; the first may take them all. Those that wait longest come first.
+    for (uint32_t i = 0; i < free && i < waiting; i++) {
+        struct sc_slot_list *list = loop->passed_over.count > 0 ? &loop->passed_over : &loop->starved;
+        uint32_t slot = list->head;
         struct sc_socket *socket = loop->slots.entries[slot].owner;
-        sc_slot_list_remove(loop, &loop->starved, slot);
+        sc_slot_list_remove(loop, list, slot);
         clear(socket, STARVED);
         arm_receive(socket);
     }
@@ -287,7 +297,7 @@ void sc_socket_close(struct sc_socket *socket, bool abort) {
     assert(sc_loop_is_current(loop));
     assert(!has(socket, CLOSING));
     if (has(socket, STARVED)) {
-        sc_slot_list_remove(loop, &loop->starved, socket->slot);
+        sc_slot_list_remove(loop, starved_list(socket), socket->slot);
         clear(socket, STARVED);
     }
     set(socket, abort ? CLOSING | ABORT : CLOSING);

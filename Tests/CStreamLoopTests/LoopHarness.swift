@@ -291,7 +291,9 @@ struct LoopError: Error, Equatable { let code: CInt }
 // MARK: - The other side
 
 /// A blocking socket that the test reads and writes itself.
-final class Peer {
+///
+/// Sendable: a test hands it to one thread, and joins that before it ends.
+final class Peer: @unchecked Sendable {
     private(set) var fd: CInt
 
     init(fd: CInt) { self.fd = fd }
