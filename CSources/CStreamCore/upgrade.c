@@ -89,6 +89,13 @@ static enum connection_kind kind_of(struct connection *connection, struct sc_byt
     return KIND_UNKNOWN;
 }
 
+// A path that cannot be decoded names nothing on either port: it is malformed rather than unknown.
+static int status_of_unknown(struct sc_bytes path) {
+    uint8_t decoded[SC_HTTP_HEAD_SIZE_MAX];
+    assert(path.size <= sizeof decoded);
+    return sc_http_path_decode(path, decoded) < 0 ? 400 : 404;
+}
+
 // ---- Pages
 
 static bool is_allowed(const struct sc_node_config *config, struct sc_bytes origin) {
@@ -206,6 +213,8 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
     struct sc_bytes key = {0};
     int status = 0;
     enum connection_kind kind = kind_of(connection, request->path, &path, &status);
+    if (status == 404)
+        status = status_of_unknown(request->path);
     if (status == 0)
         status = sc_ws_handshake_check(request, &key);
     if (status == 101 && origin_refused(connection, request))

@@ -183,6 +183,10 @@ def test_endless_head_is_refused_while_it_comes(port):
         (HANDSHAKE.format(path="/").replace("dGhlIHNhbXBsZSBub25jZQ==", "c2hvcnQ="), 400),
         (HANDSHAKE.format(path="/").replace("Host: 127.0.0.1\r\n", ""), 400),
         (HANDSHAKE.format(path="/%zz"), 400),
+        (HANDSHAKE.format(path="/%ff"), 400),
+        (HANDSHAKE.format(path="/stream/%zz/g"), 400),
+        (HANDSHAKE.format(path="/" + "a" * 2000 + "%f"), 400),
+        (HANDSHAKE.format(path="/%41"), 404),
     ],
 )
 def test_wrong_requests_get_their_status(port, request_text, status):

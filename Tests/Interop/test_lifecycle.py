@@ -287,8 +287,10 @@ def deny_io_uring():
 def test_forbidden_io_uring_is_said_in_one_clear_sentence(tmp_path):
     done = run(config=configuration({"io": "io_uring"}), tmp_path=tmp_path, preexec=deny_io_uring)
     assert done.returncode == 1
-    complaints = [line for line in done.stderr.splitlines() if "io_uring" in line]
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("iii-stream: ")]
     assert len(complaints) == 1
+    for part in ("io_uring", "a seccomp filter", "seccomp="):  # What, why, and the remedy.
+        assert part in complaints[0]
 
 
 def test_log_is_json_when_nobody_watches(node):
