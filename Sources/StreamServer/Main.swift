@@ -41,12 +41,12 @@ enum Main {
     }
 
     private static func run(_ loaded: LoadedConfiguration) async {
+        let signals = await Signals()
         let log = LogWriter(level: .info)
         log.write(LogRecord(.info, "starting", ["version": StreamNode.version, "configuration": loaded.summary]))
         for warning in loaded.warningTexts {
             log.write(LogRecord(.warn, "configuration", ["detail": warning]))
         }
-        let signals = Signals()
         let node: StreamNode
         do throws(NodeError) {
             node = try await StreamNode.start(NodeConfiguration(loaded.configuration)) {

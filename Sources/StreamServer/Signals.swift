@@ -12,20 +12,27 @@ final class Signals {
     let events: AsyncStream<Event>
     private let sources: [any DispatchSourceSignal]
 
-    init() {
+    /// Returns when the signals are heard: one that comes later, however soon, is not lost.
+    init() async {
         signal(SIGPIPE, SIG_IGN)
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self)
         let wanted: [(Int32, Event)] = [
             (SIGTERM, .stop), (SIGINT, .stop), (SIGUSR1, .logCounters),
         ]
         events = stream
-        sources = wanted.map { number, event in
-            signal(number, SIG_IGN)
+        var sources: [any DispatchSourceSignal] = []
+        for (number, event) in wanted {
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { continuation.yield(event) }
-            source.resume()
-            return source
+            // Dispatch takes the signal over on a thread of its own. Until then it does what it does
+            // to any process; ignored, it would vanish.
+            await withCheckedContinuation { registered in
+                source.setRegistrationHandler { registered.resume() }
+                source.resume()
+            }
+            sources.append(source)
         }
+        self.sources = sources
     }
 
     deinit {

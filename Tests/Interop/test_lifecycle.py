@@ -96,6 +96,19 @@ def test_end_with_nobody_connected(node):
     node.stop()
 
 
+def test_end_right_after_the_first_line_is_heard(tmp_path):
+    """However soon the signal comes: from the first line on it ends the node, and ends it well."""
+    for number in range(20):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        node = Node(folder, configuration()).launch()
+        try:
+            node.wait_for("starting")
+            node.stop()
+        finally:
+            node.kill()
+
+
 # ---- Addresses
 
 
