@@ -14,6 +14,9 @@ BINARY = pathlib.Path(os.environ.get("III_NODE", ROOT / ".build/release/iii-stre
 # A node that needs longer than this to start or to stop has hung. An instrumented build is slow.
 PATIENCE_SECONDS = 20
 
+# Asks for the sizes that take minutes.
+FULL = os.environ.get("III_FULL", "") not in ("", "0")
+
 
 def yaml(value, indent=0):
     """`value` as YAML: dictionaries and lists as blocks, scalars as JSON, which is YAML too."""
