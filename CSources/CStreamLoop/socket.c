@@ -21,6 +21,7 @@ enum {
     CLOSE_IN_FLIGHT = 512,
     ABORT = 1024,
     SERVED = 2048, // Bytes came since the receive was armed.
+    CONNECTING = 4096, // With SENDING_WAIT: connecting is a send of nothing that takes its time.
 };
 
 static bool has(const struct sc_socket *socket, unsigned flag) {
@@ -53,7 +54,7 @@ void sc_socket_pool_close(struct sc_loop *loop) {
 
 // Does nothing where a receive is in flight or not wanted.
 static void arm_receive(struct sc_socket *socket) {
-    if (has(socket, RECEIVING | PAUSED | STARVED | ENDED | CLOSING))
+    if (has(socket, RECEIVING | PAUSED | STARVED | ENDED | CLOSING | CONNECTING))
         return;
     struct io_uring_sqe *sqe = sc_ring_entry(socket->loop);
     io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
@@ -250,17 +251,20 @@ static void run_sent(struct sc_socket *socket, const struct sc_completion *compl
         loop->tries_in_flight--;
     }
     give_message(loop, &loop->slots.entries[socket->slot]);
-    clear(socket, SENDING | SENDING_WAIT);
+    bool connected = has(socket, CONNECTING) && completion->result >= 0;
+    clear(socket, SENDING | SENDING_WAIT | CONNECTING);
     if (has(socket, CLOSING))
         return;
+    if (connected)
+        arm_receive(socket);
     socket->handler->on_sent(socket, completion->result);
     shutdown_if_sent(socket);
 }
 
 // ---- Opening and closing
 
-int sc_socket_open(struct sc_loop *loop, struct sc_socket *socket, int fd,
-                   const struct sc_socket_handler *handler) {
+static int take_over(struct sc_loop *loop, struct sc_socket *socket, int fd,
+                     const struct sc_socket_handler *handler) {
     assert(sc_loop_is_current(loop));
     assert(fd >= 0);
     *socket = (struct sc_socket){.handler = handler, .loop = loop, .fd = fd};
@@ -270,7 +274,27 @@ int sc_socket_open(struct sc_loop *loop, struct sc_socket *socket, int fd,
     int one = 1;
     // Sends are whole already: waiting for more would only delay them. Not every socket is TCP.
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    arm_receive(socket);
+    return 0;
+}
+
+int sc_socket_open(struct sc_loop *loop, struct sc_socket *socket, int fd,
+                   const struct sc_socket_handler *handler) {
+    int rc = take_over(loop, socket, fd, handler);
+    if (rc == 0)
+        arm_receive(socket);
+    return rc;
+}
+
+int sc_socket_connect(struct sc_loop *loop, struct sc_socket *socket, int fd,
+                      const struct sockaddr *address, uint32_t address_size,
+                      const struct sc_socket_handler *handler) {
+    int rc = take_over(loop, socket, fd, handler);
+    if (rc != 0)
+        return rc;
+    set(socket, SENDING | SENDING_WAIT | CONNECTING);
+    struct io_uring_sqe *sqe = sc_ring_entry(loop);
+    io_uring_prep_connect(sqe, fd, address, address_size);
+    sqe->user_data = sc_slot_tag(loop, SC_KIND_SEND_WAIT, socket->slot);
     return 0;
 }
 

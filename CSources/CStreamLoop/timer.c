@@ -47,9 +47,9 @@ static void sift_down(struct sc_loop *loop, uint32_t index, struct sc_timer *tim
     place(loop, index, timer);
 }
 
-void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay_ms) {
+void sc_timer_start_at(struct sc_loop *loop, struct sc_timer *timer, uint64_t due_ns) {
     assert(sc_loop_is_current(loop));
-    assert(timer->on_due != NULL);
+    assert(timer->on_due != NULL && due_ns != 0);
     sc_timer_stop(loop, timer);
     if (loop->timer_count == loop->timer_capacity) {
         uint32_t capacity = loop->timer_capacity == 0 ? 64 : loop->timer_capacity * 2;
@@ -59,11 +59,15 @@ void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay
         loop->timers = timers;
         loop->timer_capacity = capacity;
     }
+    timer->due_ns = due_ns;
+    sift_up(loop, loop->timer_count++, timer);
+}
+
+void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay_ms) {
     if (delay_ms > DELAY_MS_MAX)
         delay_ms = DELAY_MS_MAX;
     // Not the time of the turn: that is past, and the timer would be early.
-    timer->due_ns = sc_clock_ns(CLOCK_MONOTONIC) + delay_ms * NS_PER_MS;
-    sift_up(loop, loop->timer_count++, timer);
+    sc_timer_start_at(loop, timer, sc_clock_ns(CLOCK_MONOTONIC) + delay_ms * NS_PER_MS);
 }
 
 void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer) {

@@ -244,6 +244,20 @@ final class Connection {
         loop.connections.append(self)
     }
 
+    /// Connects to `address`, which stays put until that is over.
+    init(_ loop: TestLoop, to address: UnsafeMutablePointer<sockaddr_in>) throws {
+        self.loop = loop
+        storage.setOwner(self)
+        let fd = socket(AF_INET, CInt(SOCK_STREAM.rawValue) | CInt(SOCK_NONBLOCK.rawValue), 0)
+        try #require(fd >= 0)
+        let size = UInt32(MemoryLayout<sockaddr_in>.size)
+        let rc = address.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            sc_socket_connect(loop.loop, pointer, fd, $0, size, Connection.handler)
+        }
+        guard rc == 0 else { throw LoopError(code: rc) }
+        loop.connections.append(self)
+    }
+
     deinit {
         storage.raw.deallocate()
         outgoing.forEach { $0.deallocate() }

@@ -17,15 +17,17 @@ struct sc_loop;
 /// Kernel features that a loop uses when they are there.
 enum sc_loop_feature {
     SC_LOOP_DEFER_TASKRUN = 1, // Completions are made only when the loop looks (Linux 6.1).
-    SC_LOOP_RING_MESSAGES = 2, // Loops wake each other by the ring, without an eventfd (Linux 5.18).
+    SC_LOOP_RING_MESSAGES =
+        2, // Loops wake each other by the ring, without an eventfd (Linux 5.18).
 };
 
 struct sc_loop_config {
     uint32_t receive_buffer_size;  // Bytes of one lent receive buffer. Default 4096.
     uint32_t receive_buffer_count; // A power of two. Default 1024.
-    uint32_t receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
-    uint32_t socket_count_max; // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
-    uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
+    uint32_t
+        receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
+    uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
+    uint32_t without;           // Of enum sc_loop_feature: do without them, as on an older kernel.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
     void *_Nullable context;
 };
@@ -90,6 +92,8 @@ struct sc_timer {
 /// Calls timer->on_due once, `delay_ms` from now; starting a running timer moves it. Never early.
 /// Aborts the process only when memory is out (timers are few: one a shard and one a pending call).
 void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay_ms);
+/// The same at a time of sc_loop_monotonic_ns's clock, for who needs better than a millisecond.
+void sc_timer_start_at(struct sc_loop *loop, struct sc_timer *timer, uint64_t due_ns);
 void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer);
 
 // ---- Listening
@@ -111,7 +115,8 @@ struct sc_listener {
 ///
 /// Thread: any; not bound to a loop. Looking a name up may wait for the resolver.
 /// Errors: -EADDRINUSE, -EACCES, -EADDRNOTAVAIL, -ENOENT (no such host), ...
-SC_CHECKED int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_t *port_out);
+SC_CHECKED int sc_listen(const char *host, uint16_t port, bool shared, int backlog,
+                         uint16_t *port_out);
 
 /// Accepts on `fd` (from sc_listen; owned from here on) until closed. On EMFILE and the like it waits
 /// SC_LOOP_ACCEPT_RETRY_MS and tries again.
@@ -142,7 +147,7 @@ struct sc_socket {
     int32_t fd;
     uint32_t slot;
     uint16_t flags;
-    uint16_t turn; // The last turn in which bytes came,
+    uint16_t turn;               // The last turn in which bytes came,
     uint32_t received_this_turn; // and how many.
 };
 
@@ -150,6 +155,15 @@ struct sc_socket {
 /// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
 SC_CHECKED int sc_socket_open(struct sc_loop *loop, struct sc_socket *socket, int fd,
                               const struct sc_socket_handler *handler);
+
+struct sockaddr;
+/// Takes over an unconnected fd and connects it. Ends in `on_sent` with 0, or with -errno (-ECONNREFUSED,
+/// -ETIMEDOUT, ...), after which the owner closes; until then the socket counts as sending. Receiving starts
+/// by itself. `address` stays put until then.
+/// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
+SC_CHECKED int sc_socket_connect(struct sc_loop *loop, struct sc_socket *socket, int fd,
+                                 const struct sockaddr *address, uint32_t address_size,
+                                 const struct sc_socket_handler *handler);
 
 /// Stops and resumes receiving. What the kernel had already handed over may still come after a pause.
 void sc_socket_pause(struct sc_socket *socket);
@@ -191,12 +205,13 @@ struct sc_file_op {
 /// Results as the system calls', -errno on failure; short reads and writes are the caller's to continue.
 /// The op, its bytes and its path stay put until `on_complete`.
 struct sc_file_ops {
-    void (*read)(struct sc_loop *, struct sc_file_op *, int fd, void *data, uint32_t size, uint64_t offset);
+    void (*read)(struct sc_loop *, struct sc_file_op *, int fd, void *data, uint32_t size,
+                 uint64_t offset);
     void (*write)(struct sc_loop *, struct sc_file_op *, int fd, const void *data, uint32_t size,
                   uint64_t offset);
     void (*sync)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
-    void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path, int flags,
-                 uint32_t mode);
+    void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
+                 int flags, uint32_t mode);
     void (*allocate)(struct sc_loop *, struct sc_file_op *, int fd, uint64_t offset, uint64_t size);
 };
 extern const struct sc_file_ops sc_loop_file_ops;
