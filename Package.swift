@@ -50,6 +50,7 @@ let targets: [Target] = [
     core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
     core("CStreamStore", ["CStreamBase"]),
     core("CStreamCore", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
+    core("CStreamLoad", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS"]),
     module("StreamModel"),
     module("StreamConfig", ["StreamModel"]),
     module("StreamTriggers", ["StreamModel"]),
@@ -59,6 +60,10 @@ let targets: [Target] = [
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
     module("IIIStream", ["StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel", "StreamTriggers", "StreamWorkers"]),
     .executableTarget(name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"], swiftSettings: swiftSettings),
+    .executableTarget(
+        name: "LoadGenerator", dependencies: ["CStreamLoad", "StreamConfig"],
+        path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
+    tests("CStreamLoad"),
     tests("CStreamBase"),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),
@@ -77,6 +82,7 @@ let package = Package(
     products: [
         .library(name: "IIIStream", targets: ["IIIStream"]),
         .executable(name: "iii-stream", targets: ["StreamServer"]),
+        .executable(name: "iii-stream-bench", targets: ["LoadGenerator"]),
     ],
     targets: targets,
     cLanguageStandard: .gnu17

@@ -1,0 +1,322 @@
+// Connections of both kinds: connecting a few at a time, the upgrade, bytes out.
+#include "load_private.h"
+
+#include "CStreamWebSocket.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define CONNECTION(pointer) SC_CONTAINER_OF(pointer, struct connection, socket)
+#define SUBSCRIBER(pointer) SC_CONTAINER_OF(pointer, struct subscriber, connection)
+#define CALLER(pointer) SC_CONTAINER_OF(pointer, struct caller, connection)
+
+static const char key[] = "aWlpLXN0cmVhbS1iZW5jaA==";
+
+void connection_violates(struct connection *connection, const char *format, ...) {
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const char *role = connection->role == ROLE_SUBSCRIBER ? "subscriber of " : "caller";
+    const char *topic =
+        connection->role == ROLE_SUBSCRIBER ? SUBSCRIBER(connection)->topic->name : "";
+    violation(connection->load, "%s%s: %s", role, topic, text);
+    connection_close(connection, true);
+}
+
+void connection_hold(struct connection *connection, const uint8_t *data, size_t size) {
+    sc_buffer_append(&connection->held, data, size);
+    if (connection->held.failed)
+        abort();
+}
+
+// ---- Out
+
+void connection_mark_dirty(struct connection *connection) {
+    if (connection->dirty || connection->state != STATE_OPEN)
+        return;
+    connection->dirty = true;
+    connection->next = connection->load->dirty_first;
+    connection->load->dirty_first = connection;
+}
+
+static void send_next(struct connection *connection) {
+    if (sc_socket_sending(&connection->socket))
+        return;
+    if (connection->flying_sent == connection->flying.size) {
+        if (connection->out.size == 0)
+            return;
+        struct sc_buffer empty = connection->flying;
+        empty.size = 0;
+        connection->flying = connection->out;
+        connection->out = empty;
+        connection->flying_sent = 0;
+    }
+    size_t left = connection->flying.size - connection->flying_sent;
+    struct sc_bytes piece = {connection->flying.data + connection->flying_sent,
+                             left < SC_LOOP_SEND_SIZE_MAX ? left : SC_LOOP_SEND_SIZE_MAX};
+    sc_socket_send(&connection->socket, &piece, 1, SC_SEND_WAIT);
+}
+
+void connection_flush_all(struct sc_load *load) {
+    while (load->dirty_first != NULL) {
+        struct connection *connection = load->dirty_first;
+        load->dirty_first = connection->next;
+        connection->dirty = false;
+        if (connection->state == STATE_OPEN)
+            send_next(connection);
+    }
+}
+
+// ---- Opening
+
+static void append_request(struct connection *connection) {
+    struct sc_load *load = connection->load;
+    bool subscriber = connection->role == ROLE_SUBSCRIBER;
+    char target[512], host[300];
+    if (load->config.protocol == SC_LOAD_RAW)
+        snprintf(target, sizeof target, "%s",
+                 subscriber ? load->config.stream_path : load->config.worker_path);
+    else if (subscriber && !load->config.join_by_message)
+        snprintf(target, sizeof target, "/stream/%s/%s", load->config.stream_name,
+                 SUBSCRIBER(connection)->topic->name);
+    else
+        snprintf(target, sizeof target, "/");
+    snprintf(host, sizeof host, "%s:%u",
+             subscriber ? load->config.stream_host : load->config.worker_host,
+             subscriber ? load->config.stream_port : load->config.worker_port);
+    uint8_t *at = sc_buffer_reserve(&connection->out, 1024);
+    ssize_t size =
+        at == NULL ? -ENOMEM
+                   : sc_ws_request_write(at, 1024, (struct sc_bytes){(uint8_t *)host, strlen(host)},
+                                         (struct sc_bytes){(uint8_t *)target, strlen(target)}, key);
+    if (size < 0)
+        abort(); // Longer names than the options let through.
+    connection->out.size += (size_t)size;
+}
+
+static bool speaks_http(const struct connection *connection) {
+    return connection->load->config.protocol == SC_LOAD_STREAM ||
+           connection->load->config.protocol == SC_LOAD_RAW;
+}
+
+static void opened(struct connection *connection) {
+    struct sc_load *load = connection->load;
+    assert(load->connecting > 0);
+    load->connecting--;
+    connection->state = STATE_OPEN;
+    struct work *work = connection->work;
+    work->counters.handshakes++;
+    sc_histogram_add(&work->latencies[SC_LOAD_LATENCY_HANDSHAKE],
+                     sc_load_now_ns() - connection->started_ns);
+    if (connection->role == ROLE_SUBSCRIBER)
+        subscriber_opened(SUBSCRIBER(connection));
+    else
+        caller_opened(CALLER(connection));
+}
+
+static void connected(struct connection *connection) {
+    connection->work->counters.connects++;
+    if (!speaks_http(connection)) {
+        opened(connection);
+        return;
+    }
+    connection->state = STATE_RESPONSE;
+    append_request(connection);
+    send_next(connection);
+}
+
+// Returns the size of the response, 0 when it is not all there, -1 when it is no upgrade.
+static ssize_t read_response(struct sc_load *load, const uint8_t *data, size_t size) {
+    const struct sc_buffer *known = &load->response;
+    if (known->size > 0 && size >= known->size && memcmp(data, known->data, known->size) == 0)
+        return (ssize_t)known->size;
+    const uint8_t *end = memmem(data, size, "\r\n\r\n", 4);
+    if (end == NULL)
+        return size > SC_HTTP_HEAD_SIZE_MAX ? -1 : 0;
+    size_t response = (size_t)(end - data) + 4;
+    if (response < 12 || memcmp(data, "HTTP/1.1 101", 12) != 0 ||
+        memmem(data, response, load->accept, sizeof load->accept) == NULL)
+        return -1;
+    if (known->size == 0)
+        sc_buffer_append(&load->response, data, response);
+    return (ssize_t)response;
+}
+
+static size_t take_response(struct connection *connection, const uint8_t *data, size_t size) {
+    ssize_t response = read_response(connection->load, data, size);
+    if (response < 0) {
+        const uint8_t *line = memchr(data, '\r', size);
+        connection->work->counters.connect_failures++;
+        connection_violates(connection, "the upgrade was refused: %.*s",
+                            (int)(line == NULL ? 0 : line - data), (const char *)data);
+        return 0;
+    }
+    if (response > 0)
+        opened(connection);
+    return (size_t)response;
+}
+
+static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
+    struct connection *connection = CONNECTION(socket);
+    if (connection->state == STATE_RESPONSE) {
+        size_t before = connection->held.size;
+        if (before > 0) {
+            connection_hold(connection, data, size);
+            size_t used = take_response(connection, connection->held.data, connection->held.size);
+            if (used == 0 || connection->state != STATE_OPEN)
+                return;
+            assert(used > before);
+            connection->held.size = 0;
+            data += used - before;
+            size -= used - before;
+        } else {
+            size_t used = take_response(connection, data, size);
+            if (used == 0 && connection->state == STATE_RESPONSE)
+                connection_hold(connection, data, size);
+            data += used;
+            size -= used;
+        }
+    }
+    if (connection->state != STATE_OPEN || size == 0)
+        return;
+    if (connection->role == ROLE_SUBSCRIBER)
+        subscriber_receive(SUBSCRIBER(connection), data, size);
+    else
+        caller_receive(CALLER(connection), data, size);
+}
+
+static void lost(struct connection *connection, int reason) {
+    struct work *work = connection->work;
+    bool faulty = connection->role == ROLE_SUBSCRIBER && SUBSCRIBER(connection)->excused;
+    if (connection->announced || connection->load->restarting || connection->load->ending) {
+        // It was said, or is wanted.
+    } else if (faulty) {
+        work->counters.stalled_closed++;
+    } else if (connection->state <= STATE_CONNECTING) {
+        work->counters.connect_failures++;
+        violation(connection->load, "no connection: %s", strerror(-reason));
+    } else {
+        work->counters.lost++;
+        violation(connection->load, "the server closed a %s that did nothing wrong (%s)",
+                  connection->role == ROLE_SUBSCRIBER ? "subscriber" : "caller",
+                  reason == 0 ? "end of the stream" : strerror(-reason));
+    }
+    connection_close(connection, false);
+}
+
+static void on_end(struct sc_socket *socket, int reason) {
+    lost(CONNECTION(socket), reason);
+}
+
+static void on_sent(struct sc_socket *socket, ssize_t result) {
+    struct connection *connection = CONNECTION(socket);
+    if (connection->state == STATE_CONNECTING) {
+        if (result < 0)
+            lost(connection, (int)result);
+        else
+            connected(connection);
+        return;
+    }
+    if (result < 0) {
+        lost(connection, (int)result);
+        return;
+    }
+    connection->flying_sent += (size_t)result;
+    if (connection->role == ROLE_SUBSCRIBER && connection->flying_sent == connection->flying.size &&
+        connection->out.size == 0) {
+        // Thousands of them never send again.
+        sc_buffer_deinit(&connection->flying);
+        sc_buffer_deinit(&connection->out);
+        connection->flying_sent = 0;
+        return;
+    }
+    send_next(connection);
+}
+
+static void on_closed(struct sc_socket *socket) {
+    struct connection *connection = CONNECTION(socket);
+    struct sc_load *load = connection->load;
+    assert(load->open > 0);
+    load->open--;
+    connection->state = STATE_CLOSED;
+    sc_buffer_deinit(&connection->out);
+    sc_buffer_deinit(&connection->flying);
+    sc_buffer_deinit(&connection->held);
+    connection->flying_sent = 0;
+    if (connection->reopen && !load->ending) {
+        connection->reopen = false;
+        connection_queue(connection);
+    }
+    connection_connect_more(load);
+}
+
+static const struct sc_socket_handler handler = {
+    .on_receive = on_receive, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
+
+void connection_close(struct connection *connection, bool abort) {
+    struct sc_load *load = connection->load;
+    if (connection->state == STATE_CLOSING || connection->state <= STATE_QUEUED)
+        return;
+    uint8_t state = connection->state;
+    connection->state = STATE_CLOSING;
+    if (state != STATE_OPEN)
+        load->connecting--;
+    else if (connection->role == ROLE_SUBSCRIBER)
+        subscriber_closed(SUBSCRIBER(connection));
+    else
+        caller_closed(CALLER(connection));
+    sc_socket_close(&connection->socket, abort);
+}
+
+static void dial(struct connection *connection) {
+    struct sc_load *load = connection->load;
+    bool subscriber = connection->role == ROLE_SUBSCRIBER;
+    const struct sockaddr_storage *address =
+        subscriber ? &load->stream_address : &load->worker_address;
+    uint32_t address_size = subscriber ? load->stream_address_size : load->worker_address_size;
+    connection->started_ns = sc_load_now_ns();
+    connection->announced = false;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int rc = fd < 0 ? -errno
+                    : sc_socket_connect(load->loop, &connection->socket, fd,
+                                        (const struct sockaddr *)address, address_size, &handler);
+    if (rc < 0) {
+        if (fd >= 0)
+            close(fd);
+        connection->state = STATE_CLOSED;
+        connection->work->counters.connect_failures++;
+        violation(load, "no connection: %s", strerror(-rc));
+        return;
+    }
+    connection->state = STATE_CONNECTING;
+    load->open++;
+    load->connecting++;
+}
+
+void connection_connect_more(struct sc_load *load) {
+    while (load->queue_first != NULL && load->connecting < load->config.connecting_max) {
+        struct connection *connection = load->queue_first;
+        load->queue_first = connection->next;
+        if (load->queue_first == NULL)
+            load->queue_last = NULL;
+        dial(connection);
+    }
+}
+
+void connection_queue(struct connection *connection) {
+    struct sc_load *load = connection->load;
+    if (connection->state != STATE_CLOSED)
+        return;
+    connection->state = STATE_QUEUED;
+    connection->next = NULL;
+    if (load->queue_last != NULL)
+        load->queue_last->next = connection;
+    else
+        load->queue_first = connection;
+    load->queue_last = connection;
+}
