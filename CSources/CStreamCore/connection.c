@@ -93,7 +93,7 @@ bool connection_can_start(struct connection *connection) {
                atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <= HANDED_MAX;
     // A worker that does not read its answers gets no more of them, long before its budget is used up.
     uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
-    return waiting <= shard->node->config.worker_budget / 4 && worker_can_start(connection->worker);
+    return waiting <= connection_budget(connection) / 4 && worker_can_start(connection->worker);
 }
 
 static void park(struct connection *connection, struct sc_bytes text) {

@@ -436,6 +436,8 @@ static inline uint8_t *slice_data(struct slice slice) {
 void out_append(struct connection *connection, struct slice slice);
 /// Puts a control frame ahead of all that has not begun to leave.
 void out_append_control(struct connection *connection, const uint8_t *frame, size_t size);
+/// Bytes that may wait for the connection.
+uint64_t connection_budget(const struct connection *connection);
 /// Sends what the turn has put together.
 void out_flush_all(struct shard *shard);
 void out_sent(struct connection *connection, ssize_t result);

@@ -267,7 +267,7 @@ void held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct
         if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
             continue;
         sc_buffer_append(&held->frames, slice_data(slice), slice.size);
-        uint64_t budget = held->connection->shard->node->config.stream_budget;
+        uint64_t budget = connection_budget(held->connection);
         if (held->frames.failed || held->frames.size > budget) {
             held->connection->shard->counters.slow_readers_closed++;
             connection_close(held->connection, 1013, "the sync takes too long");

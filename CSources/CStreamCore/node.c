@@ -17,13 +17,11 @@ uint32_t sc_available_cores(void) {
 
 struct sc_node_config sc_node_config_default(void) {
     return (struct sc_node_config){.shard_count = 1,
-                                   .stream = {"127.0.0.1", 3112},
+                                   .stream = {"127.0.0.1", 3112, 8u << 20},
                                    .message_size_max = SC_MESSAGE_SIZE_MAX,
                                    .frame_size_max = SC_FRAME_SIZE_MAX,
                                    .value_size_max = SC_VALUE_SIZE_MAX,
                                    .subscriptions_per_connection_max = 1000,
-                                   .stream_budget = 8u << 20,
-                                   .worker_budget = 64u << 20,
                                    .slow_reader_grace_ms = 1000,
                                    .connection_count_max = 100000,
                                    .handshake_timeout_ms = 10000,

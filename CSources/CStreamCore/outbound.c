@@ -178,9 +178,10 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     last->size += slice.size;
 }
 
-static uint64_t budget_of(const struct connection *connection) {
+uint64_t connection_budget(const struct connection *connection) {
     const struct sc_node_config *config = &connection->shard->node->config;
-    return connection->kind == KIND_WORKER ? config->worker_budget : config->stream_budget;
+    return connection->port == PORT_WORKER ? config->workers[connection->listener].budget
+                                           : config->stream.budget;
 }
 
 static void close_slow_reader(struct connection *connection) {
@@ -193,7 +194,7 @@ static void close_slow_reader(struct connection *connection) {
 // empty queue: it alone does not count.
 static void check_budget(struct connection *connection) {
     struct backlog *backlog = connection->backlog;
-    uint64_t budget = budget_of(connection);
+    uint64_t budget = connection_budget(connection);
     if (backlog->bytes <= budget || backlog->first == backlog->last) {
         over_list_remove(connection->shard, connection);
         return;

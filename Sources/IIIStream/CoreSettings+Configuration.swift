@@ -9,16 +9,16 @@ extension CoreSettings {
         self.init(
             shardCount: StreamNode.shardCount(configuration),
             stream: Address(
-                host: configuration.stream.host, port: UInt16(configuration.stream.port)),
+                host: configuration.stream.host, port: UInt16(configuration.stream.port),
+                clientBudget: limits.streamClientBudget),
             workers: configuration.workerListeners.map {
-                Address(host: $0.host, port: UInt16($0.port))
+                Address(
+                    host: $0.host, port: UInt16($0.port), clientBudget: $0.limits.workerBudget)
             },
             authenticates: configuration.stream.authFunction != nil,
             origins: configuration.stream.origins, messageSizeMax: limits.messageSize, frameSizeMax: limits.frameSize,
             valueSizeMax: limits.valueSize,
             subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
-            streamBudget: limits.streamClientBudget,
-            workerBudget: configuration.workerListeners.first?.limits.workerBudget ?? 64 << 20,
             slowReaderGraceMilliseconds: limits.slowReaderGraceMilliseconds,
             connectionCountMax: limits.connections,
             handshakeMilliseconds: configuration.timeouts.handshakeMilliseconds,

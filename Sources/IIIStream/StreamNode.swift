@@ -104,15 +104,17 @@ public final class StreamNode: Sendable {
     }
 
     private static func router(_ configuration: Configuration) -> ControlPlane.Router {
-        var limits = StreamWorkers.WorkerLimits()
-        if let listener = configuration.workerListeners.first {
+        let limits = configuration.workerListeners.map { listener in
+            var limits = StreamWorkers.WorkerLimits()
             limits.functionsPerWorker = listener.limits.functionsPerWorker
             limits.triggersPerWorker = listener.limits.triggersPerWorker
             limits.pendingCallsPerWorker = listener.limits.pendingCallsPerWorker
+            return limits
         }
         let timeouts = configuration.timeouts
         return ControlPlane.Router(
-            limits: limits, listeners: configuration.workerListeners,
+            limits: StreamWorkers.WorkerLimits(), listenerLimits: limits,
+            listeners: configuration.workerListeners,
             timeouts: (UInt64(timeouts.authMilliseconds), UInt64(timeouts.handlerMilliseconds)),
             builtInFunctions: BuiltInFunctions.all,
             logOrigin: LogOrigin(

@@ -17,6 +17,9 @@ extension Configuration {
                     ("enabled", .boolean(observability.isEnabled)),
                     ("logs_enabled", .boolean(observability.logsEnabled)),
                     ("logs_sampling_ratio", .float(observability.logsSamplingRatio)),
+                    ("service_name", .string(observability.serviceName)),
+                    ("service_version", .text(observability.serviceVersion)),
+                    ("service_namespace", .text(observability.serviceNamespace)),
                 ]))
         return .map([("workers", .list(entries))])
     }

@@ -223,5 +223,11 @@ extension ConfigurationDecoder {
         map.read("logs_enabled", into: &configuration.observability.logsEnabled, &report)
         map.read(
             "logs_sampling_ratio", ratio: &configuration.observability.logsSamplingRatio, &report)
+        if let name = map.text("service_name", &report) {
+            configuration.observability.serviceName = name
+        }
+        configuration.observability.serviceVersion = map.optionalText("service_version", &report)
+        configuration.observability.serviceNamespace = map.optionalText(
+            "service_namespace", &report)
     }
 }

@@ -49,14 +49,15 @@ package struct LoadedConfiguration: Sendable, Equatable {
         switch source {
         case .defaults:
             return LoadedConfiguration(
-                configuration: .withoutFile, warnings: [], origin: .defaults)
+                configuration: .withoutFile.at(environment), warnings: [], origin: .defaults)
         case .file(let named):
             path = named
         case .standard:
             path = directory == "." ? standardFile : "\(directory)/\(standardFile)"
             guard exists(path) else {
                 return LoadedConfiguration(
-                    configuration: .withoutFile, warnings: [], origin: .defaultsWithoutFile)
+                    configuration: .withoutFile.at(environment), warnings: [],
+                    origin: .defaultsWithoutFile)
             }
         }
         do throws(ConfigurationError) {
@@ -111,6 +112,14 @@ package struct LoadedConfiguration: Sendable, Equatable {
 }
 
 extension Configuration {
+    /// With what only the environment says.
+    fileprivate func at(_ environment: [String: String]) -> Configuration {
+        var configuration = self
+        let deployment = environment["DEPLOYMENT_ENVIRONMENT"] ?? ""
+        configuration.observability.deploymentEnvironment = deployment.isEmpty ? nil : deployment
+        return configuration
+    }
+
     /// Reads the text of a file.
     ///
     /// - Returns: the configuration, and warnings in the order of the file.
@@ -134,6 +143,6 @@ extension Configuration {
         }
         let diagnostics = decoder.report.inFileOrder
         guard !decoder.report.hasErrors else { throw .invalid(file: nil, diagnostics) }
-        return (decoder.configuration, diagnostics)
+        return (decoder.configuration.at(environment), diagnostics)
     }
 }

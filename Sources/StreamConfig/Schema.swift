@@ -31,7 +31,10 @@ enum Schema {
     static let exposedFunctions = ["metadata"]
     static let workerLimits = WorkerLimits.settings.map(\.key)
 
-    static let observability = ["enabled", "logs_enabled", "logs_sampling_ratio"]
+    static let observability = [
+        "enabled", "logs_enabled", "logs_sampling_ratio", "service_name", "service_version",
+        "service_namespace",
+    ]
 
     /// Every setting, as `(worker, path in its config)`, without the maps that only hold others.
     static let settings: [Setting] = {

@@ -114,6 +114,11 @@ struct SettingsMap {
         return text
     }
 
+    /// Reads a text that is not empty, or null for none.
+    func optionalText(_ key: String, _ report: inout DiagnosticList) -> String? {
+        has(key) ? text(key, &report) : nil
+    }
+
     /// Reads a function id: a text, or null for none.
     func functionID(_ key: String, _ report: inout DiagnosticList) -> String? {
         guard has(key), let id = text(key, &report) else { return nil }

@@ -3,10 +3,13 @@ package struct CoreSettings: Hashable, Sendable {
     package struct Address: Hashable, Sendable {
         package var host: String
         package var port: UInt16
+        /// Bytes that may wait for one client of it.
+        package var clientBudget: Int
 
-        package init(host: String, port: UInt16) {
+        package init(host: String, port: UInt16, clientBudget: Int) {
             self.host = host
             self.port = port
+            self.clientBudget = clientBudget
         }
     }
 
@@ -21,8 +24,6 @@ package struct CoreSettings: Hashable, Sendable {
     package var frameSizeMax: Int
     package var valueSizeMax: Int
     package var subscriptionsPerConnectionMax: Int
-    package var streamBudget: Int
-    package var workerBudget: Int
     package var slowReaderGraceMilliseconds: Int
     package var connectionCountMax: Int
     package var handshakeMilliseconds: Int
@@ -33,7 +34,7 @@ package struct CoreSettings: Hashable, Sendable {
 
     package init(
         shardCount: Int, stream: Address, workers: [Address], authenticates: Bool = false,
-        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int, subscriptionsPerConnectionMax: Int, streamBudget: Int, workerBudget: Int,
+        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int, subscriptionsPerConnectionMax: Int,
         slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
         pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
     ) {
@@ -46,8 +47,6 @@ package struct CoreSettings: Hashable, Sendable {
         self.frameSizeMax = frameSizeMax
         self.valueSizeMax = valueSizeMax
         self.subscriptionsPerConnectionMax = subscriptionsPerConnectionMax
-        self.streamBudget = streamBudget
-        self.workerBudget = workerBudget
         self.slowReaderGraceMilliseconds = slowReaderGraceMilliseconds
         self.connectionCountMax = connectionCountMax
         self.handshakeMilliseconds = handshakeMilliseconds

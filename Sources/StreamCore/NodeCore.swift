@@ -39,7 +39,8 @@ package import StreamModel
         var addresses: [sc_node_address] = unsafe []
         for (index, address) in ([settings.stream] + settings.workers).enumerated() {
             guard let host = unsafe hosts[index] else { return nil }
-            unsafe addresses.append(sc_node_address(host: host, port: address.port))
+            unsafe addresses.append(sc_node_address(
+                    host: host, port: address.port, budget: UInt64(address.clientBudget)))
         }
         let workers = unsafe Array(addresses.dropFirst())
         let origins = unsafe (settings.origins ?? []).map { unsafe UnsafePointer(strdup($0)) }
@@ -258,8 +259,6 @@ extension CoreSettings {
         unsafe config.frame_size_max = UInt32(frameSizeMax)
         unsafe config.value_size_max = UInt32(valueSizeMax)
         unsafe config.subscriptions_per_connection_max = UInt32(subscriptionsPerConnectionMax)
-        unsafe config.stream_budget = UInt64(streamBudget)
-        unsafe config.worker_budget = UInt64(workerBudget)
         unsafe config.slow_reader_grace_ms = UInt32(slowReaderGraceMilliseconds)
         unsafe config.connection_count_max = UInt32(connectionCountMax)
         unsafe config.handshake_timeout_ms = UInt32(handshakeMilliseconds)

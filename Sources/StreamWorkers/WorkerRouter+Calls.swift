@@ -58,18 +58,16 @@ extension WorkerRouter {
     }
 
     private func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
-        let limit = limits.pendingCallsPerWorker
-        let waiter =
-            if calls.waitingCount(of: caller) >= limit {
-                "calling"
-            } else if calls.executingCount(of: executor) >= limit {
-                "executing"
-            } else {
-                ""
-            }
-        guard !waiter.isEmpty else { return nil }
-        return InvocationError(
-            code: "too_many_calls", message: "The \(waiter) worker has \(limit) calls pending")
+        let waiting = limits(of: caller).pendingCallsPerWorker
+        if calls.waitingCount(of: caller) >= waiting { return tooManyCalls("calling", waiting) }
+        let executing = limits(of: executor).pendingCallsPerWorker
+        guard calls.executingCount(of: executor) >= executing else { return nil }
+        return tooManyCalls("executing", executing)
+    }
+
+    private func tooManyCalls(_ who: String, _ limit: Int) -> InvocationError {
+        InvocationError(
+            code: "too_many_calls", message: "The \(who) worker has \(limit) calls pending")
     }
 
     // MARK: Calls of the node

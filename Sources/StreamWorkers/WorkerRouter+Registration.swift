@@ -39,7 +39,7 @@ extension WorkerRouter {
         return overlong("function id", function.id)
             ?? refusal(
                 of: function.size, replacing: functions.size(of: id, by: worker),
-                functions.usage(of: worker), countMax: limits.functionsPerWorker, "functions",
+                functions.usage(of: worker), countMax: limits(of: worker).functionsPerWorker, "functions",
                 worker)
     }
 
@@ -82,7 +82,7 @@ extension WorkerRouter {
         return overlong("trigger type id", type.id)
             ?? refusal(
                 of: type.size, replacing: triggers.size(ofType: id, by: worker),
-                triggers.typeUsage(of: worker), countMax: limits.triggersPerWorker, "trigger types",
+                triggers.typeUsage(of: worker), countMax: limits(of: worker).triggersPerWorker, "trigger types",
                 worker)
             ?? refusalOfReplay(of: id)
     }
@@ -156,7 +156,7 @@ extension WorkerRouter {
             ?? overlong("function id", trigger.functionID)
             ?? refusal(
                 of: trigger.size, replacing: triggers.size(of: Name(trigger.id), by: worker),
-                triggers.usage(of: worker), countMax: limits.triggersPerWorker, "triggers", worker)
+                triggers.usage(of: worker), countMax: limits(of: worker).triggersPerWorker, "triggers", worker)
     }
 
     mutating func refuse(

@@ -24,6 +24,7 @@ package struct WorkerRouter<
     }
 
     let limits: WorkerLimits
+    let listenerLimits: [WorkerLimits]
     let listeners: [WorkerListener]
     /// Milliseconds for auth functions, and for hooks and middleware.
     let timeouts: (authentication: UInt64, handler: UInt64)
@@ -47,13 +48,15 @@ package struct WorkerRouter<
 
     /// A router without connections.
     /// - Parameters:
+    ///   - listenerLimits: the limits of the workers of each listener; `limits` for all when nil.
     ///   - listeners: the worker ports; a connection names its own by index.
     ///   - timeouts: milliseconds for auth functions, and for hooks and middleware.
     ///   - builtInFunctions: those that the node serves; reserved, as are all ids under `engine::`.
     ///   - makeUUID: makes a random UUID, version 4, in lower case with hyphens; never the same twice.
     ///   - makeToken: makes a secret that proves who a worker is after a reconnect; a UUID if nil.
     package init(
-        limits: WorkerLimits, listeners: [WorkerListener] = [WorkerListener()],
+        limits: WorkerLimits, listenerLimits: [WorkerLimits]? = nil,
+        listeners: [WorkerListener] = [WorkerListener()],
         timeouts: (authentication: UInt64, handler: UInt64) = (10_000, 30_000),
         builtInFunctions: [FunctionRegistration], logOrigin: LogOrigin,
         functions: Functions, triggers: Triggers, startedAt: UInt64 = 0,
@@ -61,6 +64,7 @@ package struct WorkerRouter<
         makeToken: (@Sendable () -> String)? = nil
     ) {
         self.limits = limits
+        self.listenerLimits = listenerLimits ?? listeners.map { _ in limits }
         self.listeners = listeners
         self.timeouts = timeouts
         self.builtInFunctions = builtInFunctions
@@ -87,6 +91,11 @@ package struct WorkerRouter<
     /// What the worker at a connection has told of itself.
     package func metadata(of connection: ConnectionID) -> WorkerMetadata? {
         workers[connection]?.metadata
+    }
+
+    /// The limits of the worker at a connection.
+    func limits(of worker: ConnectionID) -> WorkerLimits {
+        workers[worker].map { listenerLimits[$0.peer.listener] } ?? limits
     }
 
     /// Takes one event and returns what to do.

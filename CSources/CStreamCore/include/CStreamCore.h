@@ -119,7 +119,8 @@ struct sc_node_events {
 
 struct sc_node_address {
     const char *host;
-    uint16_t port; // 0: the kernel picks.
+    uint16_t port;   // 0: the kernel picks.
+    uint64_t budget; // Bytes that may wait for one client of it; over it for the grace, or twice it: 1013.
 };
 
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
@@ -138,8 +139,6 @@ struct sc_node_config {
     uint32_t frame_size_max;    // Inbound frame: 1009.
     uint32_t value_size_max;    // Stored value: error.
     uint32_t subscriptions_per_connection_max; // `unauthorized`.
-    uint64_t stream_budget; // Bytes waiting for one stream client; over it for the grace, or twice it: 1013.
-    uint64_t worker_budget;
     uint32_t slow_reader_grace_ms;
     uint32_t connection_count_max; // Over it: accepted and closed at once.
     uint32_t handshake_timeout_ms;
