@@ -129,7 +129,19 @@ static void undeliverable(struct command *command, enum sc_undeliverable reason,
     events->undeliverable(events->context, command->connection, command->first, reason, limit);
 }
 
+// From now on the worker is read whatever waits: somebody waits for its results. False: it has gone.
+static bool begin_executing(struct connection *connection) {
+    connection->worker->calls_received++;
+    if (connection->paused)
+        connection_read_on(connection);
+    return connection->state == STATE_OPEN;
+}
+
 static void run_call(struct connection *connection, struct command *command) {
+    if (!begin_executing(connection)) {
+        undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
+        return;
+    }
     struct sc_message *message = command->content;
     struct sc_buffer id = {0}, function = {0}, scratch = {0};
     struct sc_bytes parts[FRAME_PARTS_MAX];
@@ -154,7 +166,6 @@ static void run_call(struct connection *connection, struct command *command) {
     if (parts_size(parts, at) > connection->worker->outbound_size_max) {
         undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE, connection->worker->outbound_size_max);
     } else {
-        connection->worker->calls_received++;
         send_parts(connection, parts, at);
     }
     sc_buffer_deinit(&id);

@@ -5,7 +5,12 @@
 
 #include "core_private.h"
 
+// Bytes of messages that wait before their connection is read no further.
 #define PARKED_BYTES_MAX (1u << 20)
+// Of a worker that executes functions, which must be read on, since what it waits for may wait for its
+// results: further calls of it are answered with an error, and far beyond that it is closed with 1008.
+#define PARKED_EXECUTOR_BYTES_MAX (8u << 20)
+#define PARKED_EXECUTOR_BYTES_LIMIT (64u << 20)
 // Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
 #define PARKED_JOINS_MAX 64u
 
@@ -104,6 +109,15 @@ static void park(struct connection *connection, struct sc_bytes text) {
         connection_close(connection, 1008, "too many messages during a join");
         return;
     }
+    bool executes = connection->worker != NULL && connection->worker->calls_received > 0;
+    if (executes && inbound->parked_bytes > PARKED_EXECUTOR_BYTES_MAX) {
+        if (worker_refuse_call(connection, text))
+            return;
+        if (inbound->parked_bytes > PARKED_EXECUTOR_BYTES_LIMIT) {
+            connection_close(connection, 1008, "too many messages wait");
+            return;
+        }
+    }
     inbound->parked_count++;
     struct parked_message *message = allocate(sizeof *message + text.size);
     message->next = NULL;
@@ -122,7 +136,7 @@ static void park(struct connection *connection, struct sc_bytes text) {
         connection->parked_next = shard->parked_first;
         shard->parked_first = connection;
     }
-    if (inbound->parked_bytes > PARKED_BYTES_MAX && !connection->paused) {
+    if (!executes && inbound->parked_bytes > PARKED_BYTES_MAX && !connection->paused) {
         connection->paused = true;
         sc_socket_pause(&connection->socket);
     }
@@ -306,6 +320,24 @@ static void finish_ended(struct connection *connection) {
     sc_socket_close(&connection->socket, false);
 }
 
+void connection_read_on(struct connection *connection) {
+    connection->paused = false;
+    struct sc_buffer held = {0};
+    if (connection->inbound != NULL) {
+        held = connection->inbound->undecoded;
+        connection->inbound->undecoded = (struct sc_buffer){0};
+    }
+    size_t used = process(connection, held.data == NULL ? (uint8_t *)"" : held.data, held.size);
+    if (used < held.size && connection->state != STATE_GONE)
+        sc_buffer_append(&inbound_of(connection)->undecoded, held.data + used, held.size - used);
+    sc_buffer_deinit(&held);
+    if (connection->ended && connection->state != STATE_GONE && !connection->paused)
+        finish_ended(connection);
+    else if (!connection->paused && connection->state != STATE_GONE)
+        sc_socket_resume(&connection->socket);
+    inbound_free_if_empty(connection);
+}
+
 bool connection_resume(struct connection *connection) {
     while (connection->state == STATE_OPEN && connection->inbound != NULL &&
            connection->inbound->parked_first != NULL) {
@@ -323,21 +355,7 @@ bool connection_resume(struct connection *connection) {
     }
     if (!connection->paused || connection->state == STATE_GONE)
         return true;
-    connection->paused = false;
-    struct sc_buffer held = {0};
-    if (connection->inbound != NULL) {
-        held = connection->inbound->undecoded;
-        connection->inbound->undecoded = (struct sc_buffer){0};
-    }
-    size_t used = process(connection, held.data == NULL ? (uint8_t *)"" : held.data, held.size);
-    if (used < held.size && connection->state != STATE_GONE)
-        sc_buffer_append(&inbound_of(connection)->undecoded, held.data + used, held.size - used);
-    sc_buffer_deinit(&held);
-    if (connection->ended && connection->state != STATE_GONE && !connection->paused)
-        finish_ended(connection);
-    else if (!connection->paused && connection->state != STATE_GONE)
-        sc_socket_resume(&connection->socket);
-    inbound_free_if_empty(connection);
+    connection_read_on(connection);
     return connection->inbound == NULL || connection->inbound->parked_first == NULL;
 }
 

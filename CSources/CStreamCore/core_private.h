@@ -648,6 +648,8 @@ bool worker_message(struct connection *connection, struct sc_bytes text, bool wa
 uint32_t worker_answer_begin(struct connection *connection);
 void worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
 void worker_opened(struct connection *connection, const struct sc_http_request *request);
+/// Answers a call that there is no room for. False: the message is none.
+bool worker_refuse_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of a restricted worker, now that it may.
 void worker_run_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of the node itself.
@@ -663,6 +665,8 @@ void connection_close(struct connection *connection, uint16_t code, const char *
 void connection_abort(struct connection *connection);
 /// Hands on what waited: parked messages, then undecoded bytes. False: something still waits.
 bool connection_resume(struct connection *connection);
+/// Reads a paused connection again, what was held of its bytes first.
+void connection_read_on(struct connection *connection);
 void connection_drained(struct connection *connection);
 bool connection_can_start(struct connection *connection);
 /// Queues bytes that are no message: a response, a close frame.

@@ -469,6 +469,28 @@ bool worker_message(struct connection *connection, struct sc_bytes text, bool wa
     return true;
 }
 
+bool worker_refuse_call(struct connection *connection, struct sc_bytes text) {
+    struct shard *shard = connection->shard;
+    struct sc_json_index *index = &shard->index_scratch;
+    if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT ||
+        type_of(index) != SC_MESSAGE_INVOKE)
+        return false;
+    shard->counters.calls_refused++;
+    struct call call = call_begin(connection, index);
+    if (!call.wants_answer || action_of(index) != ACTION_CALL)
+        return true;
+    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
+                               call.invocation_id,
+                               SC_LITERAL(",\"function_id\":"),
+                               call.function_id,
+                               SC_LITERAL(",\"error\":{\"code\":\"too_many_calls\",\"message\":"
+                                          "\"too many calls of this worker wait\"}}")};
+    struct slice slice = frame_build(shard, LANE_PRIVATE, parts, 5);
+    out_append(connection, slice);
+    slice_release(shard, slice);
+    return true;
+}
+
 // ---- Calls of the node itself
 
 void node_call_run(struct shard *shard, struct sc_bytes text) {

@@ -36,6 +36,7 @@ extension NodeCore {
             ("joins_asked", all.joins_asked),
             ("joins_overrun", all.joins_overrun),
             ("origins_refused", all.origins_refused),
+            ("calls_refused_waiting", all.calls_refused),
             ("turns", all.turns),
             ("enters", all.enters),
             ("sends", all.sends),

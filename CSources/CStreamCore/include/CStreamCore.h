@@ -248,7 +248,7 @@ struct sc_node_counters {
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
     uint64_t subscriptions_refused, results_too_large, calls_parked;
     uint64_t slow_readers_closed, dead_peers_closed;
-    uint64_t joins_asked, joins_overrun, origins_refused;
+    uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t turns, enters, sends, receive_buffers_exhausted;
 };
 /// Collects the counters of a running node. Waits for all shards (a turn each). Not from an event.
