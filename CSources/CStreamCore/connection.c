@@ -397,6 +397,7 @@ static void on_closed(struct sc_socket *socket) {
     inbound_free(connection);
     place_give(shard, connection->id);
     shard->connection_count--;
+    atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     free(connection);
 }
 
@@ -404,7 +405,8 @@ static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on
 
 void connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener) {
     shard->counters.connections_accepted++;
-    bool full = shard->connection_count >= shard->node->config.connection_count_max;
+    uint32_t before = atomic_fetch_add_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+    bool full = before >= shard->node->config.connection_count_max;
     struct connection *connection = full || shard->stopping ? NULL : malloc(sizeof *connection);
     if (connection != NULL) {
         *connection = (struct connection){
@@ -422,6 +424,7 @@ void connection_adopt(struct shard *shard, int fd, enum connection_port port, ui
         free(connection);
     }
     shard->counters.connections_refused++;
+    atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     if (port == PORT_WORKER)
         atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
     close(fd);

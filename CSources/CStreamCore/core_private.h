@@ -384,6 +384,7 @@ struct shard {
     struct sc_listener stream_listener;
     struct worker_listener *_Nullable worker_listeners; // Shard 0 only.
     uint32_t open_listeners;
+    bool listeners_closing;
     bool stopping; // Closes what it has, takes nothing new.
     bool quiet;    // Has nothing open, and nothing under way to other shards; said so to the node.
     bool end;      // All are quiet.
@@ -405,6 +406,7 @@ struct sc_node {
     uint32_t shard_count;
     struct shard *_Nonnull *_Nonnull shards;
     _Atomic uint32_t *worker_counts; // By shard, for dealing new workers out.
+    _Atomic uint32_t connection_count;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
@@ -677,6 +679,8 @@ void sweep(struct sc_timer *timer);
 // ---- shard.c
 
 void *_Nullable shard_main(void *_Nullable argument);
+/// Takes no new connections, and closes the stream clients.
+void shard_close_clients(struct shard *shard);
 void shard_stop(struct shard *shard);
 void listeners_close(struct shard *shard);
 void shard_log(struct shard *shard, enum sc_log_level level, const char *event, uint64_t connection,

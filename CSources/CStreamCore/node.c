@@ -165,6 +165,16 @@ static void begin_stop(struct shard *shard, void *context) {
     shard_stop(shard);
 }
 
+static void close_clients(struct shard *shard, void *context) {
+    (void)context;
+    shard_close_clients(shard);
+}
+
+void sc_node_close_clients(struct sc_node *node) {
+    if (node->running)
+        run_on_all(node, close_clients, NULL);
+}
+
 static void end(struct shard *shard, void *context) {
     (void)context;
     shard->end = true;

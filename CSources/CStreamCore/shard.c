@@ -190,8 +190,9 @@ static int listen_workers(struct shard *shard) {
 }
 
 void listeners_close(struct shard *shard) {
-    if (shard->open_listeners == 0)
+    if (shard->open_listeners == 0 || shard->listeners_closing)
         return;
+    shard->listeners_closing = true;
     sc_listener_close(shard->loop, &shard->stream_listener);
     for (uint32_t i = 0; i + 1 < shard->open_listeners; i++)
         sc_listener_close(shard->loop, &shard->worker_listeners[i].listener);
@@ -281,15 +282,22 @@ static void stop_look(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
 }
 
-void shard_stop(struct shard *shard) {
+void shard_close_clients(struct shard *shard) {
     shard->stopping = true;
     listeners_close(shard);
     for (uint32_t i = 0; i < shard->place_count; i++) {
         struct connection *connection = shard->places[i].connection;
-        if (connection == NULL)
-            continue;
-        bool stream = connection->kind == KIND_STREAM;
-        connection_close(connection, stream ? 1001 : 1012, "shutting down");
+        if (connection != NULL && connection->port == PORT_STREAM)
+            connection_close(connection, 1001, "shutting down");
+    }
+}
+
+void shard_stop(struct shard *shard) {
+    shard_close_clients(shard);
+    for (uint32_t i = 0; i < shard->place_count; i++) {
+        struct connection *connection = shard->places[i].connection;
+        if (connection != NULL && connection->port == PORT_WORKER)
+            connection_close(connection, 1012, "shutting down");
     }
     shard->stop_timer.on_due = stop_look;
     sc_timer_start(shard->loop, &shard->stop_timer, 1);

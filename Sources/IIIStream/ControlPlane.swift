@@ -56,8 +56,8 @@ actor ControlPlane {
         self.signal = signal
     }
 
-    /// Calls that somebody is waiting for.
-    var pendingCallCount: Int { router.pendingCallCount }
+    /// Calls that somebody is waiting for, and events that wait for their trigger.
+    var pendingCount: Int { router.pendingCallCount + evaluator.pendingCount }
     var workerCounters: WorkerCounters { router.counters }
     var triggerCounters: TriggerCounters { evaluator.counters }
 

@@ -144,7 +144,9 @@ public final class StreamNode: Sendable {
         log.write(.info, "stopping")
         let clock = ContinuousClock()
         let deadline = clock.now + .milliseconds(shutdownMilliseconds)
-        while await control.pendingCallCount > 0, clock.now < deadline {
+        // Clients first, while the workers that handle their leaves are still there.
+        await blocking { [core] in core.closeClients() }
+        while clock.now < deadline, await isBusy() {
             try? await Task.sleep(for: .milliseconds(10))
         }
         let left = max(deadline - clock.now, .milliseconds(500))
@@ -153,6 +155,11 @@ public final class StreamNode: Sendable {
         signals.finish()
         await controlTask.value
         log.write(.info, "stopped")
+    }
+
+    private func isBusy() async -> Bool {
+        if await control.pendingCount > 0 { return true }
+        return await blocking { [core] in core.streamClientCount() } > 0
     }
 
     /// Calls a function, built in or of a worker, with `data` as its input.

@@ -14,6 +14,7 @@ struct NotBuiltYet: Sendable {
         NotBuiltYet(.stream, "adapter.config.store_method", is: "file_based", name: "storage in files"),
         NotBuiltYet(.stream, "io", is: "epoll", name: "the epoll back end"),
         NotBuiltYet(.stream, "admin", name: "the admin port"),
+        NotBuiltYet(.stream, "limits.memory_bytes", name: "a memory budget"),
     ]
 
     private init(_ worker: Schema.Worker, _ path: String, is value: String? = nil, name: String) {

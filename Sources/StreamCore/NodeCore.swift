@@ -73,6 +73,16 @@ package import StreamModel
         throw .startFailed(String(decoding: text, as: UTF8.self))
     }
 
+    /// Takes no new connections, and closes the stream clients. Blocks for a turn of each shard.
+    package func closeClients() {
+        unsafe sc_node_close_clients(handle)
+    }
+
+    /// How many stream clients are connected. Blocks for a turn of each shard.
+    package func streamClientCount() -> Int {
+        Int(unsafe sc_node_counters(handle).stream_connections)
+    }
+
     /// Closes every connection in order and ends the shards. Blocks, at most `timeout` and a little.
     package func stop(timeoutMilliseconds: Int) {
         unsafe sc_node_stop(handle, UInt32(timeoutMilliseconds))

@@ -164,6 +164,9 @@ uint16_t sc_node_stream_port(const struct sc_node *node);
 uint16_t sc_node_worker_port(const struct sc_node *node, uint32_t listener);
 /// The backend in use, for the log.
 const char *sc_node_backend(const struct sc_node *node);
+/// Takes no new connections and closes the stream clients with 1001 after what waits for them; workers go
+/// on, so that the handlers of leaves can run. Not from an event.
+void sc_node_close_clients(struct sc_node *node);
 /// Closes everything in order (stream clients 1001 after what waits for them, workers 1012), ends the
 /// threads and returns, at the latest after `timeout_ms`. Not from an event.
 void sc_node_stop(struct sc_node *node, uint32_t timeout_ms);
