@@ -1,8 +1,11 @@
-/// A text in double quotes, as YAML and JSON both read it.
+/// A text in double quotes, as YAML and JSON both read it, and in which no variable is replaced.
 func doubleQuoted(_ text: String) -> String {
     var result = "\""
     for scalar in text.unicodeScalars {
         switch scalar {
+        case "{" where result.last == "$":
+            result.removeLast()
+            result += "\\u0024{"
         case "\"": result += "\\\""
         case "\\": result += "\\\\"
         case "\n": result += "\\n"
