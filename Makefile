@@ -7,6 +7,7 @@ SHELL := /bin/bash
 NODE := .build/release/iii-stream
 INTEROP := Tests/Interop
 FUZZ_SECONDS ?= 60
+export PYTHON2
 
 # Each sanitizer changes every object file, so each has a build folder of its own. Undefined behaviour
 # traps: the trap needs no run-time library, which the Swift tool chain does not ship for C.
@@ -44,8 +45,14 @@ interop: # The Python part of `test`, for a node that is already built
 	"$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 
 .PHONY: conformance
-conformance: build test-packages ## Play the recorded answers and the operation vectors against a node
+conformance: build test-packages ## Recorded answers and vectors; public suites with PYTHON2=, JSON_SUITE=
 	"$$(.ci/venv test)" -m pytest $(INTEROP)/test_replay.py $(INTEROP)/test_operations.py $(PYTEST_FLAGS)
+	.ci/conformance
+ifdef JSON_SUITE
+	JSON_SUITE="$(JSON_SUITE)" swift test --filter CStreamJSONTests.SuiteTests
+else
+	@echo 'conformance: JSONTestSuite is skipped: JSON_SUITE does not name its test_parsing folder'
+endif
 
 .PHONY: check
 check: lint test sanitize ## Everything: lint, formats, tests, tests under sanitizers, the fuzz corpus

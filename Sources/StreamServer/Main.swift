@@ -43,7 +43,10 @@ enum Main {
     private static func run(_ loaded: LoadedConfiguration) async {
         let signals = await Signals()
         let log = LogWriter(level: .info)
-        log.write(LogRecord(.info, "starting", ["version": StreamNode.version, "configuration": loaded.summary]))
+        log.write(
+            LogRecord(
+                .info, "starting", ["version": StreamNode.version, "configuration": loaded.summary])
+        )
         for warning in loaded.warningTexts {
             log.write(LogRecord(.warn, "configuration", ["detail": warning]))
         }
