@@ -508,17 +508,30 @@ struct SettingTests {
     func observability() throws {
         let text = file(
             "iii-observability",
-            "enabled: false\nlogs_enabled: false\nlogs_sampling_ratio: 0\nexporter: otlp\nservice_name: x"
+            "enabled: false\nlogs_enabled: false\nlogs_sampling_ratio: 0\nexporter: otlp\nformat: x"
         )
         let (configuration, warnings) = try read(text)
         #expect(!configuration.observability.isEnabled && !configuration.observability.logsEnabled)
         #expect(configuration.observability.logsSamplingRatio == 0)
         #expect(
             warnings.map { $0.text(file: "f") } == [
-                "f:7:7: warning: of `iii-observability`, these settings have no effect here: `exporter`, `service_name`"
+                "f:7:7: warning: of `iii-observability`, these settings have no effect here: `exporter`, `format`"
             ])
         #expect(
             try read(file("iii-observability", "logs_sampling_ratio: 0.25")).configuration
                 .observability.logsSamplingRatio == 0.25)
+    }
+
+    @Test("the service names itself in the resource of its log records")
+    func service() throws {
+        let text = file(
+            "iii-observability",
+            "service_name: shop\nservice_version: '2'\nservice_namespace: null")
+        let resource = try read(text).configuration.observability.resource
+        #expect(
+            String(decoding: resource.bytes, as: UTF8.self)
+                == #"{"service.name":"shop","service.version":"2"}"#)
+        #expect(lines(file("iii-observability", "service_name: ''")).contains { $0.contains("not empty") })
+        #expect(lines(file("iii-observability", "service_name: null")).count == 1)
     }
 }

@@ -74,6 +74,9 @@ struct PrintingTests {
             fill(&configuration.ping, Ping.settings, &source)
             configuration.observability.isEnabled = .random(using: &source)
             configuration.observability.logsSamplingRatio = .random(in: 0...1, using: &source)
+            configuration.observability.serviceName = Bool.random(using: &source) ? "iii" : "a: b"
+            configuration.observability.serviceNamespace =
+                Bool.random(using: &source) ? "#1" : nil
             configuration.workerListeners = (0..<Int.random(in: 1...3, using: &source)).map {
                 index in
                 var listener = WorkerListener(host: "0.0.0.0", port: 40_000 + index)
@@ -128,7 +131,7 @@ struct NotBuiltYetTests {
     func refused() {
         for feature in NotBuiltYet.all {
             var flow = feature.value ?? "x"
-            if feature.path == "rbac" { flow = "{}" }
+            if feature.path == "limits.memory_bytes" { flow = "100000000" }
             for key in feature.path.split(separator: ".").reversed() { flow = "{\(key): \(flow)}" }
             if feature.path.hasPrefix("adapter.config") {
                 flow = "{adapter: {name: kv, config: {store_method: file_based}}}"
