@@ -62,14 +62,19 @@ static int open_buffers(struct sc_loop *loop) {
     return 0;
 }
 
-// Waits for one completion while nothing but the set up uses the ring.
+// Waits for one completion while nothing but the set up uses the ring. A message may come all the same: to
+// a ring that has gone, and whose descriptor this one has now.
 static int wait_for_one(struct sc_loop *loop, struct sc_completion *out) {
-    while (!sc_ring_take(loop, out)) {
-        sc_ring_wait(loop, UINT64_MAX);
-        if (loop->error != 0)
-            return loop->error;
+    for (;;) {
+        if (sc_ring_take(loop, out)) {
+            if (sc_tag_kind(out->user_data) != SC_KIND_WOKEN)
+                return 0;
+        } else {
+            sc_ring_wait(loop, UINT64_MAX);
+            if (loop->error != 0)
+                return loop->error;
+        }
     }
-    return 0;
 }
 
 // A multishot receive cannot be asked for, only tried: an older kernel refuses it with -EINVAL.
@@ -87,8 +92,8 @@ static int try_multishot_receive(struct sc_loop *loop, const int fds[2]) {
         return rc;
     if (first.flags & IORING_CQE_F_BUFFER)
         sc_ring_give_buffer(loop, first.flags >> IORING_CQE_BUFFER_SHIFT);
-    if (!(first.flags & IORING_CQE_F_MORE))
-        return first.result < 0 ? first.result : -EINVAL;
+    if (!(first.flags & IORING_CQE_F_MORE)) // The kernel may end one at any time, once it has begun it.
+        return first.result < 0 ? first.result : 0;
     // The end of the stream ends the receive.
     if (shutdown(fds[1], SHUT_WR) != 0)
         return -errno;

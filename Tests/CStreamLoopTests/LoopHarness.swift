@@ -50,14 +50,15 @@ final class TestLoop {
         self.context = context
         var config = sc_loop_config()
         config.on_turn = { context in
-            let box = context!.assumingMemoryBound(to: Unmanaged<TestLoop>?.self)
-            box.pointee?.takeUnretainedValue().onTurn?()
+            let box = context?.assumingMemoryBound(to: Unmanaged<TestLoop>?.self)
+            box?.pointee?.takeUnretainedValue().onTurn?()
         }
         config.context = UnsafeMutableRawPointer(context)
         configure(&config)
         var created: OpaquePointer?
         let rc = sc_loop_create(&config, &created)
-        loop = try #require(created, "sc_loop_create: \(rc)")
+        guard let created else { throw LoopError(code: rc) }
+        loop = created
         context.pointee = Unmanaged.passUnretained(self)
     }
 
@@ -355,8 +356,8 @@ final class Peer: @unchecked Sendable {
     func write(_ bytes: [UInt8]) throws {
         var at = 0
         while at < bytes.count {
-            let count = bytes.withUnsafeBytes {
-                Glibc.send(fd, $0.baseAddress! + at, bytes.count - at, CInt(MSG_NOSIGNAL))
+            let count = bytes[at...].withUnsafeBytes {
+                Glibc.send(fd, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL))
             }
             try #require(count > 0, "send: \(errno)")
             at += count
