@@ -34,7 +34,7 @@ static long read_number(const char *path, const char *key) {
 }
 
 static bool is_filtered(void) {
-    return read_number("/proc/self/status", "Seccomp:") > 0;
+    return read_number("/proc/thread-self/status", "Seccomp:") > 0;
 }
 
 static const char *kernel_release(void) {
