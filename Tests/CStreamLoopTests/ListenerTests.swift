@@ -27,7 +27,8 @@ struct ListenerTests {
     func hosts(host: String) throws {
         var port: UInt16 = 0
         let fd = sc_listen(host, 0, false, 16, &port)
-        if host.contains(":") && (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT) { return }  // No IPv6 here.
+        // There may be no IPv6 here.
+        if host.contains(":") && (fd == -EADDRNOTAVAIL || fd == -EAFNOSUPPORT) { return }
         try #require(fd >= 0, "\(fd)")
         #expect(port != 0)
         close(fd)
