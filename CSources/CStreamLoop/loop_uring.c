@@ -92,7 +92,8 @@ static int try_multishot_receive(struct sc_loop *loop, const int fds[2]) {
         return rc;
     if (first.flags & IORING_CQE_F_BUFFER)
         sc_ring_give_buffer(loop, first.flags >> IORING_CQE_BUFFER_SHIFT);
-    if (!(first.flags & IORING_CQE_F_MORE)) // The kernel may end one at any time, once it has begun it.
+    if (!(first.flags &
+          IORING_CQE_F_MORE)) // The kernel may end one at any time, once it has begun it.
         return first.result < 0 ? first.result : 0;
     // The end of the stream ends the receive.
     if (shutdown(fds[1], SHUT_WR) != 0)

@@ -144,7 +144,8 @@ void sc_socket_serve_starved(struct sc_loop *loop) {
         return;
     // Each wants at least one buffer; the first may take them all. Those that wait longest come first.
     for (uint32_t i = 0; i < free && i < waiting; i++) {
-        struct sc_slot_list *list = loop->passed_over.count > 0 ? &loop->passed_over : &loop->starved;
+        struct sc_slot_list *list =
+            loop->passed_over.count > 0 ? &loop->passed_over : &loop->starved;
         uint32_t slot = list->head;
         struct sc_socket *socket = loop->slots.entries[slot].owner;
         sc_slot_list_remove(loop, list, slot);

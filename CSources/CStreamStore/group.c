@@ -148,7 +148,8 @@ static void visit_stream(struct sc_table_node *node, void *context) {
 }
 
 void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *stream,
-                             void (*body)(struct sc_bytes, struct sc_bytes, void *), void *context) {
+                             void (*body)(struct sc_bytes, struct sc_bytes, void *),
+                             void *context) {
     struct group_visit visit = {body, context};
     if (stream == NULL) {
         sc_table_for_each(&store->streams, visit_stream, &visit);

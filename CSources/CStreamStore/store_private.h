@@ -33,10 +33,11 @@ struct sc_group {
     struct item *_Nullable last;
     size_t value_bytes;
     struct sc_blob *_Nullable cache;
-    uint64_t floor;      // The highest stamp of anything forgotten here, or sent in a sync.
-    uint64_t newest;     // The highest stamp of all.
-    bool floor_is_sync;  // The floor is the stamp of a sync, of the group or of an item that is not here.
-    bool is_synced;      // It is that of the group, and nothing has been stamped since.
+    uint64_t floor;  // The highest stamp of anything forgotten here, or sent in a sync.
+    uint64_t newest; // The highest stamp of all.
+    bool
+        floor_is_sync; // The floor is the stamp of a sync, of the group or of an item that is not here.
+    bool is_synced; // It is that of the group, and nothing has been stamped since.
     uint16_t name_size;
     uint8_t name[];
 };
@@ -53,7 +54,8 @@ struct sc_store {
 
 struct sc_group *_Nullable group_create(struct sc_store *store, const struct sc_group_name *name);
 void group_destroy(struct sc_store *store, struct sc_group *group);
-struct item *_Nullable item_find(struct sc_store *store, struct sc_group *group, struct sc_bytes id);
+struct item *_Nullable item_find(struct sc_store *store, struct sc_group *group,
+                                 struct sc_bytes id);
 void group_cache_drop(struct sc_group *group);
 
 #pragma clang assume_nonnull end
