@@ -1,5 +1,6 @@
 import CStreamBase
 import CStreamTLS
+import Glibc
 import Testing
 
 @Suite("Sec-WebSocket-Accept")
@@ -29,5 +30,22 @@ struct AcceptTests {
         ])
     func others(key: String, expected: String) {
         #expect(accept(key) == expected)
+    }
+
+    /// As on a host whose policy allows approved algorithms only. The policy is the process's, so this runs in
+    /// one of its own.
+    @Test("is refused with -EIO where OpenSSL has no SHA-1") func refused() async {
+        await #expect(processExitsWith: .success) {
+            typealias SetProperties = @convention(c) (OpaquePointer?, UnsafePointer<CChar>) -> CInt
+            let symbol = try #require(dlsym(nil, "EVP_set_default_properties"))
+            let setProperties = unsafeBitCast(symbol, to: SetProperties.self)
+            try #require(setProperties(nil, "fips=yes") == 1)
+            var out = [CChar](repeating: 0x7e, count: 29)
+            let rc = [UInt8](repeating: 0x6b, count: 24).withUnsafeBufferPointer {
+                sc_tls_websocket_accept(sc_bytes(data: $0.baseAddress, size: $0.count), &out)
+            }
+            try #require(rc == -EIO)
+            try #require(out.allSatisfy { $0 == 0x7e }, "wrote something")
+        }
     }
 }
