@@ -49,8 +49,17 @@ void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes wo
                                         .second = reattach_token});
 }
 
+static struct shard *shard_after(const struct shard *shard) {
+    struct sc_node *node = shard->node;
+    return node->shards[(shard->index + 1) % node->shard_count];
+}
+
+// What a registration has changed (sc_node_watch) must be known to every shard before its worker goes on: the
+// release follows it through all of them, and comes to the connection's own last.
 void sc_node_release(struct sc_node *node, uint64_t connection) {
-    command_post(node, (struct command){.kind = COMMAND_RELEASE, .connection = connection});
+    struct shard *first = shard_after(shard_of_id(node, connection));
+    command_post(node,
+                 (struct command){.kind = COMMAND_RELEASE, .connection = connection, .shard = first});
 }
 
 void sc_node_hold(struct sc_node *node, uint64_t connection) {
@@ -265,8 +274,24 @@ static void run_for_worker(struct connection *connection, struct command *comman
     }
 }
 
+// Sends a command on that has not come to its connection's shard. False: this is it.
+static bool pass_on(struct command *command) {
+    if (command->kind != COMMAND_RELEASE || command->shard == shard_of_id(command->node, command->connection))
+        return false;
+    if (!node_let_in(command->node)) {
+        free(command);
+        return true;
+    }
+    command->shard = shard_after(command->shard);
+    sc_loop_post(command->shard->loop, &command->message);
+    node_let_out(command->node);
+    return true;
+}
+
 static void run(struct sc_loop_message *loop_message) {
     struct command *command = SC_CONTAINER_OF(loop_message, struct command, message);
+    if (pass_on(command))
+        return;
     struct shard *shard = command->shard;
     struct connection *connection = connection_find(shard, command->connection);
     bool usable = connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;

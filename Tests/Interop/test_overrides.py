@@ -262,6 +262,17 @@ def test_override_begins_and_ends_with_its_function(owner, caller):
     assert caller.result("stream::get", **AT) == "stored"
 
 
+def test_registration_is_a_barrier_whatever_shard_a_caller_is_on(custom, owner):
+    """Once the owner has an answer to what it sent next, no caller anywhere reaches the store."""
+    callers = [Executor(custom.worker_url()) for _ in range(4)]
+    for number in range(100):
+        owner.serve(f"stream::get({number})", number)
+        at = {**AT, "stream_name": str(number)}
+        assert [caller.result("stream::get", **at) for caller in callers] == [number] * 4
+    for caller in callers:
+        caller.close()
+
+
 @pytest.mark.parametrize("name", ["", "a)b", "(", "żółć", "x:y::z"])
 def test_override_of_an_odd_name(owner, caller, name):
     owner.serve(f"stream::get({name})", {"of": name})

@@ -224,7 +224,7 @@ enum sc_watch {
     SC_WATCH_UPDATE = 1 << 15,
 };
 /// Replaces what is watched in `stream` (data == NULL: in all streams) by `flags` of enum sc_watch. Every shard
-/// knows of it before anything that a command given later sets off.
+/// knows of it before a later sc_node_release lets a worker go on.
 void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags);
 /// Answers SC_MESSAGE_UPGRADE: 101 lets the client in with `context` (JSON; data == NULL: none), 401 and 503
 /// refuse it.
