@@ -11,6 +11,8 @@ struct Options {
     var streamName: String?
     var label: String?
     var quiet = false
+    /// Seconds that connecting and coming into sync may take.
+    var patience = 60.0
 
     static let usage = """
         iii-stream-bench SCENARIO [OPTION...]
@@ -38,7 +40,7 @@ struct Options {
           --until-answered    fanout, groups: a write is over with its answer, not with its last delivery
           --duration S        measured seconds (5)               --warm-up S    seconds before that (1)
           --rounds N          connect: how often (3)             --connecting N connections opened at once (128)
-          --file FILE         mixed: the scenario
+          --file FILE         mixed: the scenario                --patience S   for all to be in sync (60)
 
         Faults
           --stall N           subscribers that are not read during the middle third
@@ -82,6 +84,7 @@ struct Options {
         compareFile = values["--compare"]
         label = values["--label"]
         quiet = values["--quiet"] != nil
+        patience = try values.number("--patience") ?? patience
         if let name = values["--stream"] {
             guard name.utf8.count <= 60,
                 name.utf8.allSatisfy({ $0.isPlain })
@@ -224,7 +227,7 @@ private struct Values {
         "--rounds",
         "--connecting", "--file", "--stall", "--half-open", "--kill", "--restart", "--json",
         "--report",
-        "--compare", "--label",
+        "--compare", "--label", "--patience",
     ]
 
     subscript(option: String) -> String? { given[option] }

@@ -143,7 +143,7 @@ enum Report {
                     percentiles.append(
                         .init(
                             name: name + (isEarlier ? " (earlier)" : ""),
-                            colour: (place + 3 + number) % 6,
+                            colour: (place + 4 + number) % 6,
                             isEarlier: isEarlier,
                             points: summary.curve.map { ($0.share, max($0.value, 0.1)) }))
                 }

@@ -475,6 +475,10 @@ void sc_load_kill(struct sc_load *load, uint32_t index, uint32_t count) {
 
 void sc_load_expect_restart(struct sc_load *load) {
     load->restarting = true;
+    for (uint32_t i = 0; i < load->work_count; i++) {
+        load->works[i]->callers_wanted = 0;
+        load->works[i]->subscribers_wanted = false;
+    }
 }
 
 void sc_load_restarted(struct sc_load *load, bool empty) {

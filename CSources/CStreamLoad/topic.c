@@ -252,7 +252,7 @@ void topic_explain(struct topic *topic, struct subscriber *from, const struct fr
                 kind = i < from->entry ? "repeat or reordering: this one came before"
                                        : "gap or reordering: this one comes later";
         }
-        for (uint32_t i = 1; !known && i < topic->write_count; i++)
+        for (uint32_t i = known ? 0 : 1; i < topic->write_count; i++)
             if (fits(topic, &event, write_at(topic, i)))
                 kind = "gap or reordering: this one comes later";
         if (next != 0 && count < next && strcmp(kind, "unexpected frame") == 0)

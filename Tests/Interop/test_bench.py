@@ -1,0 +1,196 @@
+"""The load generator: each scenario at a small size, and that its checks catch a node that misbehaves."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+import faulty
+from faulty import FaultyProxy
+from node import ROOT
+
+BENCH = pathlib.Path(os.environ.get("III_BENCH", ROOT / ".build/release/iii-stream-bench"))
+
+
+def bench(node, tmp_path, *arguments, target=None, code=0):
+    """Runs the load generator against the node; returns its result, or its words when it wrote none."""
+    result = tmp_path / "result.json"
+    done = subprocess.run(
+        [
+            *[BENCH, *arguments, "--json", result],
+            *["--target", f"ws://127.0.0.1:{target or node.stream_port}"],
+            *["--workers", f"ws://127.0.0.1:{node.worker_port}"],
+            *["--server-pid", str(node.process.pid)],
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=25,
+    )
+    assert done.returncode == code, done.stdout
+    return json.loads(result.read_text()) if result.exists() else done.stdout
+
+
+SMALL = ("--duration", "0.5", "--warm-up", "0.1")
+
+
+def totals(result, name):
+    return sum(work["counts"][name] for work in result["works"])
+
+
+# ---- Each scenario
+
+
+def test_fanout(node, tmp_path):
+    result = bench(node, tmp_path, "fanout", "--subscribers", "50", "--items", "7", "--in-flight", "16", *SMALL)
+    assert totals(result, "answers") > 0
+    latency = result["works"][0]["latencies"]["delivery"]
+    assert 0 < latency["p50"] <= latency["p99"] <= latency["p999"] <= latency["max"]
+    assert result["server"]["perDelivery"] > 0
+    # Bytes are compared, and not frames parsed, by all but the first to get one.
+    assert totals(result, "framesParsed") < totals(result, "deliveries") / 25
+
+
+def test_fanout_at_a_rate(node, tmp_path):
+    result = bench(node, tmp_path, "fanout", "--subscribers", "5", "--rate", "400", *SMALL)
+    assert 100 < totals(result, "answers") <= 220
+
+
+def test_fanout_with_joins_by_message_and_deletes(node, tmp_path):
+    arguments = ["--join", "message", "--items", "5", "--mix", "set=3,update=2,delete=1", "--in-flight", "8"]
+    result = bench(node, tmp_path, "fanout", "--subscribers", "20", "--kill", "60", *arguments, *SMALL)
+    assert totals(result, "killed") > 0
+    assert totals(result, "syncs") > 0
+
+
+def test_groups(node, tmp_path):
+    result = bench(node, tmp_path, "groups", "--groups", "30", "--subscribers", "3", *SMALL)
+    assert totals(result, "deliveries") > 30
+
+
+def test_functions(node, tmp_path):
+    mix = "set=2,get=2,update=2,list=1,delete=1"
+    result = bench(node, tmp_path, "functions", "--callers", "10", "--in-flight", "8", "--mix", mix, *SMALL)
+    assert set(result["works"][0]["latencies"]) == set(mix.translate(str.maketrans("", "", "=12")).split(","))
+
+
+def test_connect(node, tmp_path):
+    result = bench(node, tmp_path, "connect", "--subscribers", "200", "--items", "20", "--rounds", "2")
+    assert [each["connections"] for each in result["rounds"]] == [200, 200]
+    assert [each["syncsParsed"] for each in result["rounds"]] == [1, 1]  # The rest is the same bytes.
+
+
+def test_idle(node, tmp_path):
+    result = bench(node, tmp_path, "idle", "--subscribers", "200", *SMALL)
+    assert result["works"][0]["liveSubscribers"] == 200
+
+
+def test_mixed(node, tmp_path):
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text(
+        """
+duration: 0.5
+warm_up: 0.1
+works:
+  - { name: rooms, groups: 10, subscribers: 3, rate: 200 }
+  - name: callers
+    groups: 5
+    callers: 5
+    items: 4
+    mix: { set: 1, get: 2 }
+"""
+    )
+    result = bench(node, tmp_path, "mixed", "--file", str(scenario))
+    assert [work["name"] for work in result["works"]] == ["rooms", "callers"]
+    assert all(work["counts"]["answers"] > 0 for work in result["works"])
+
+
+def test_a_scenario_file_with_a_wrong_key_is_refused(node, tmp_path):
+    scenario = tmp_path / "scenario.yaml"
+    scenario.write_text("works:\n  - { nmae: x }\n")
+    said = bench(node, tmp_path, "mixed", "--file", str(scenario), code=2)
+    assert "scenario.yaml:2: unknown key 'nmae'" in said
+
+
+# ---- Faults on request
+
+
+def test_stalled_and_half_open_subscribers_are_no_failure(node, tmp_path):
+    arguments = ["--subscribers", "10", "--in-flight", "16", "--stall", "2", "--half-open", "2"]
+    result = bench(node, tmp_path, "fanout", *arguments, "--duration", "0.9", "--warm-up", "0.1")
+    assert totals(result, "deliveries") > 0
+
+
+def test_restart_in_the_middle(start_node, tmp_path):
+    node = start_node()
+    node.text = node.text.replace("port: 0", f"port: {node.stream_port}", 1)
+    node.text = node.text.replace("port: 0", f"port: {node.worker_port}", 1)
+    (tmp_path / "again.yaml").write_text(node.text)
+    script = tmp_path / "again.sh"
+    script.write_text(f"echo $$ > {tmp_path}/again.pid\nexec {node.binary} --config {tmp_path}/again.yaml 2>/dev/null\n")
+    arguments = ["--subscribers", "20", "--items", "3", "--in-flight", "4", "--restart", f"sh {script}"]
+    try:
+        result = bench(node, tmp_path, "fanout", *arguments, "--duration", "1", "--warm-up", "0.1")
+        assert result["works"][0]["liveSubscribers"] == 20
+    finally:
+        pid = tmp_path / "again.pid"
+        if pid.exists():
+            subprocess.run(["kill", pid.read_text().strip()], check=False)
+
+
+# ---- A server that misbehaves
+
+LOAD = ("fanout", "--patience", "2", "--subscribers", "4", "--items", "3", "--rate", "300", *SMALL)
+
+
+def test_through_the_proxy_all_is_well(node, tmp_path):
+    with FaultyProxy(node.stream_port) as proxy:
+        bench(node, tmp_path, *LOAD, target=proxy.port)
+
+
+@pytest.mark.parametrize("victims", [(1,), (0, 1, 2, 3)], ids=["one", "all"])
+@pytest.mark.parametrize(
+    "fault, at, said",
+    [
+        (faulty.drop, 5, "gap"),
+        (faulty.repeat, 5, "repeat"),
+        (faulty.reorder, 5, "gap or reordering"),
+        (faulty.change, 5, "expected"),
+        (faulty.drop, 0, "not all subscribers came into sync"),
+        (faulty.change, 0, "a sync of 3 items shows a state that the group never had"),
+        (faulty.repeat, 0, "expected"),
+    ],
+    ids=["drop", "repeat", "reorder", "change", "no-sync", "wrong-sync", "two-syncs"],
+)
+def test_a_misbehaving_server_is_caught(node, tmp_path, fault, at, said, victims):
+    with FaultyProxy(node.stream_port, fault, at, victims) as proxy:
+        result = bench(node, tmp_path, *LOAD, target=proxy.port, code=1)
+    assert said in (result if isinstance(result, str) else "\n".join(result["violations"]))
+
+
+def test_nobody_there(node, tmp_path):
+    port = node.stream_port
+    node.stop()
+    done = subprocess.run(
+        [BENCH, "fanout", "--target", f"ws://127.0.0.1:{port}", "--workers", f"ws://127.0.0.1:{port}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "no connection: Connection refused" in done.stdout
+
+
+def test_the_report_is_one_page_with_charts(node, tmp_path):
+    first = tmp_path / "first.json"
+    bench(node, tmp_path, "fanout", "--subscribers", "5", *SMALL)
+    (tmp_path / "result.json").rename(first)
+    page = tmp_path / "page.html"
+    bench(node, tmp_path, "fanout", "--subscribers", "5", *SMALL, "--report", page, "--compare", first)
+    text = page.read_text()
+    assert text.count("<svg") == 4 and "(earlier)" in text
+    assert "http://" not in text and "https://" not in text and "src=" not in text
