@@ -254,7 +254,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
         rc = resolve(config->worker_host, config->worker_port, &load->worker_address,
                      &load->worker_address_size);
     if (rc == 0)
-        rc = sc_tls_websocket_accept(SC_LITERAL("aWlpLXN0cmVhbS1iZW5jaA=="), load->accept);
+        rc = sc_tls_websocket_accept(SC_LITERAL("dGhlIHNhbXBsZSBub25jZQ=="), load->accept);
     struct sc_loop_config loop = {.receive_buffer_size = config->receive_buffer_size,
                                   .receive_buffer_count = config->receive_buffer_count,
                                   .on_turn = on_turn,

@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Measures our node and its peers in turn, and prints medians, ranges and ratios.
+
+    pairs.py [--pairs N] [--seconds S] [--only NAME[,NAME...]] [--json FILE] [--full]
+
+One core for the server (--server-core), one for the load (--load-core). Each pair is one run of ours and one
+of the peer, right after each other; the ratio is that of the pair. Peers that are not there are said so and
+left out: binaries are looked for by name in $III_PEERS, then on the path. METHOD.md says what each of them is.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BENCH = ROOT / ".build/release/iii-stream-bench"
+NODE = ROOT / ".build/release/iii-stream"
+# The smallest frame that our `set` of a value of this size makes of the group "a0" and a stream of 9 letters.
+STREAM = "benchmark"
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def find(name):
+    folder = os.environ.get("III_PEERS")
+    if folder and os.access(pathlib.Path(folder) / name, os.X_OK):
+        return str(pathlib.Path(folder) / name)
+    return shutil.which(name)
+
+
+class Server:
+    """A server on a core of its own."""
+
+    def __init__(self, command, ports, core, folder):
+        self.log = open(pathlib.Path(folder) / "server.log", "ab")
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(core), *map(str, command)],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            cwd=folder,
+        )
+        deadline = time.monotonic() + 15
+        for port in ports:
+            while True:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise SystemExit(f"{command[0]} does not listen on {port}")
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    time.sleep(0.02)
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+
+
+class Ours:
+    name = "iii-stream"
+
+    def __init__(self, shards=1):
+        self.shards = shards
+
+    def start(self, core, folder):
+        self.stream, self.worker = free_port(), free_port()
+        config = pathlib.Path(folder) / "node.yaml"
+        config.write_text(
+            f"""workers:
+  - name: iii-stream
+    config: {{ host: 127.0.0.1, port: {self.stream}, shards: {self.shards} }}
+  - name: iii-worker-manager
+    config: {{ host: 127.0.0.1, port: {self.worker} }}
+"""
+        )
+        return Server([NODE, "--config", config], [self.stream, self.worker], core, folder)
+
+    def target(self, work):
+        return f"ws://127.0.0.1:{self.stream}", f"ws://127.0.0.1:{self.worker}"
+
+
+class WebSocketPeer:
+    """A server that takes /sub, /pub and /echo, and the port as its argument."""
+
+    def __init__(self, name, command):
+        self.name, self.command = name, command
+
+    def start(self, core, folder):
+        self.port = free_port()
+        return Server([*self.command, self.port], [self.port], core, folder)
+
+    def target(self, work):
+        base = f"raw://127.0.0.1:{self.port}"
+        return f"{base}/sub", base + ("/echo" if work == "functions" else "/pub")
+
+
+class LimitFan(WebSocketPeer):
+    """The floor: a broadcast without store, parsing and back-pressure."""
+
+    def start(self, core, folder):
+        self.port = free_port()
+        return Server([*self.command, "--k", self.port], [self.port], core, folder)
+
+
+class Redis:
+    name = "Redis"
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def start(self, core, folder):
+        self.port = free_port()
+        command = [self.binary, "--port", self.port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        limits = ["--maxclients", "20000", "--client-output-buffer-limit", "pubsub 0 0 0"]
+        return Server([*command, *limits], [self.port], core, folder)
+
+    def target(self, work):
+        return (f"redis://127.0.0.1:{self.port}",) * 2
+
+
+class Nats(Redis):
+    name = "NATS"
+
+    def start(self, core, folder):
+        self.port = free_port()
+        return Server([self.binary, "-a", "127.0.0.1", "-p", self.port], [self.port], core, folder)
+
+    def target(self, work):
+        return (f"nats://127.0.0.1:{self.port}",) * 2
+
+
+def peers():
+    """All peers by name; None where there is none."""
+    found = {}
+    found["uws"] = (uws := find("uws")) and WebSocketPeer("uWebSockets", [uws])
+    found["limit"] = (limit := find("limit")) and LimitFan("limit fan", [limit, "fan"])
+    found["nio"] = (nio := find("nio-broadcast")) and WebSocketPeer("SwiftNIO", [nio])
+    found["socketify"] = (python := socketify()) and WebSocketPeer(
+        "socketify", [python, pathlib.Path(__file__).parent / "socketify_server.py"]
+    )
+    found["redis"] = (redis := find("redis-server")) and Redis(redis)
+    found["nats"] = (nats := find("nats-server")) and Nats(nats)
+    return found
+
+
+def socketify():
+    """A Python that has `socketify`, made on first use; None where PyPI has none for this machine."""
+    done = subprocess.run([ROOT / ".ci/venv", "peers"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+# ---- What is measured
+
+# name: (arguments, peers, metric, target). The metric is server CPU-µs a delivery or an answer, or a latency.
+FAN = ["fanout", "--size", "40"]
+FUNCTIONS = ["functions", "--callers", "100", "--size", "64", "--items", "1"]
+CASES = {
+    "fan-1": ([*FAN, "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
+    "fan-16": ([*FAN, "--in-flight", "16"], {"uws": 0.85}, "perDelivery"),
+    "fan-32": ([*FAN, "--in-flight", "32"], {"uws": 0.75}, "perDelivery"),
+    "fan-64": ([*FAN, "--in-flight", "64"], {"redis": 0.60, "limit": 1.3, "uws": None, "nats": None}, "perDelivery"),
+    "fan-1k-1": (["fanout", "--size", "1024", "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
+    "fan-1k-16": (["fanout", "--size", "1024", "--in-flight", "16"], {"uws": 0.85}, "perDelivery"),
+    "fan-10000-1": ([*FAN, "--subscribers", "10000", "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
+    "fan-10000-16": ([*FAN, "--subscribers", "10000", "--in-flight", "16"], {"uws": 1.1}, "perDelivery"),
+    "latency-p50": ([*FAN, "--rate", "100"], {"uws": 0.95}, "p50"),
+    "latency-p99": ([*FAN, "--rate", "100"], {"uws": 1.0}, "p99"),
+    "set-1": ([*FUNCTIONS, "--mix", "set=1"], {"uws": 1.10}, "perAnswer"),
+    "get-1": ([*FUNCTIONS, "--mix", "get=1"], {"uws": 1.10}, "perAnswer"),
+    "set-16": ([*FUNCTIONS, "--mix", "set=1", "--in-flight", "16"], {"uws": 1.7}, "perAnswer"),
+    "get-16": ([*FUNCTIONS, "--mix", "get=1", "--in-flight", "16"], {"uws": 1.7}, "perAnswer"),
+    "handshake": (["connect", "--subscribers", "2000", "--rounds", "4", "--items", "1"], {"uws": 0.95}, "perHandshake"),
+    "idle": (["idle", "--subscribers", "10000"], {"uws": 1.0}, "perConnection"),
+}
+
+
+def metric(result, name):
+    if name in ("perDelivery", "perAnswer"):
+        return result["server"][name]
+    if name in ("p50", "p99"):
+        return result["works"][0]["latencies"]["delivery"][name]
+    if name == "perConnection":
+        return result["server"]["perConnectionBytes"]
+    # The first round warms memory up.
+    rounds = result["rounds"][1:]
+    return sum(each["serverCPU"] for each in rounds) * 1e6 / sum(each["connections"] for each in rounds)
+
+
+class Measurement:
+    def __init__(self, options):
+        self.options = options
+        self.folder = tempfile.mkdtemp(prefix="iii-peers-")
+
+    def once(self, peer, arguments, name):
+        options = self.options
+        server = peer.start(options.server_core, self.folder)
+        try:
+            stream, worker = peer.target(arguments[0])
+            result = pathlib.Path(self.folder) / "result.json"
+            command = [
+                *["taskset", "-c", str(options.load_core), BENCH, *arguments, "--quiet", "--json", result],
+                *["--target", stream, "--workers", worker, "--server-pid", str(server.process.pid)],
+                *["--stream", STREAM, "--duration", str(options.seconds), "--warm-up", "0.5"],
+            ]
+            # taskset replaces itself: its process is the server's.
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode != 0:
+                raise SystemExit(f"{peer.name}: {' '.join(map(str, command))}\n{done.stdout}")
+            data = json.loads(result.read_text())
+            return metric(data, name), data["own"]["share"]
+        finally:
+            server.stop()
+
+    def pairs(self, arguments, peer, name):
+        """Medians and ranges of both, of their ratio, and the generator's greatest share of its core."""
+        ours, theirs, ratios, shares = [], [], [], []
+        for number in range(self.options.pairs):
+            # Who comes first changes, so that a drift of the machine favours neither.
+            order = [Ours(), peer] if number % 2 == 0 else [peer, Ours()]
+            values = {}
+            for each in order:
+                values[each.name], share = self.once(each, arguments, name)
+                shares.append(share)
+            ours.append(values["iii-stream"])
+            theirs.append(values[peer.name])
+            ratios.append(ours[-1] / theirs[-1])
+        return ours, theirs, ratios, max(shares)
+
+
+def spread(values, digits=3):
+    def show(value):
+        return f"{value:.{digits}f}" if value < 100 else f"{value:.0f}"
+
+    return f"{show(statistics.median(values))} ({show(min(values))}–{show(max(values))})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json")
+    parser.add_argument("--server-core", type=int, default=0)
+    parser.add_argument("--load-core", type=int, default=1)
+    options = parser.parse_args()
+    found = peers()
+    for name, peer in found.items():
+        if not peer:
+            print(f"peer {name} is not here: left out", file=sys.stderr)
+    measurement = Measurement(options)
+    results = []
+    print("| work | ours | peer | ratio | target | generator |")
+    print("|---|---|---|---|---|---|")
+    for case, (arguments, wanted, name) in CASES.items():
+        if options.only and case not in options.only.split(","):
+            continue
+        for key, limit in wanted.items():
+            if not found[key]:
+                continue
+            ours, theirs, ratios, share = measurement.pairs(arguments, found[key], name)
+            met = "" if limit is None else f"≤ {limit:.2f} {'✓' if statistics.median(ratios) <= limit else '✗'}"
+            busy = f"{share * 100:.0f} %" + (" (!)" if share > 0.85 else "")
+            print(
+                f"| {case} vs {found[key].name} | {spread(ours)} | {spread(theirs)} | {spread(ratios, 2)} | {met} | {busy} |",
+                flush=True,
+            )
+            results.append(
+                {"case": case, "peer": key, "metric": name, "ours": ours, "theirs": theirs, "ratios": ratios, "limit": limit}
+            )
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
+    shutil.rmtree(measurement.folder)
+
+
+if __name__ == "__main__":
+    main()
