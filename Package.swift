@@ -63,6 +63,7 @@ let targets: [Target] = [
     .executableTarget(
         name: "LoadGenerator", dependencies: ["CStreamLoad", "StreamConfig"],
         path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
+    tests("CStreamBase"),
     tests("CStreamLoad"),
     tests("CStreamBase"),
     tests("CStreamWebSocket"),

@@ -61,10 +61,22 @@ static inline uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-static inline uint64_t load_tail(const uint8_t *data, size_t size) {
+static inline uint64_t load(const uint8_t *data, size_t size) {
     uint64_t word = 0;
     memcpy(&word, data, size);
     return word;
+}
+
+// At most 8 bytes as a number. Overlapping loads instead of a copy of a size that nobody knows beforehand.
+static inline uint64_t load_tail(const uint8_t *data, size_t size) {
+    if (size >= 8)
+        return load(data, 8);
+    if (size >= 4)
+        return load(data, 4) | load(data + size - 4, 4) << 8 * (size - 4);
+    if (size == 0)
+        return 0;
+    return data[0] | (uint64_t)data[size / 2] << 8 * (size / 2) |
+           (uint64_t)data[size - 1] << 8 * (size - 1);
 }
 
 // A multiply-and-fold hash over 16 bytes a step; the size enters the last step, so that no padding

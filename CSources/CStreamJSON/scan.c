@@ -14,11 +14,11 @@ struct scan {
     struct sc_json_index *index;
     unsigned depth; // Containers open.
     unsigned depth_max;
-    unsigned record_depth;      // Members are recorded down to this depth: 0 in a root array, 2 at most.
-    unsigned deepest[LEVELS];   // The deepest level since the value of each level began.
-    const uint8_t *start[LEVELS];  // Where the container of each level began.
-    int slot[LEVELS];           // The member being read on each level, or -1.
-    uint64_t objects[4];        // One bit per open container: set for an object.
+    unsigned record_depth; // Members are recorded down to this depth: 0 in a root array, 2 at most.
+    unsigned deepest[LEVELS];     // The deepest level since the value of each level began.
+    const uint8_t *start[LEVELS]; // Where the container of each level began.
+    int slot[LEVELS];             // The member being read on each level, or -1.
+    uint64_t objects[4];          // One bit per open container: set for an object.
     int rc;
 };
 
@@ -64,8 +64,7 @@ static int hex4(const uint8_t *p) {
 }
 
 // Validates the escape at `p`, a surrogate pair as one. Returns what follows.
-__attribute__((noinline)) static const uint8_t *escape_end(struct scan *scan,
-                                                                      const uint8_t *p) {
+__attribute__((noinline)) static const uint8_t *escape_end(struct scan *scan, const uint8_t *p) {
     size_t left = (size_t)(scan->end - p);
     if (left < 2)
         return fail(scan, scan->end, -EBADMSG);
@@ -105,8 +104,7 @@ static int utf8_size(const uint8_t *p, size_t left) {
 }
 
 // Validates a run of characters beyond ASCII. Returns what follows.
-__attribute__((noinline)) static const uint8_t *utf8_end(struct scan *scan,
-                                                                    const uint8_t *p) {
+__attribute__((noinline)) static const uint8_t *utf8_end(struct scan *scan, const uint8_t *p) {
     while (p < scan->end && *p >= 0x80) {
         int size = utf8_size(p, (size_t)(scan->end - p));
         if (size <= 0)
@@ -116,8 +114,8 @@ __attribute__((noinline)) static const uint8_t *utf8_end(struct scan *scan,
     return p;
 }
 
-static inline const uint8_t *literal_end(struct scan *scan, const uint8_t *p,
-                                                   const char *word, size_t size) {
+static inline const uint8_t *literal_end(struct scan *scan, const uint8_t *p, const char *word,
+                                         size_t size) {
     if ((size_t)(scan->end - p) < size || memcmp(p, word, size) != 0)
         return fail(scan, p, -EBADMSG);
     return p + size;
@@ -161,7 +159,8 @@ static inline const uint8_t *number_end(struct scan *scan, const uint8_t *start)
         p = next;
     }
     // Below 10^300 whatever the digits are; the slow look is for the rest.
-    if ((exponent || count > 300) && !sc_number_is_finite((struct sc_bytes){start, (size_t)(p - start)}))
+    if ((exponent || count > 300) &&
+        !sc_number_is_finite((struct sc_bytes){start, (size_t)(p - start)}))
         return fail(scan, start, -EBADMSG);
     return p;
 }
@@ -222,6 +221,11 @@ static inline void begin_member(struct scan *scan, struct sc_bytes key, bool esc
         return;
     }
     scan->slot[level] = index->count;
+    if (level == 1) {
+        index->roots[index->root_count] = (uint8_t)index->count;
+        index->root_key_sizes[index->root_count++] =
+            escaped || key.size > 255 ? 255 : (uint8_t)key.size;
+    }
     struct sc_json_member *member = &index->members[index->count++];
     member->key = key;
     member->key_escaped = escaped;
@@ -312,6 +316,8 @@ static void drop_incomplete(struct scan *scan) {
     int slot = scan->slot[1];
     if (slot >= 0 && index->members[slot].value.kind == SC_JSON_ABSENT)
         index->count = (uint16_t)slot;
+    while (index->root_count > 0 && index->roots[index->root_count - 1] >= index->count)
+        index->root_count--;
 }
 
 int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_json_index *index) {
@@ -319,6 +325,7 @@ int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_json_index 
     index->root = (struct sc_json_value){0};
     index->error_offset = 0;
     index->count = 0;
+    index->root_count = 0;
     index->overflow = false;
     if (text.size == 0)
         return -EBADMSG;
@@ -334,9 +341,8 @@ int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_json_index 
     return rc;
 }
 
-static const struct sc_json_member *find_in_text(struct sc_json_value container,
-                                                           struct sc_bytes key,
-                                                           struct sc_json_member *scratch) {
+static const struct sc_json_member *
+find_in_text(struct sc_json_value container, struct sc_bytes key, struct sc_json_member *scratch) {
     bool found = false;
     size_t offset = 0;
     struct sc_json_member member;
@@ -351,6 +357,25 @@ static const struct sc_json_member *find_in_text(struct sc_json_value container,
     return found ? scratch : NULL;
 }
 
+static inline bool has_key(const struct sc_json_member *member, struct sc_bytes key) {
+    return member->key_escaped ? sc_json_string_equal(member->key, true, key)
+                               : sc_bytes_equal(member->key, key);
+}
+
+// An envelope is asked for a dozen keys: most members are passed over by the size of theirs.
+static const struct sc_json_member *find_in_root(const struct sc_json_index *index,
+                                                 struct sc_bytes key) {
+    for (int i = index->root_count - 1; i >= 0; i--) {
+        uint8_t size = index->root_key_sizes[i];
+        if (size != 255 && size != key.size)
+            continue;
+        const struct sc_json_member *member = &index->members[index->roots[i]];
+        if (has_key(member, key))
+            return member;
+    }
+    return NULL;
+}
+
 const struct sc_json_member *sc_json_index_find(const struct sc_json_index *index, int parent,
                                                 struct sc_bytes key,
                                                 struct sc_json_member *scratch) {
@@ -362,9 +387,11 @@ const struct sc_json_member *sc_json_index_find(const struct sc_json_index *inde
             scratch->parent = (int16_t)parent;
         return found;
     }
-    for (int i = index->count - 1; i >= 0; i--) {
+    if (parent < 0)
+        return find_in_root(index, key);
+    for (int i = index->count - 1; i > parent; i--) {
         const struct sc_json_member *member = &index->members[i];
-        if (member->parent == parent && sc_json_string_equal(member->key, member->key_escaped, key))
+        if (member->parent == parent && has_key(member, key))
             return member;
     }
     return NULL;

@@ -34,8 +34,32 @@ struct sc_bytes {
 /// A view of a string literal, without its terminator.
 #define SC_LITERAL(text) ((struct sc_bytes){(const uint8_t *)(text), sizeof(text) - 1})
 
+/// Most comparisons are of short names and keys, for which two overlapping loads take the place of a call.
 static inline bool sc_bytes_equal(struct sc_bytes a, struct sc_bytes b) {
-    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+    if (a.size != b.size)
+        return false;
+    if (a.size > 16)
+        return memcmp(a.data, b.data, a.size) == 0;
+    if (a.size >= 8) {
+        uint64_t first[2], last[2];
+        memcpy(&first[0], a.data, 8);
+        memcpy(&first[1], b.data, 8);
+        memcpy(&last[0], a.data + a.size - 8, 8);
+        memcpy(&last[1], b.data + a.size - 8, 8);
+        return first[0] == first[1] && last[0] == last[1];
+    }
+    if (a.size >= 4) {
+        uint32_t first[2], last[2];
+        memcpy(&first[0], a.data, 4);
+        memcpy(&first[1], b.data, 4);
+        memcpy(&last[0], a.data + a.size - 4, 4);
+        memcpy(&last[1], b.data + a.size - 4, 4);
+        return first[0] == first[1] && last[0] == last[1];
+    }
+    for (size_t i = 0; i < a.size; i++)
+        if (a.data[i] != b.data[i])
+            return false;
+    return true;
 }
 
 /// Immutable bytes shared between threads. The creator fills `data` before it shares the blob.
@@ -127,7 +151,8 @@ void sc_table_for_each(struct sc_table *table,
 /// Frees the table's own memory, not the nodes.
 void sc_table_deinit(struct sc_table *table);
 
-#define SC_CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
+#define SC_CONTAINER_OF(pointer, type, member)                                                     \
+    ((type *)((char *)(pointer) - offsetof(type, member)))
 
 #pragma clang assume_nonnull end
 
