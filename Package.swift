@@ -65,7 +65,6 @@ let targets: [Target] = [
         path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
     tests("CStreamBase"),
     tests("CStreamLoad"),
-    tests("CStreamBase"),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),
     tests("CStreamJSON"),
