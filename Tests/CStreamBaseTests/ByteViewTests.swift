@@ -2,7 +2,7 @@ import CStreamBase
 import Testing
 
 @Suite("Byte views")
-struct BytesTests {
+struct ByteViewTests {
     private func equal(_ a: [UInt8], _ b: [UInt8]) -> Bool {
         a.withUnsafeBufferPointer { a in
             b.withUnsafeBufferPointer { b in

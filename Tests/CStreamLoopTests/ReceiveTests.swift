@@ -180,7 +180,12 @@ struct ReceiveTests {
 
     @Test("of one that has had its share can be closed and paused", arguments: Variant.allCases)
     func shareAndClose(variant: Variant) throws {
-        try withLoop(variant, { $0.receive_bytes_per_turn = 1_000 }) { loop in
+        // Small buffers, so that the bytes come in more turns than there are pauses.
+        let small = { (config: inout sc_loop_config) in
+            config.receive_bytes_per_turn = 1_000
+            config.receive_buffer_size = 2_048
+        }
+        try withLoop(variant, small) { loop in
             let (closing, closingPeer) = try localPair(loop)
             let (pausing, pausingPeer) = try localPair(loop)
             try closingPeer.write(pattern(100_000))
