@@ -38,6 +38,7 @@ test: test-packages ## Build everything and run all tests
 	swift build --build-tests
 	swift test --skip-build
 	swift build -c release --product iii-stream
+	swift build -c release --product iii-stream-bench
 	@$(MAKE) --no-print-directory interop
 
 .PHONY: interop
