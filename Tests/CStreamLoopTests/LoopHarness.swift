@@ -103,6 +103,10 @@ final class TestLoop {
         })
         sc_loop_destroy(loop)
         context.deallocate()
+        // They hold what they are called for, as a rule themselves.
+        connections.forEach { $0.forgetCallbacks() }
+        listeners.forEach { $0.onAccept = nil }
+        onTurn = nil
     }
 }
 
@@ -274,6 +278,12 @@ final class Connection {
         receives += 1
         if keepsBytes { received.append(contentsOf: bytes) }
         onReceive?(bytes)
+    }
+
+    func forgetCallbacks() {
+        onReceive = nil
+        onSent = nil
+        onEnd = nil
     }
 
     var pointer: UnsafeMutablePointer<sc_socket> { storage.pointer }

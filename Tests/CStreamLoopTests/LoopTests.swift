@@ -98,12 +98,13 @@ struct LoopTests {
 
     @Test("explains a start without descriptors") func withoutDescriptors() async {
         await #expect(processExitsWith: .success) {
-            var limit = rlimit(rlim_cur: 3, rlim_max: 3)
+            let descriptors = __rlimit_resource_t(7)  // RLIMIT_NOFILE
+            var limit = rlimit()
+            try #require(getrlimit(descriptors, &limit) == 0)
+            let before = limit.rlim_cur
             let next = dup(0)
             limit.rlim_cur = rlim_t(next)
-            limit.rlim_max = rlim_t(next)
             close(next)
-            let descriptors = __rlimit_resource_t(7)  // RLIMIT_NOFILE
             try #require(setrlimit(descriptors, &limit) == 0)
             var config = sc_loop_config()
             var created: OpaquePointer?
@@ -111,6 +112,9 @@ struct LoopTests {
             #expect(rc == -EMFILE && created == nil)
             var out = [CChar](repeating: 0, count: 512)
             #expect(String(cString: sc_loop_explain(rc, &out, out.count)).contains("ulimit -n"))
+            // A sanitizer wants some at the end.
+            limit.rlim_cur = before
+            try #require(setrlimit(descriptors, &limit) == 0)
         }
     }
 

@@ -17,7 +17,7 @@ private final class Messages: @unchecked Sendable {
     /// The loop's thread only.
     private(set) var next: [Int]
     private(set) var count = 0
-    var onRun: (() -> Void)?
+    var onRun: ((Messages) -> Void)?
 
     init(senders: Int, each: Int) {
         next = Array(repeating: 0, count: senders)
@@ -47,7 +47,7 @@ private final class Messages: @unchecked Sendable {
         #expect(next[message.sender] == message.number)
         next[message.sender] += 1
         count += 1
-        onRun?()
+        onRun?(self)
     }
 
     func post(_ number: Int, of sender: Int, to loop: OpaquePointer) {
@@ -81,7 +81,7 @@ private final class LoopThread: @unchecked Sendable {
     private(set) var counters = sc_loop_counters()
 
     init(without: UInt32, posting: @escaping @Sendable (LoopThread) -> Void) {
-        ending.onRun = { [unowned self] in isEnding = true }
+        ending.onRun = { [unowned self] _ in isEnding = true }
         thread = TestThread { [unowned self] in
             var config = sc_loop_config()
             config.without = without
@@ -138,16 +138,17 @@ struct MailboxTests {
         try withLoop(variant) { loop in
             let handle = SendableLoop(loop.loop)
             let other = LoopThread(without: variant.without) { other in
-                there.onRun = { back.post(there.count - 1, of: 0, to: handle.loop) }
+                there.onRun = { back.post($0.count - 1, of: 0, to: handle.loop) }
             }
             back.onRun = {
-                if back.count < rounds { there.post(back.count, of: 0, to: other.loop) }
+                if $0.count < rounds { there.post($0.count, of: 0, to: other.loop) }
             }
             there.post(0, of: 0, to: other.loop)
             try loop.run(until: { back.count == rounds }, "a wake-up was lost")
             other.end()
             #expect(sc_loop_flush(loop.loop) == 0)
             other.join()
+            back.onRun = nil  // The two hold each other.
             #expect(there.count == rounds)
             let sent = loop.counters.wakeups_sent
             if variant.hasRingMessages {
@@ -198,7 +199,7 @@ struct MailboxTests {
         try withLoop { loop in
             let messages = Messages(senders: 1, each: 1_000)
             messages.onRun = {
-                if messages.count < 1_000 { messages.post(messages.count, of: 0, to: loop.loop) }
+                if $0.count < 1_000 { $0.post($0.count, of: 0, to: loop.loop) }
             }
             messages.post(0, of: 0, to: loop.loop)
             try loop.run(until: { messages.count == 1_000 })
@@ -212,7 +213,7 @@ struct MailboxTests {
         try withLoop { loop in
             let handle = SendableLoop(loop.loop)
             messages.onRun = {
-                if messages.count == 100 { messages.postAll(of: 1, to: handle.loop) }
+                if $0.count == 100 { $0.postAll(of: 1, to: handle.loop) }
             }
             messages.postAll(of: 0, to: loop.loop)
         }
