@@ -1,6 +1,7 @@
 // The ring: set up, entries, submitting, sleeping, completions, receive buffers.
 #include "loop_private.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -8,6 +9,23 @@
 #include <unistd.h>
 
 // ---- Set up
+
+// A ring's memory may be that of a ring that another thread has just given back. The kernel orders the two; the
+// lock does so for a thread sanitizer, which does not see liburing's system calls.
+static pthread_mutex_t mapping_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static int map_ring(struct sc_loop *loop, struct io_uring_params *params) {
+    pthread_mutex_lock(&mapping_lock);
+    int rc = io_uring_queue_init_params(SC_RING_ENTRIES, &loop->ring, params);
+    pthread_mutex_unlock(&mapping_lock);
+    return rc;
+}
+
+static void unmap_ring(struct sc_loop *loop) {
+    pthread_mutex_lock(&mapping_lock);
+    io_uring_queue_exit(&loop->ring);
+    pthread_mutex_unlock(&mapping_lock);
+}
 
 static int init_ring(struct sc_loop *loop) {
     static const uint32_t common = IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
@@ -17,7 +35,7 @@ static int init_ring(struct sc_loop *loop) {
         struct io_uring_params params = {
             .flags = common | (defer ? IORING_SETUP_DEFER_TASKRUN : IORING_SETUP_COOP_TASKRUN),
             .cq_entries = SC_RING_COMPLETIONS};
-        int rc = io_uring_queue_init_params(SC_RING_ENTRIES, &loop->ring, &params);
+        int rc = map_ring(loop, &params);
         if (rc == -EINVAL && defer) {
             defer = false;
             continue;
@@ -169,7 +187,7 @@ void sc_ring_close(struct sc_loop *loop) {
     if (loop->event_armed)
         disarm_event(loop);
     if (loop->ring.ring_fd >= 0)
-        io_uring_queue_exit(&loop->ring);
+        unmap_ring(loop);
     if (loop->event_fd >= 0)
         close(loop->event_fd);
     if (loop->buffer_ring != NULL)
