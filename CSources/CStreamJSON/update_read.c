@@ -4,8 +4,7 @@
 
 #include <errno.h>
 
-static const char *const names[] = {"set",       "merge",  "increment",
-                                    "decrement", "append", "remove"};
+static const char *const names[] = {"set", "merge", "increment", "decrement", "append", "remove"};
 
 const char *sc_op_name(enum op_type type) {
     return names[type];
@@ -31,8 +30,7 @@ static struct sc_json_value *plain_field(struct fields *fields, struct sc_bytes 
     }
 }
 
-static struct sc_json_value *field(struct fields *fields,
-                                             const struct sc_json_member *member) {
+static struct sc_json_value *field(struct fields *fields, const struct sc_json_member *member) {
     if (!member->key_escaped)
         return plain_field(fields, member->key);
     uint8_t text[5];
@@ -151,8 +149,8 @@ static int read_fields(const struct fields *fields, struct op *op, struct reason
         return 1;
     if (op->type == OP_MERGE || op->type == OP_APPEND)
         return reject(reason, "missing field `value`");
-    op->value = (struct sc_json_value){
-        .text = SC_LITERAL("null"), .kind = SC_JSON_NULL, .compact = true};
+    op->value =
+        (struct sc_json_value){.text = SC_LITERAL("null"), .kind = SC_JSON_NULL, .compact = true};
     return 1;
 }
 

@@ -203,7 +203,8 @@ struct JSONReader {
         guard high < 0xDC00, take("\\u"), let low = unit(), (0xDC00..<0xE000).contains(low) else {
             return nil
         }
-        let scalar = Unicode.Scalar(0x10000 + ((UInt32(high) - 0xD800) << 10) + (UInt32(low) - 0xDC00))
+        let scalar = Unicode.Scalar(
+            0x10000 + ((UInt32(high) - 0xD800) << 10) + (UInt32(low) - 0xDC00))
         return scalar.map { Array(String($0).utf8) }
     }
 

@@ -42,14 +42,16 @@ struct ScanTests {
     func splits(text: String) {
         let bytes = Array(text.utf8)
         let classes: [UInt8] = [
-            0, 0x0B, 0x20, 0x22, 0x2C, 0x2D, 0x2E, 0x30, 0x31, 0x3A, 0x5B, 0x5C, 0x5D, 0x65, 0x75, 0x7B,
+            0, 0x0B, 0x20, 0x22, 0x2C, 0x2D, 0x2E, 0x30, 0x31, 0x3A, 0x5B, 0x5C, 0x5D, 0x65, 0x75,
+            0x7B,
             0x7D, 0x7F, 0x80, 0xC3, 0xED, 0xF0, 0xFF,
         ]
         for at in 0...bytes.count {
             for byte in classes {
                 var changed = bytes
                 changed.insert(byte, at: at)
-                #expect(Scan(Text(changed)).accepted == (JSONReader.read(changed) != nil), "\(changed)")
+                #expect(
+                    Scan(Text(changed)).accepted == (JSONReader.read(changed) != nil), "\(changed)")
             }
             guard at < bytes.count else { continue }
             var changed = bytes
@@ -60,20 +62,28 @@ struct ScanTests {
 
     static let refused = [
         // Structure
-        "", " ", "[", "]", "{", "}", "[]]", "{}}", "[}", "{]", "[1", "[1,", "[,", "[,1]", "[1,]", "[1,,2]",
+        "", " ", "[", "]", "{", "}", "[]]", "{}}", "[}", "{]", "[1", "[1,", "[,", "[,1]", "[1,]",
+        "[1,,2]",
         "[1 2]", "[1:2]", "{\"a\"}", "{\"a\":}", "{:1}", "{\"a\":1,}", "{,\"a\":1}", "{\"a\" 1}",
-        "{\"a\":1 \"b\":2}", "{\"a\":1,,\"b\":2}", "{\"a\":1:2}", "{a:1}", "{'a':1}", "{1:1}", "{null:1}",
-        "{[]:1}", "1 2", "[] []", "{}#", "[1]x", "\"a\" \"b\"", "*", "/**/1", "1//", "[1]/**/", "<a>", "(1)",
+        "{\"a\":1 \"b\":2}", "{\"a\":1,,\"b\":2}", "{\"a\":1:2}", "{a:1}", "{'a':1}", "{1:1}",
+        "{null:1}",
+        "{[]:1}", "1 2", "[] []", "{}#", "[1]x", "\"a\" \"b\"", "*", "/**/1", "1//", "[1]/**/",
+        "<a>", "(1)",
         // Literals
-        "nul", "nulll", "tru", "True", "fals", "FALSE", "nan", "NaN", "Infinity", "-Infinity", "-nan",
+        "nul", "nulll", "tru", "True", "fals", "FALSE", "nan", "NaN", "Infinity", "-Infinity",
+        "-nan",
         "[nullx]", "[truefalse]", "undefined",
         // Numbers
-        "-", "+1", "01", "-01", "00", "1.", ".5", "-.5", "1.e5", "1e", "1e+", "1E-", "1e5.5", "0x10", "1_000",
-        "1,0", "--1", "1.2.3", "1e400", "-1e400", "1e309", "179769313486231581e291", "- 1", "1 e5", "١",
+        "-", "+1", "01", "-01", "00", "1.", ".5", "-.5", "1.e5", "1e", "1e+", "1E-", "1e5.5",
+        "0x10", "1_000",
+        "1,0", "--1", "1.2.3", "1e400", "-1e400", "1e309", "179769313486231581e291", "- 1", "1 e5",
+        "١",
         // Strings
-        "\"", "\"a", "'a'", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\\", "\"\\u",
+        "\"", "\"a", "'a'", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12G4\"", "\"\\U0041\"", "\"\\",
+        "\"\\u",
         "\"\u{0}\"", "\"\u{1F}\"", "\"\t\"", "\"\n\"", "\"\\\n\"", "\"\\ud800\"", "\"\\udc00\"",
-        "\"\\ud800\\ud800\"", "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\ud800\\u0041\"", "{\"\\ud800\":1}",
+        "\"\\ud800\\ud800\"", "\"\\ud800x\"", "\"\\ud800\\n\"", "\"\\ud800\\u0041\"",
+        "{\"\\ud800\":1}",
         // Outside of strings
         "\u{FEFF}1", "[\u{A0}1]", "[1]\u{2028}", "\u{C}1", "\u{B}1", "[1]\u{0}", "é",
     ]
@@ -85,7 +95,8 @@ struct ScanTests {
 
     static let numbers = [
         "0", "-0", "-0.0", "0e0", "0e999999999999999999", "-0.0E-99999999999", "1e308", "-1e308",
-        "1.7976931348623157e308", "17976931348623157e292", "1e-400", "5e-324", "123456789012345678901234567890",
+        "1.7976931348623157e308", "17976931348623157e292", "1e-400", "5e-324",
+        "123456789012345678901234567890",
         "0.00000000000000000000000000000000000001e345", "1" + String(repeating: "0", count: 308),
         "0." + String(repeating: "0", count: 400) + "1e700",
         // The largest text that rounds to the largest double, and the smallest that does not.
@@ -115,7 +126,8 @@ struct ScanTests {
 
     @Test("tells bad UTF-8 in a string from bad JSON") func utf8() {
         let bad: [[UInt8]] = [
-            [0x80], [0xBF], [0xC0, 0x80], [0xC1, 0xBF], [0xC3, 0x28], [0xE0, 0x80, 0x80], [0xE0, 0x9F, 0xBF],
+            [0x80], [0xBF], [0xC0, 0x80], [0xC1, 0xBF], [0xC3, 0x28], [0xE0, 0x80, 0x80],
+            [0xE0, 0x9F, 0xBF],
             [0xE2, 0x28, 0xA1], [0xE2, 0x82, 0x28], [0xED, 0xA0, 0x80], [0xED, 0xBF, 0xBF],
             [0xF0, 0x80, 0x80, 0x80], [0xF0, 0x8F, 0xBF, 0xBF], [0xF0, 0x90, 0x28, 0x80],
             [0xF4, 0x90, 0x80, 0x80], [0xF5, 0x80, 0x80, 0x80], [0xFE], [0xFF], [0xE2, 0x82, 0x22],
@@ -132,7 +144,8 @@ struct ScanTests {
     @Test("accepts the first and last character of each UTF-8 length")
     func utf8Edges() throws {
         let scalars: [UInt32] = [
-            0x7F, 0x80, 0x7FF, 0x800, 0xFFF, 0x1000, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x3FFFF, 0x40000,
+            0x7F, 0x80, 0x7FF, 0x800, 0xFFF, 0x1000, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x3FFFF,
+            0x40000,
             0xFFFFF, 0x100000, 0x10FFFF,
         ]
         for value in scalars {
@@ -145,7 +158,8 @@ struct ScanTests {
     func depth(limit: Int) {
         func nested(_ depth: Int, object: Bool) -> String {
             object
-                ? String(repeating: "{\"a\":", count: depth - 1) + "{}" + String(repeating: "}", count: depth - 1)
+                ? String(repeating: "{\"a\":", count: depth - 1) + "{}"
+                    + String(repeating: "}", count: depth - 1)
                 : String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
         }
         for object in [false, true] {
@@ -154,7 +168,8 @@ struct ScanTests {
                 #expect(scan.accepted)
                 #expect(Int(scan.root.depth) == depth)
             }
-            #expect(Scan(nested(limit + 1, object: object), depthMax: UInt32(limit)).result == -ELOOP)
+            #expect(
+                Scan(nested(limit + 1, object: object), depthMax: UInt32(limit)).result == -ELOOP)
         }
         #expect(Scan("1", depthMax: 0).accepted)
         #expect(Scan("[]", depthMax: 0).result == -ELOOP)
@@ -165,18 +180,27 @@ struct ScanTests {
 
     @Test("indexes the members of the root and of its objects, in the order of the text")
     func index() {
-        let scan = Scan(#"{"a":1,"b":{"c":[{"x":1}],"d":{"y":{"z":[]}}},"e":[{"f":1}],"g":"h","i":{}}"#)
+        let scan = Scan(
+            #"{"a":1,"b":{"c":[{"x":1}],"d":{"y":{"z":[]}}},"e":[{"f":1}],"g":"h","i":{}}"#)
         let expected: [Member] = [
             Member(key: "a", parent: -1, value: "1", kind: SC_JSON_NUMBER, depth: 0, compact: true),
             Member(
-                key: "b", parent: -1, value: #"{"c":[{"x":1}],"d":{"y":{"z":[]}}}"#, kind: SC_JSON_OBJECT,
+                key: "b", parent: -1, value: #"{"c":[{"x":1}],"d":{"y":{"z":[]}}}"#,
+                kind: SC_JSON_OBJECT,
                 depth: 4, compact: true),
-            Member(key: "c", parent: 1, value: #"[{"x":1}]"#, kind: SC_JSON_ARRAY, depth: 2, compact: true),
             Member(
-                key: "d", parent: 1, value: #"{"y":{"z":[]}}"#, kind: SC_JSON_OBJECT, depth: 3, compact: true),
-            Member(key: "e", parent: -1, value: #"[{"f":1}]"#, kind: SC_JSON_ARRAY, depth: 2, compact: true),
-            Member(key: "g", parent: -1, value: "\"h\"", kind: SC_JSON_STRING, depth: 0, compact: true),
-            Member(key: "i", parent: -1, value: "{}", kind: SC_JSON_OBJECT, depth: 1, compact: true),
+                key: "c", parent: 1, value: #"[{"x":1}]"#, kind: SC_JSON_ARRAY, depth: 2,
+                compact: true),
+            Member(
+                key: "d", parent: 1, value: #"{"y":{"z":[]}}"#, kind: SC_JSON_OBJECT, depth: 3,
+                compact: true),
+            Member(
+                key: "e", parent: -1, value: #"[{"f":1}]"#, kind: SC_JSON_ARRAY, depth: 2,
+                compact: true),
+            Member(
+                key: "g", parent: -1, value: "\"h\"", kind: SC_JSON_STRING, depth: 0, compact: true),
+            Member(
+                key: "i", parent: -1, value: "{}", kind: SC_JSON_OBJECT, depth: 1, compact: true),
         ]
         #expect(scan.members == expected)
         #expect(!scan.index.pointee.overflow)
@@ -185,10 +209,13 @@ struct ScanTests {
 
     @Test("knows which values have white space between their tokens")
     func compactness() {
-        let scan = Scan("{\"a\": {\"b\":1 },\"c\":[1,2],\n\"d\" : \" x \",\"e\":{\"f\" :1},\"g\":{}}")
+        let scan = Scan(
+            "{\"a\": {\"b\":1 },\"c\":[1,2],\n\"d\" : \" x \",\"e\":{\"f\" :1},\"g\":{}}")
         let flags = Dictionary(uniqueKeysWithValues: scan.members.map { ($0.key, $0.compact) })
         #expect(
-            flags == ["a": false, "b": true, "c": true, "d": true, "e": false, "f": true, "g": true])
+            flags == [
+                "a": false, "b": true, "c": true, "d": true, "e": false, "f": true, "g": true,
+            ])
         #expect(!scan.root.compact)
         #expect(Scan(" {\"a\":1} ").root.compact)
     }
@@ -203,7 +230,9 @@ struct ScanTests {
         #expect(scan.find("") == nil)
     }
 
-    @Test("looks members up in the text when there are too many for the index", arguments: [39, 40, 41, 100])
+    @Test(
+        "looks members up in the text when there are too many for the index",
+        arguments: [39, 40, 41, 100])
     func overflow(count: Int) throws {
         let root = (0..<count).map { "\"k\($0)\":\($0)" }.joined(separator: ",")
         let scan = Scan("{\(root)}")
@@ -247,7 +276,8 @@ struct ScanTests {
     @Test("every instruction set gives the scalar answer") func levels() {
         defer { restoreBestLevel() }
         let specials: [[UInt8]] = [
-            [], [0x22], [0x5C, 0x6E], [0x5C], [0x00], [0x1F], [0x20], [0x7F], [0x80], [0xC3, 0xA9], [0xFF],
+            [], [0x22], [0x5C, 0x6E], [0x5C], [0x00], [0x1F], [0x20], [0x7F], [0x80], [0xC3, 0xA9],
+            [0xFF],
             [0xF0, 0x9F, 0x98, 0x80],
         ]
         for length in 0...130 {
@@ -293,7 +323,8 @@ struct ScanTests {
             var bytes = writer.text()
             generator = writer.generator
             if Bool.random(using: &generator), !bytes.isEmpty {
-                bytes[Int.random(in: bytes.indices, using: &generator)] = UInt8.random(in: 0...255, using: &generator)
+                bytes[Int.random(in: bytes.indices, using: &generator)] = UInt8.random(
+                    in: 0...255, using: &generator)
             }
             let model = JSONReader.read(bytes)
             for level in Self.levels {
@@ -323,7 +354,9 @@ struct RandomJSON {
 
     mutating func text(depth: Int = 0) -> [UInt8] { Array(value(depth: depth).utf8) }
 
-    private mutating func pick(_ range: Range<Int>) -> Int { Int.random(in: range, using: &generator) }
+    private mutating func pick(_ range: Range<Int>) -> Int {
+        Int.random(in: range, using: &generator)
+    }
 
     private mutating func gap() -> String {
         white && pick(0..<8) == 0 ? ["", " ", "\n", "\t\r ", "  "][pick(0..<5)] : ""
@@ -352,7 +385,9 @@ struct RandomJSON {
     }
 
     mutating func number() -> String {
-        let fixed = ["0", "-0", "1", "-1", "9007199254740993", "18446744073709551616", "1e5", "1.0", "0.1"]
+        let fixed = [
+            "0", "-0", "1", "-1", "9007199254740993", "18446744073709551616", "1e5", "1.0", "0.1",
+        ]
         switch pick(0..<3) {
         case 0: return fixed[pick(0..<fixed.count)]
         case 1: return "\(Int64.random(in: .min ... .max, using: &generator) >> pick(0..<63))"
@@ -362,8 +397,10 @@ struct RandomJSON {
 
     mutating func string() -> String {
         let pieces = [
-            "a", "key", "0", " ", "é", "ключ", "日本", "😀", "\\n", "\\\"", "\\\\", "\\/", "\\u0041", "\\u00e9",
-            "\\ud83d\\ude00", "{", "}", "[", ",", ":", "a longer run of plain text than a vector has",
+            "a", "key", "0", " ", "é", "ключ", "日本", "😀", "\\n", "\\\"", "\\\\", "\\/", "\\u0041",
+            "\\u00e9",
+            "\\ud83d\\ude00", "{", "}", "[", ",", ":",
+            "a longer run of plain text than a vector has",
         ]
         return "\"" + (0..<pick(0..<5)).map { _ in pieces[pick(0..<pieces.count)] }.joined() + "\""
     }

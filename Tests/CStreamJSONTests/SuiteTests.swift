@@ -8,7 +8,9 @@ import Testing
 struct SuiteTests {
     static let folder = ProcessInfo.processInfo.environment["JSON_SUITE"]
 
-    @Test("accepts what must be accepted and refuses what must be refused", .enabled(if: folder != nil))
+    @Test(
+        "accepts what must be accepted and refuses what must be refused",
+        .enabled(if: folder != nil))
     func suite() throws {
         let folder = URL(filePath: try #require(Self.folder))
         let names = try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()

@@ -11,7 +11,9 @@ final class Text {
     init(_ content: [UInt8], offset: Int = 0) {
         memory = .allocate(byteCount: content.count + offset, alignment: 64)
         let start = memory + offset
-        content.withUnsafeBytes { UnsafeMutableRawBufferPointer(start: start, count: $0.count).copyMemory(from: $0) }
+        content.withUnsafeBytes {
+            UnsafeMutableRawBufferPointer(start: start, count: $0.count).copyMemory(from: $0)
+        }
         bytes = sc_bytes(data: start.assumingMemoryBound(to: UInt8.self), size: content.count)
     }
 
@@ -79,7 +81,9 @@ final class Scan {
     func find(_ key: String, parent: Int32 = -1) -> String? {
         var scratch = sc_json_member()
         let key = Text(key)
-        return sc_json_index_find(index, parent, key.bytes, &scratch).map { string($0.pointee.value.text) }
+        return sc_json_index_find(index, parent, key.bytes, &scratch).map {
+            string($0.pointee.value.text)
+        }
     }
 }
 
