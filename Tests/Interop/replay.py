@@ -28,6 +28,7 @@ NANOSECOND_KEYS = {"timestamp_unix_nano", "observed_timestamp_unix_nano"}
 MILLISECOND_KEYS = {"timestamp", "connected_at_ms"}
 PLACEHOLDERS = {"sec-websocket-key": "<key>", "user-agent": "<agent>"}
 
+PATIENCE_SECONDS = 5.0  # What is missing after so long does not come.
 QUIET_SECONDS = 0.12  # A step has ended when no connection received anything for so long,
 STEP_SECONDS_MAX = 6.0  # or after this.
 
@@ -217,13 +218,10 @@ async def play(steps, ports):
     try:
         for step in steps:
             got = await _perform(step, connections, ports)
-            await _settle(connections, step)
-            saw = {}
-            for name, connection in connections.items():
-                if connection.saw:
-                    saw[name] = normalise(connection.saw)
-                    connection.saw = []
-            seen.append({"saw": saw} if got is None else {"saw": saw, "got": normalise(got)})
+            await _settle(connections, step, got)
+            seen.append(_seen(connections, got))
+            for connection in connections.values():
+                connection.saw = []
     finally:
         for connection in connections.values():
             await connection.close()
@@ -271,15 +269,24 @@ async def _send(action, step, socket):
     return None
 
 
-async def _settle(connections, step):
+def _seen(connections, got):
+    saw = {name: normalise(each.saw) for name, each in connections.items() if each.saw}
+    return {"saw": saw} if got is None else {"saw": saw, "got": normalise(got)}
+
+
+async def _settle(connections, step, got):
+    """Waits until it is quiet; and longer, up to a bound, while something expected is missing."""
     start = time.monotonic()
     quiet = step.get("quiet", QUIET_SECONDS)
     most = step.get("most", STEP_SECONDS_MAX)
     while True:
         await asyncio.sleep(0.01)
         now = time.monotonic()
+        if now - start > max(most, PATIENCE_SECONDS):
+            return
         last = max([start, *(connection.last_change for connection in connections.values())])
-        if now - last >= quiet or now - start > most:
+        is_quiet = now - last >= quiet or now - start > most
+        if is_quiet and matches(wanted(step), _seen(connections, got)):
             return
 
 
