@@ -66,6 +66,8 @@ sanitize: test-packages ## Run the tests under the address, undefined and thread
 	swift test $(THREAD_FLAGS) --disable-xctest
 	swift build $(ADDRESS_FLAGS) --product iii-stream
 	III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+	swift build $(THREAD_FLAGS) --product iii-stream
+	III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 
 .PHONY: lint
 lint: packages ## Check formats, dependencies and the rules of the house

@@ -45,7 +45,7 @@ def steps():
             yield pytest.param(name, index, id=f"{name}-{index}-{step['do']}")
 
 
-@pytest.mark.parametrize("name, index", steps())
+@pytest.mark.parametrize("name, index", list(steps()))
 def test_step_is_answered_as_recorded(played, name, index):
     step, got = SCENARIOS[name]["steps"][index], played[name][index]
     assert replay.matches(replay.wanted(step), got), (
