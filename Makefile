@@ -14,6 +14,7 @@ export PYTHON2
 UNDEFINED := -Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined
 ADDRESS_FLAGS := --scratch-path .build/address --sanitize=address $(UNDEFINED)
 THREAD_FLAGS := --scratch-path .build/thread --sanitize=thread
+THREAD_OPTIONS := TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/thread-suppressions
 
 .PHONY: help
 help: ## List the targets
@@ -63,11 +64,11 @@ check: lint test sanitize ## Everything: lint, formats, tests, tests under sanit
 .PHONY: sanitize
 sanitize: test-packages ## Run the tests under the address, undefined and thread sanitizers
 	swift test $(ADDRESS_FLAGS) --disable-xctest
-	swift test $(THREAD_FLAGS) --disable-xctest
+	$(THREAD_OPTIONS) swift test $(THREAD_FLAGS) --disable-xctest
 	swift build $(ADDRESS_FLAGS) --product iii-stream
 	III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 	swift build $(THREAD_FLAGS) --product iii-stream
-	III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+	$(THREAD_OPTIONS) III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 
 .PHONY: lint
 lint: packages ## Check formats, dependencies and the rules of the house
