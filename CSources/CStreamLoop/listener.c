@@ -19,6 +19,9 @@ static int set_option(int fd, int level, int name, int value) {
 // kernel looks at the options that other sockets have when a later one binds.
 static int bind_address(int fd, const struct addrinfo *address, bool shared) {
     int rc = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    // Accepted sockets inherit it. Sends are whole already: waiting for more would only delay them.
+    if (rc == 0)
+        rc = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
     if (rc == 0 && shared)
         rc = set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && address->ai_family == AF_INET6)

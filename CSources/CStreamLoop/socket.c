@@ -272,9 +272,6 @@ static int take_over(struct sc_loop *loop, struct sc_socket *socket, int fd,
     int rc = sc_slot_take(loop, socket, &socket->slot);
     if (rc != 0)
         return rc;
-    int one = 1;
-    // Sends are whole already: waiting for more would only delay them. Not every socket is TCP.
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     return 0;
 }
 
@@ -292,6 +289,9 @@ int sc_socket_connect(struct sc_loop *loop, struct sc_socket *socket, int fd,
     int rc = take_over(loop, socket, fd, handler);
     if (rc != 0)
         return rc;
+    int one = 1;
+    // As accepted ones have it from their listener. Not every socket is TCP.
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     set(socket, SENDING | SENDING_WAIT | CONNECTING);
     struct io_uring_sqe *sqe = sc_ring_entry(loop);
     io_uring_prep_connect(sqe, fd, address, address_size);
