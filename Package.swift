@@ -65,11 +65,16 @@ let targets: [Target] = [
         path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
     tests("CStreamBase"),
     tests("CStreamLoad"),
+    .target(
+        name: "CStoreSimulator", dependencies: ["CStreamStore"], path: "Tests/Support/CStoreSimulator",
+        cSettings: cSettings),
+    .testTarget(
+        name: "CStreamStoreTests", dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator"],
+        swiftSettings: testSettings),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),
     tests("CStreamJSON"),
     tests("CStreamLoop"),
-    tests("CStreamStore"),
     tests("StreamModel"),
     tests("StreamConfig"),
     tests("StreamTriggers", ["StreamModel"]),

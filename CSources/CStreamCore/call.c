@@ -1,6 +1,6 @@
 // Calls of stream functions, at the shard that owns the group: evaluated when they arrive, in one order.
 // What follows from a change (its event, its answer, a join) is an effect at the change's position, and
-// effects leave in order once their position is durable. In memory that is at once.
+// effects leave in order once their position is durable (durable.c). In memory that is at once.
 #include "call_input.h"
 #include "core_private.h"
 
@@ -26,9 +26,21 @@ struct effect *effect_push(struct shard *shard) {
     return effect;
 }
 
+// While changes wait for the disk all the time the ring is never empty: names go when half of them are done.
+static void drop_names(struct effects *effects, const struct effect *effect) {
+    struct sc_buffer *names = &effects->names;
+    uint32_t done = effect->item_offset + effect->item_size - effects->names_dropped;
+    if (!effect->has_item || done < 4096 || done < names->size / 2)
+        return;
+    memmove(names->data, names->data + done, names->size - done);
+    names->size -= done;
+    effects->names_dropped += done;
+}
+
 static void release_event(struct shard *shard, struct effect *effect) {
     struct topic *topic = effect->topic;
-    struct sc_bytes item = {shard->effects.names.data + effect->item_offset, effect->item_size};
+    uint32_t offset = effect->item_offset - shard->effects.names_dropped;
+    struct sc_bytes item = {shard->effects.names.data + offset, effect->item_size};
     const struct sc_bytes *id = effect->has_item ? &item : NULL;
     topic_deliver(shard, topic, id, effect->slice);
     if (topic->remotes != NULL)
@@ -36,6 +48,7 @@ static void release_event(struct shard *shard, struct effect *effect) {
     slice_release(shard, effect->slice);
     topic->in_flight--;
     topic_drop_idle(shard, topic);
+    drop_names(&shard->effects, effect);
 }
 
 static void release_answer(struct shard *shard, struct effect *effect) {
@@ -55,7 +68,7 @@ static void release_answer(struct shard *shard, struct effect *effect) {
 
 void effects_release(struct shard *shard) {
     struct effects *effects = &shard->effects;
-    uint64_t durable = sc_store_position(shard->store); // In memory a change is as durable as it gets.
+    uint64_t durable = durable_position(shard);
     while (effects->head != effects->tail) {
         struct effect effect = effects->ring[effects->head & effects->mask];
         if (effect.position > durable)
@@ -70,7 +83,7 @@ void effects_release(struct shard *shard) {
         else
             join_release(shard, &effect);
     }
-    effects->names.size = 0;
+    effects->names.size = effects->names_dropped = 0;
 }
 
 void effects_deinit(struct shard *shard) {
@@ -226,7 +239,7 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     effect->slice = slice;
     effect->has_item = item != NULL;
     if (item != NULL) {
-        effect->item_offset = (uint32_t)names->size;
+        effect->item_offset = (uint32_t)names->size + shard->effects.names_dropped;
         effect->item_size = (uint32_t)item->size;
         sc_buffer_append_bytes(names, *item);
         if (names->failed)
@@ -313,9 +326,10 @@ static void execute_set(struct shard *shard, struct call *call) {
         sc_buffer_deinit(&text);
     }
     struct sc_change change;
-    if (value == NULL ||
-        sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change) < 0) {
-        fail_without_memory(shard, call, "STREAM_SET_ERROR", "Failed to set value: ");
+    int rc = value == NULL ? -ENOMEM
+                           : sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change);
+    if (rc < 0) {
+        durable_refuse(shard, call, rc);
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));
@@ -335,7 +349,11 @@ static void execute_get(struct shard *shard, struct call *call) {
 
 static void execute_delete(struct shard *shard, struct call *call) {
     struct sc_change change;
-    sc_store_delete(shard->store, &call->name, call->item, now_ms(shard), &change);
+    int rc = sc_store_delete(shard->store, &call->name, call->item, now_ms(shard), &change);
+    if (rc < 0) {
+        durable_refuse(shard, call, rc);
+        return;
+    }
     if (change.kind == SC_CHANGE_DELETE)
         emit_change(shard, call, &change, sc_blob_bytes(change.old_value));
     struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"), text_or_null(change.old_value),
@@ -368,9 +386,10 @@ static void execute_update(struct shard *shard, struct call *call) {
     if (value != NULL)
         memcpy(value->data, update.value.data, update.value.size);
     struct sc_change change;
-    if (value == NULL ||
-        sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change) < 0) {
-        fail_without_memory(shard, call, "STREAM_UPDATE_ERROR", "Failed to update value: ");
+    rc = value == NULL ? -ENOMEM
+                       : sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change);
+    if (rc < 0) {
+        durable_refuse(shard, call, rc);
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));

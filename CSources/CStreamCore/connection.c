@@ -91,7 +91,7 @@ static void inbound_free(struct connection *connection) {
 
 bool connection_can_start(struct connection *connection) {
     const struct shard *shard = connection->shard;
-    if (shard->stalled || shard->crowded || connection->join_pending)
+    if (shard_is_stalled(shard) || shard->crowded || connection->join_pending)
         return false;
     if (connection->worker == NULL)
         return connection->client == NULL || connection->client->handed == NULL ||

@@ -288,7 +288,8 @@ struct effect {
 struct effects {
     struct effect *_Nullable ring;
     uint32_t mask, head, tail;
-    struct sc_buffer names; // Emptied whenever the ring is.
+    struct sc_buffer names;
+    uint32_t names_dropped; // Bytes no longer needed that were taken off the front of `names`.
 };
 
 /// A piece of work for another shard. It travels there and back in the same memory.
@@ -351,6 +352,8 @@ struct shard {
     struct sc_node *node;
     struct sc_loop *loop;
     struct sc_store *store;
+    struct sc_log *_Nullable log; // NULL: the store is in memory only.
+    struct sc_timer log_timer;
     struct sc_json_updater *updater;
     pthread_t thread;
     uint32_t index;
@@ -401,6 +404,7 @@ struct sc_node {
     struct sc_node_config config;
     struct sc_node_events events;
     struct sc_node_address *_Nullable worker_addresses;
+    struct sc_directory *_Nullable directory;
     uint16_t stream_port;
     uint16_t *_Nullable worker_ports;
     uint32_t shard_count;
@@ -410,8 +414,10 @@ struct sc_node {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
+    uint32_t met;                   // How often shards have met; see shards_meet.
+    bool incomplete;                // Some shards never were.
     int start_error;
-    char start_reason[256];
+    char start_reason[SC_REASON_SIZE];
     bool running;
     _Atomic uint64_t visitors; // Threads that post a command; with NODE_CLOSED set, none may begin.
     char backend[128];
@@ -538,10 +544,32 @@ uint64_t custom_sync_stamp(struct shard *shard, const struct sc_group_name *name
 struct slice unauthorized_build(struct shard *shard, const struct sc_group_name *name,
                                 const struct sc_bytes *_Nullable item);
 
+// ---- durable.c
+
+/// Opens the shard's part of the store; all shards call it, each on its thread, with what has gone wrong so
+/// far. Returns the first error of any of them.
+int durable_start(struct shard *shard, int rc);
+void durable_turn(struct shard *shard);
+/// The position up to which effects may leave.
+uint64_t durable_position(const struct shard *shard);
+/// Writes the last changes; durable_is_idle says when that is over.
+void durable_finish(struct shard *shard);
+bool durable_is_idle(const struct shard *shard);
+void durable_close(struct shard *shard);
+void durable_close_directory(struct shard *shard);
+/// Refuses a change that the store did not take: `rc` of sc_store_set or sc_store_delete.
+void durable_refuse(struct shard *shard, struct call *call, int rc);
+
+// ---- import.c
+
+/// Takes the files that the original wrote into the shard's store, those of its groups. -errno and a reason.
+SC_CHECKED int import_originals(struct shard *shard, char *reason);
+
 // ---- names.c
 
 void names_start(struct shard *shard, struct call *call);
 void names_evaluate(struct shard *shard, struct request *request);
+void names_collect(struct shard *shard, struct request *request);
 void names_reply(struct shard *shard, struct request *request);
 
 // ---- request.c
@@ -554,6 +582,11 @@ void request_finish(struct request *request); // At the owner, when `reply` is s
 void event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *_Nullable item,
                     struct slice slice);
 void batches_post(struct shard *shard);
+void requests_resume(struct shard *shard);
+/// No call starts: another shard is behind with the events sent to it, or the disk with the changes.
+static inline bool shard_is_stalled(const struct shard *shard) {
+    return shard->stalled || (shard->log != NULL && sc_log_is_full(shard->log));
+}
 struct shard *shard_of(struct shard *shard, uint64_t hash);
 
 // ---- message.c
@@ -683,6 +716,8 @@ void *_Nullable shard_main(void *_Nullable argument);
 void shard_close_clients(struct shard *shard);
 void shard_stop(struct shard *shard);
 void listeners_close(struct shard *shard);
+/// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
+int shards_meet(struct shard *shard, int rc, const char *_Nullable reason);
 void shard_log(struct shard *shard, enum sc_log_level level, const char *event, uint64_t connection,
                struct sc_bytes detail);
 /// Bookkeeping that the core cannot do without: ends the process when memory is out.

@@ -128,13 +128,17 @@ void names_start(struct shard *shard, struct call *call) {
         finish(shard, gather);
 }
 
-void names_evaluate(struct shard *shard, struct request *request) {
+void names_collect(struct shard *shard, struct request *request) {
     struct sc_buffer names = {0};
     collect_all(shard, &request->call, &names);
     request->reply = names.failed ? NULL : sc_blob_create(names.size);
     if (request->reply != NULL && names.size > 0)
         memcpy(request->reply->data, names.data, names.size);
     sc_buffer_deinit(&names);
+}
+
+void names_evaluate(struct shard *shard, struct request *request) {
+    names_collect(shard, request);
     struct effect *effect = effect_push(shard);
     effect->kind = EFFECT_ANSWER;
     effect->request = request;

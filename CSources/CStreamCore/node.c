@@ -32,6 +32,8 @@ struct sc_node_config sc_node_config_default(void) {
 
 static void copy_addresses(struct sc_node *node, const struct sc_node_config *config) {
     node->config.stream.host = strdup(config->stream.host);
+    if (config->storage.path != NULL)
+        node->config.storage.path = strdup(config->storage.path);
     node->worker_addresses = allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
     node->worker_ports = allocate((config->worker_count + 1) * sizeof *node->worker_ports);
     memset(node->worker_ports, 0, (config->worker_count + 1) * sizeof *node->worker_ports);
@@ -97,6 +99,7 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
         node->start_error = -EAGAIN;
         snprintf(node->start_reason, sizeof node->start_reason, "cannot start a thread");
         node->ended += node->shard_count - count; // Those that never were.
+        node->incomplete = true;
         pthread_cond_broadcast(&node->changed);
     }
     while (node->started < node->shard_count && node->start_error == 0)
@@ -222,6 +225,7 @@ void sc_node_destroy(struct sc_node *node) {
         free((char *)node->worker_addresses[i].host);
     free((char *)node->config.stream.host);
     free_origins(node);
+    free((char *)node->config.storage.path);
     free(node->worker_addresses);
     free(node->worker_ports);
     free(node->shards);
@@ -232,6 +236,23 @@ void sc_node_destroy(struct sc_node *node) {
 }
 
 // ---- Counters
+
+static void count_log(const struct shard *shard, struct sc_node_counters *own) {
+    if (shard->log == NULL)
+        return;
+    struct sc_log_counters log = sc_log_counters(shard->log);
+    own->store_unhealthy = sc_log_health(shard->log) != 0;
+    own->log_bytes = log.log_bytes;
+    own->snapshot_bytes = log.snapshot_bytes;
+    own->log_batches = log.batches;
+    own->log_records = log.records;
+    own->log_bytes_written = log.bytes;
+    own->log_segments = log.segments;
+    own->snapshots = log.snapshots;
+    own->snapshots_failed = log.snapshots_failed;
+    own->changes_refused = log.changes_refused;
+    own->store_failures = log.failures;
+}
 
 static void gather_counters(struct shard *shard, void *context) {
     struct sc_node *node = shard->node;
@@ -251,6 +272,7 @@ static void gather_counters(struct shard *shard, void *context) {
     own.enters = loop->enters;
     own.sends = loop->sends;
     own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
+    count_log(shard, &own);
     uint64_t *sum = context;
     const uint64_t *numbers = (const uint64_t *)&own;
     pthread_mutex_lock(&node->lock);

@@ -163,7 +163,7 @@ static void arrived(struct sc_loop_message *message) {
         leave_arrived(shard, request);
         return;
     }
-    if (!shard->stalled && shard->stalled_first == NULL) {
+    if (!shard_is_stalled(shard) && shard->stalled_first == NULL) {
         evaluate(shard, request);
         return;
     }
@@ -195,7 +195,11 @@ static void batch_returned(struct sc_loop_message *message) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         stalled |= shard->peers[i].event_bytes > EVENT_BYTES_PER_PEER_MAX;
     shard->stalled = stalled;
-    while (!shard->stalled && shard->stalled_first != NULL) {
+    requests_resume(shard);
+}
+
+void requests_resume(struct shard *shard) {
+    while (!shard_is_stalled(shard) && shard->stalled_first != NULL) {
         struct request *request = shard->stalled_first;
         shard->stalled_first = request->next_stalled;
         if (shard->stalled_first == NULL)

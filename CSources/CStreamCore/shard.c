@@ -79,6 +79,7 @@ static void on_turn(void *context) {
         topics_settle(shard);
     } while (shard->closing_first != NULL);
     batches_post(shard);
+    durable_turn(shard); // The disk works while the sockets are served.
     out_flush_all(shard);
     end_subscriptions(shard);
 }
@@ -217,7 +218,9 @@ static int set_up(struct shard *shard) {
     struct sc_loop_config config = {.on_turn = on_turn, .context = shard};
     int rc = sc_loop_create(&config, &shard->loop);
     if (rc < 0) {
+        pthread_mutex_lock(&node->lock);
         sc_loop_explain(rc, node->start_reason, sizeof node->start_reason);
+        pthread_mutex_unlock(&node->lock);
         return rc;
     }
     shard->store = sc_store_create(node->config.seed);
@@ -230,11 +233,29 @@ static int set_up(struct shard *shard) {
     shard->parked_timer.on_due = parked_due;
     shard->over_timer.on_due = out_over_budget_check;
     sc_timer_start(shard->loop, &shard->sweep_timer, shard->tick_ms);
-    snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
+    if (shard->index == 0)
+        snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
     return 0;
 }
 
-// Shards set up one after the other, so that the first listener picks the port; nobody accepts before all
+int shards_meet(struct shard *shard, int rc, const char *reason) {
+    struct sc_node *node = shard->node;
+    pthread_mutex_lock(&node->lock);
+    if (rc < 0 && node->start_error == 0) {
+        node->start_error = rc;
+        if (reason != NULL)
+            snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
+    }
+    uint32_t all = (node->met++ / node->shard_count + 1) * node->shard_count;
+    pthread_cond_broadcast(&node->changed);
+    while (node->met < all && !node->incomplete)
+        pthread_cond_wait(&node->changed, &node->lock);
+    rc = node->start_error;
+    pthread_mutex_unlock(&node->lock);
+    return rc;
+}
+
+// Shards listen one after the other, so that the first listener picks the port; nobody accepts before all
 // have, because until then nothing may be sent from shard to shard.
 static int report_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
@@ -258,7 +279,7 @@ static bool is_quiet(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return false;
-    return true;
+    return shard->effects.head == shard->effects.tail;
 }
 
 static void say_quiet(struct shard *shard) {
@@ -305,6 +326,7 @@ void shard_stop(struct shard *shard) {
 
 static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
+        durable_close_directory(shard);
         effects_deinit(shard);
         chunks_free(shard);
     }
@@ -344,31 +366,38 @@ static int open_listeners(struct shard *shard) {
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
     if (rc == 0)
-        rc = set_up(shard);
-    if (rc == 0)
         rc = listen_stream(shard);
     if (rc == 0 && shard->index == 0)
         rc = listen_workers(shard);
     return rc;
 }
 
+static void run_once(struct shard *shard) {
+    int rc = sc_loop_run_once(shard->loop);
+    if (rc < 0) {
+        fprintf(stderr, "iii-stream: the event loop failed: %s\n", strerror(-rc));
+        abort();
+    }
+}
+
 void *shard_main(void *argument) {
     struct shard *shard = argument;
-    int rc = report_start(shard, open_listeners(shard));
+    int rc = durable_start(shard, set_up(shard));
+    rc = report_start(shard, rc < 0 ? rc : open_listeners(shard));
     if (rc < 0) {
         if (shard->loop != NULL)
             run_until_closed(shard);
+        durable_close(shard);
         say_ended(shard);
         tear_down(shard);
         return NULL;
     }
-    while (!shard->end) {
-        rc = sc_loop_run_once(shard->loop);
-        if (rc < 0) {
-            fprintf(stderr, "iii-stream: the event loop failed: %s\n", strerror(-rc));
-            abort();
-        }
-    }
+    while (!shard->end)
+        run_once(shard);
+    durable_finish(shard);
+    while (!durable_is_idle(shard))
+        run_once(shard);
+    durable_close(shard);
     say_ended(shard);
     tear_down(shard);
     return NULL;

@@ -79,6 +79,9 @@ struct sc_group *group_create(struct sc_store *store, const struct sc_group_name
     if (stream->groups != NULL)
         stream->groups->previous = group;
     stream->groups = group;
+    group->all_previous = store->all_last;
+    *(store->all_last != NULL ? &store->all_last->all_next : &store->all_first) = group;
+    store->all_last = group;
     return group;
 }
 
@@ -86,6 +89,9 @@ struct sc_group *group_create(struct sc_store *store, const struct sc_group_name
 // above it.
 void group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
+    log_group_gone(store->log, group);
+    *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) = group->all_next;
+    *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) = group->all_previous;
     if (group->newest >= store->floor) { // Equal to a sync's: the next sync is not shared with it.
         store->floor = group->newest;
         store->floor_is_sync = false;

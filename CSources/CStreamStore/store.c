@@ -62,36 +62,44 @@ static uint64_t greater(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-static uint64_t stamp_of_item(struct sc_group *group, struct item *item, uint64_t now_ms) {
+// With a log, no stamp leaves before a batch with a ceiling over it is durable.
+static uint64_t given_out(struct sc_store *store, uint64_t stamp, bool changes) {
+    if (store->log != NULL && stamp > store->ceiling)
+        log_raise_ceiling(store->log, stamp, changes);
+    return stamp;
+}
+
+static uint64_t stamp_of_item(struct sc_store *store, struct sc_group *group, struct item *item, uint64_t now_ms,
+                              bool changes) {
     uint64_t stamp = greater(now_ms, greater(item->stamp, group->floor) + 1);
     item->stamp = stamp;
     item->stamp_is_sync = false;
     group->is_synced = false;
     group->newest = greater(group->newest, stamp);
     group_cache_drop(group);
-    return stamp;
+    return given_out(store, stamp, changes);
 }
 
 // For what has no item: the group's floor rises instead, over which all later stamps go.
-static uint64_t stamp_of_floor(struct sc_group *group, uint64_t now_ms) {
+static uint64_t stamp_of_floor(struct sc_store *store, struct sc_group *group, uint64_t now_ms) {
     uint64_t stamp = greater(now_ms, group->floor + 1);
     group->floor = stamp;
     group->floor_is_sync = false;
     group->is_synced = false;
     group->newest = greater(group->newest, stamp);
     group_cache_drop(group);
-    return stamp;
+    return given_out(store, stamp, false);
 }
 
 static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
     uint64_t stamp = greater(now_ms, store->floor + 1);
     store->floor = stamp;
     store->floor_is_sync = false;
-    return stamp;
+    return given_out(store, stamp, false);
 }
 
-static struct item *item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
-                                struct sc_blob *value) {
+struct item *item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
+                         struct sc_blob *value) {
     assert(id.size <= SC_NAME_SIZE_MAX);
     struct item *item = malloc(sizeof *item + id.size);
     if (item == NULL)
@@ -115,13 +123,34 @@ static struct item *item_append(struct sc_store *store, struct sc_group *group, 
     return item;
 }
 
-static void account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
+void store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
     group->value_bytes += more - less;
     store->value_bytes += more - less;
 }
 
+void item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
+    log_item_gone(store->log, item);
+    *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
+    *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
+    sc_table_remove(&group->items, &item->node);
+    store_account(store, group, 0, item->value->size);
+    store->item_count--;
+    item_free(item);
+}
+
+static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id, size_t value) {
+    if (store->log == NULL)
+        return 0;
+    return log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
+}
+
 int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                  struct sc_blob *value, uint64_t now_ms, struct sc_change *change) {
+    int rc = reserve(store, name, id, value->size);
+    if (rc < 0) {
+        sc_blob_release(value);
+        return rc;
+    }
     struct sc_group *group = sc_store_group_find(store, name);
     bool fresh = group == NULL;
     if (fresh)
@@ -139,36 +168,38 @@ int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struc
             sc_blob_release(value);
             return -ENOMEM;
         }
+        item->place = store->position + 1;
     }
-    account(store, group, value->size, change->old_value == NULL ? 0 : change->old_value->size);
-    change->timestamp_ms = stamp_of_item(group, item, now_ms);
+    store_account(store, group, value->size, change->old_value == NULL ? 0 : change->old_value->size);
+    change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
+    log_set(store->log, name, item, change->old_value);
     return 0;
 }
 
-void sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                     uint64_t now_ms, struct sc_change *change) {
+int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                    uint64_t now_ms, struct sc_change *change) {
     *change = (struct sc_change){.kind = SC_CHANGE_NONE, .position = store->position};
     struct sc_group *group = sc_store_group_find(store, name);
     struct item *item = group == NULL ? NULL : item_find(store, group, id);
     if (item == NULL)
-        return;
+        return 0;
+    int rc = reserve(store, name, id, 0);
+    if (rc < 0)
+        return rc;
     change->kind = SC_CHANGE_DELETE;
-    change->old_value = item->value;
-    change->timestamp_ms = stamp_of_item(group, item, now_ms);
+    change->old_value = sc_blob_retain(item->value);
+    change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
     if (item->stamp > group->floor) {
         group->floor = item->stamp;
         group->floor_is_sync = false;
     }
-    *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
-    *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
-    sc_table_remove(&group->items, &item->node);
-    account(store, group, 0, item->value->size);
-    store->item_count--;
-    free(item);
+    log_delete(store->log, name, item);
+    item_remove(store, group, item);
     if (group->first == NULL)
         group_destroy(store, group);
+    return 0;
 }
 
 struct sc_blob *sc_store_get(struct sc_store *store, const struct sc_group_name *name,
@@ -186,11 +217,13 @@ uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name
                               const struct sc_bytes *id, uint64_t now_ms) {
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
-        return id == NULL ? greater(now_ms, store->floor) : stamp_of_store(store, now_ms);
+        return id == NULL ? given_out(store, greater(now_ms, store->floor), false)
+                          : stamp_of_store(store, now_ms);
     if (id == NULL) // Of no item: nothing has to grow.
-        return greater(now_ms, group->newest);
+        return given_out(store, greater(now_ms, group->newest), false);
     struct item *item = item_find(store, group, *id);
-    return item == NULL ? stamp_of_floor(group, now_ms) : stamp_of_item(group, item, now_ms);
+    return item == NULL ? stamp_of_floor(store, group, now_ms)
+                        : stamp_of_item(store, group, item, now_ms, false);
 }
 
 uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_name *name,
@@ -205,12 +238,12 @@ uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_
     struct item *item = item_find(store, group, id);
     if (item == NULL) {
         if (!group->floor_is_sync)
-            stamp_of_floor(group, now_ms);
+            stamp_of_floor(store, group, now_ms);
         group->floor_is_sync = true;
         return group->floor;
     }
     if (!item->stamp_is_sync || item->stamp <= group->floor)
-        stamp_of_item(group, item, now_ms);
+        stamp_of_item(store, group, item, now_ms, false);
     item->stamp_is_sync = true;
     return item->stamp;
 }
@@ -230,7 +263,7 @@ uint64_t sc_store_stamp_group_sync(struct sc_store *store, const struct sc_group
     group->newest = group->floor;
     group->floor_is_sync = true;
     group->is_synced = true;
-    return group->floor;
+    return given_out(store, group->floor, false);
 }
 
 struct sc_store_counters sc_store_counters(const struct sc_store *store) {

@@ -1,3 +1,4 @@
+internal import StreamAdapters
 internal import StreamConfig
 internal import StreamCore
 
@@ -25,5 +26,21 @@ extension CoreSettings {
             pingIntervalMilliseconds: configuration.ping.intervalMilliseconds,
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
+    }
+
+    /// Adds where the items are kept.
+    mutating func keep(in store: SelectedStore, _ recovery: StoreRecovery) {
+        guard case .files(let files) = store else { return }
+        let durability: Storage.Durability =
+            switch files.durability {
+            case .commit: .commit
+            case .none: .none
+            case .interval: .interval(milliseconds: files.saveIntervalMilliseconds)
+            }
+        var storage = Storage(path: files.path, durability: durability)
+        storage.repairs = recovery.repairs
+        storage.importSplitsLast = recovery.importSplitsLast
+        storage.importSkipsBroken = recovery.importSkipsBroken
+        self.storage = storage
     }
 }

@@ -7,6 +7,7 @@ internal import StreamModel
 /// come from the text of a configuration file (docs/configuration.md).
 public struct NodeConfiguration: Sendable {
     package var values: Configuration
+    package var recovery = StoreRecovery()
 
     /// The defaults.
     public init() {
@@ -53,6 +54,18 @@ public struct NodeConfiguration: Sendable {
         get { values.shards }
         set { values.shards = newValue.map { min(max($0, 1), 64) } }
     }
+}
+
+/// What to do about a directory that is not as it should be.
+package struct StoreRecovery: Sendable, Hashable {
+    /// Start over damage, keeping a copy of the damaged file.
+    package var repairs = false
+    /// Names of the original's files are split at their last colon, not their first.
+    package var importSplitsLast = false
+    /// Go on without those of the original's files that cannot be read.
+    package var importSkipsBroken = false
+
+    package init() {}
 }
 
 /// Why a node could not be made or started.

@@ -40,7 +40,7 @@ public final class StreamNode: Sendable {
     ) async throws(NodeError) -> StreamNode {
         let result = await blocking { () -> Result<StreamNode, NodeError> in
             do throws(NodeError) {
-                return .success(try StreamNode(configuration.values, NodeLog(sink: log)))
+                return .success(try StreamNode(configuration, NodeLog(sink: log)))
             } catch {
                 return .failure(error)
             }
@@ -48,9 +48,11 @@ public final class StreamNode: Sendable {
         return try result.get()
     }
 
-    private init(_ configuration: Configuration, _ log: NodeLog) throws(NodeError) {
+    private init(_ nodeConfiguration: NodeConfiguration, _ log: NodeLog) throws(NodeError) {
+        let configuration = nodeConfiguration.values
+        let store: SelectedStore
         do throws(StoreSelectionError) {
-            _ = try SelectedStore(for: configuration.adapter)
+            store = try SelectedStore(for: configuration.adapter)
         } catch {
             switch error {
             case .notBuiltYet(let what): throw .start("\(what) is not part of this version yet")
@@ -59,8 +61,10 @@ public final class StreamNode: Sendable {
         let (stream, continuation) = AsyncStream.makeStream(
             of: Void.self, bufferingPolicy: .bufferingNewest(1))
         let inbox = EventInbox(signal: { continuation.yield() }, log: { log.write($0) })
+        var settings = CoreSettings(configuration)
+        settings.keep(in: store, nodeConfiguration.recovery)
         do throws(CoreError) {
-            core = try NodeCore(settings: CoreSettings(configuration), inbox: inbox)
+            core = try NodeCore(settings: settings, inbox: inbox)
         } catch {
             throw .start("out of memory")
         }
@@ -84,7 +88,7 @@ public final class StreamNode: Sendable {
         }
         streamPort = core.streamPort
         workerPorts = core.workerPorts
-        announce(configuration)
+        announce(configuration, store)
         if configuration.compatibility.failOpen {
             log.write(
                 .warn, "fail_open",
@@ -92,15 +96,19 @@ public final class StreamNode: Sendable {
         }
     }
 
-    private func announce(_ configuration: Configuration) {
+    private func announce(_ configuration: Configuration, _ store: SelectedStore) {
         let workers = zip(configuration.workerListeners, workerPorts).map { "\($0.host):\($1)" }
         log.write(
             .info, "listening",
             [
                 "stream": .text("\(configuration.stream.host):\(streamPort)"),
-                "workers": .list(workers), "shards": .number(UInt64(Self.shardCount(configuration))),
-                "io": .text(core.backend), "store": .text("memory"),
+                "workers": .list(workers),
+                "shards": .number(UInt64(Self.shardCount(configuration))),
+                "io": .text(core.backend), "store": .text(store.summary),
             ])
+        if let loss = store.lossWindow {
+            log.write(.warn, "loss_window", ["detail": .text(loss)])
+        }
     }
 
     private static func router(_ configuration: Configuration) -> ControlPlane.Router {
@@ -218,6 +226,30 @@ public struct CallError: Error, Hashable, Sendable, CustomStringConvertible {
     public var message: String
 
     public var description: String { "\(code): \(message)" }
+}
+
+extension SelectedStore {
+    /// Where items are kept, in a few words.
+    var summary: String {
+        switch self {
+        case .memory: "memory"
+        case .files(let files): "\(files.path), durability \(files.durability.rawValue)"
+        }
+    }
+
+    /// What a crash may take back of what was answered; nil: nothing.
+    var lossWindow: String? {
+        guard case .files(let files) = self else { return nil }
+        return switch files.durability {
+        case .commit: nil
+        case .interval:
+            "a crash of the machine may take back what was answered in the last"
+                + " \(files.saveIntervalMilliseconds) ms and a little (durability: interval)"
+        case .none:
+            "a crash of the machine may take back any answered change that the kernel has not"
+                + " written yet (durability: none)"
+        }
+    }
 }
 
 /// Runs what blocks on a thread that may.

@@ -7,16 +7,18 @@ package enum StoreSelectionError: Error, Hashable, Sendable {
 }
 
 /// Where the core keeps the items of a node.
-package enum SelectedStore: Hashable, Sendable {
+package enum SelectedStore: Equatable, Sendable {
     /// In the shards' memory, gone with the process.
     case memory
+    /// In the shards' memory and in the files of a directory.
+    case files(FileStore)
 
     /// Chooses the store for a configured adapter. There is no falling back: what cannot be had is an
     /// error, never silently memory.
     package init(for adapter: Adapter) throws(StoreSelectionError) {
         switch adapter {
         case .kv(.inMemory): self = .memory
-        case .kv(.fileBased): throw .notBuiltYet("kv with store_method: file_based")
+        case .kv(.fileBased(let store)): self = .files(store)
         case .redis: throw .notBuiltYet("redis")
         }
     }

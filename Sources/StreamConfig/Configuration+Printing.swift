@@ -72,8 +72,10 @@ extension StoreMethod {
             [
                 ("store_method", .string("file_based")),
                 ("file_path", .string(store.path)),
-                ("save_interval_ms", .integer(store.saveIntervalMilliseconds)),
+                ("durability", .string(store.durability.rawValue)),
             ]
+                + (store.durability == .interval
+                    ? [("save_interval_ms", .integer(store.saveIntervalMilliseconds))] : [])
         }
     }
 }

@@ -58,9 +58,21 @@ package enum StoreMethod: Sendable, Equatable {
 package struct FileStore: Sendable, Equatable {
     /// A directory, relative to the working directory.
     package var path = "kv_store_data.db"
+    package var durability = Durability.commit
+    /// How often `interval` syncs.
     package var saveIntervalMilliseconds = 5000
 
     package init() {}
+}
+
+/// What an answer means for the disk.
+package enum Durability: String, Sendable, CaseIterable {
+    /// Nothing is seen by anyone before it is on disk.
+    case commit
+    /// Answers come at once, and the disk is made to have them every interval.
+    case interval
+    /// Answers come at once, and the kernel writes them when it likes.
+    case none
 }
 
 /// One address where workers connect.

@@ -123,6 +123,7 @@ extension ConfigurationDecoder {
         map.read(
             "save_interval_ms", in: FileStore.saveIntervalRange,
             into: &store.saveIntervalMilliseconds, &report)
+        decodeDurability(map, &store)
         var ignored = 0
         map.read("channel_size", in: Schema.channelSizeRange, into: &ignored, &report)
         if let position = map.position(of: "channel_size") {
@@ -151,10 +152,29 @@ extension ConfigurationDecoder {
                 at: position)
             return
         }
-        for key in ["file_path", "save_interval_ms"] {
+        for key in ["file_path", "durability", "save_interval_ms"] {
             if let position = map.position(of: key) {
                 report.warning("`\(key)` has no effect with `in_memory`", at: position)
             }
+        }
+    }
+
+    /// A file of the original gives an interval and knows of no durability: it means `interval`.
+    private mutating func decodeDurability(_ map: SettingsMap, _ store: inout FileStore) {
+        let interval = map.position(of: "save_interval_ms")
+        guard let node = map["durability"] else {
+            if interval != nil { store.durability = .interval }
+            return
+        }
+        guard case .string(let name) = node.value, let durability = Durability(rawValue: name)
+        else {
+            return map.refuse(
+                "durability", alternatives(Durability.allCases.map(\.rawValue)), &report)
+        }
+        store.durability = durability
+        if durability != .interval, let interval {
+            report.warning(
+                "`save_interval_ms` has no effect with `durability: \(name)`", at: interval)
         }
     }
 

@@ -16,7 +16,7 @@ enum Schema {
         "timeouts", "ping", "admin",
     ]
     static let adapter = ["name", "config"]
-    static let kv = ["store_method", "file_path", "save_interval_ms", "channel_size"]
+    static let kv = ["store_method", "file_path", "durability", "save_interval_ms", "channel_size"]
     static let redis = ["redis_url"]
     static let compatibility = ["fail_open"]
     static let limits = Limits.settings.map(\.key) + ["memory_bytes"]

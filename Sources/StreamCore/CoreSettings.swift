@@ -13,6 +13,31 @@ package struct CoreSettings: Hashable, Sendable {
         }
     }
 
+    /// A directory with the items of the node.
+    package struct Storage: Hashable, Sendable {
+        package enum Durability: Hashable, Sendable {
+            case commit
+            case interval(milliseconds: Int)
+            case none
+        }
+
+        package var path: String
+        package var durability: Durability
+        /// Starts over damage, keeping a copy of the damaged file.
+        package var repairs = false
+        /// Names of the original's files are split at their last colon, not their first.
+        package var importSplitsLast = false
+        /// Goes on without the original's files that cannot be read.
+        package var importSkipsBroken = false
+
+        package init(path: String, durability: Durability) {
+            self.path = path
+            self.durability = durability
+        }
+    }
+
+    /// nil: in memory only.
+    package var storage: Storage?
     package var shardCount: Int
     package var stream: Address
     package var workers: [Address]

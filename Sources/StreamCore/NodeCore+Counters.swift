@@ -41,6 +41,18 @@ extension NodeCore {
             ("enters", all.enters),
             ("sends", all.sends),
             ("receive_buffers_exhausted", all.receive_buffers_exhausted),
+            ("store_unhealthy", all.store_unhealthy),
+            ("log_bytes", all.log_bytes),
+            ("snapshot_bytes", all.snapshot_bytes),
+            ("log_batches", all.log_batches),
+            ("log_records", all.log_records),
+            ("log_bytes_written", all.log_bytes_written),
+            ("log_segments", all.log_segments),
+            ("snapshots", all.snapshots),
+            ("snapshots_failed", all.snapshots_failed),
+            ("changes_refused", all.changes_refused),
+            ("store_failures", all.store_failures),
+            ("answers_taken_back", all.answers_taken_back),
         ]
     }
 }

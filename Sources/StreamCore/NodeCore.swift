@@ -35,7 +35,11 @@ package import StreamModel
         var events = unsafe EventInbox.table(context: context)
         // The core copies all names, so they live only as long as this call.
         let hosts = unsafe ([settings.stream] + settings.workers).map { unsafe strdup($0.host) }
-        defer { for unsafe host in unsafe hosts { unsafe free(host) } }
+        let path = unsafe settings.storage.map { unsafe strdup($0.path) } ?? nil
+        defer {
+            unsafe hosts.forEach { unsafe free($0) }
+            unsafe free(path)
+        }
         var addresses: [sc_node_address] = unsafe []
         for (index, address) in ([settings.stream] + settings.workers).enumerated() {
             guard let host = unsafe hosts[index] else { return nil }
@@ -56,6 +60,9 @@ package import StreamModel
             unsafe config.origins = origins.baseAddress
             unsafe config.origin_count = UInt32(origins.count)
             unsafe settings.copyLimits(to: &config)
+            if let storage = settings.storage {
+                unsafe config.storage = unsafe storage.table(path: path)
+            }
             return unsafe sc_node_create(&config, &events)
         }
     }
@@ -260,6 +267,24 @@ extension NodeCore {
         unsafe lend(data.bytes) {
             unsafe sc_node_emit(handle, writer.rawValue, call.handle, kind, $0)
         }
+    }
+}
+
+extension CoreSettings.Storage {
+    fileprivate func table(path: UnsafeMutablePointer<CChar>?) -> sc_node_storage {
+        var table = unsafe sc_node_storage()
+        unsafe table.path = unsafe UnsafePointer(path)
+        switch durability {
+        case .commit: unsafe table.durability = SC_NODE_COMMIT
+        case .none: unsafe table.durability = SC_NODE_NO_SYNC
+        case .interval(let milliseconds):
+            unsafe table.durability = SC_NODE_INTERVAL
+            unsafe table.sync_interval_ms = UInt32(milliseconds)
+        }
+        unsafe table.repair = repairs
+        unsafe table.import_last = importSplitsLast
+        unsafe table.import_skips_broken = importSkipsBroken
+        return unsafe table
     }
 }
 

@@ -81,7 +81,7 @@ enum Main {
         }
         print(
             """
-            iii-stream \(StreamNode.version), everything in memory
+            iii-stream \(StreamNode.version), \(kept(configuration.adapter))
               stream clients   ws://\(stream)/stream/<stream>/<group>
               workers          \(workers.joined(separator: ", "))
               try              curl -sN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
@@ -90,6 +90,11 @@ enum Main {
               stop             Ctrl-C
             """)
         fflush(nil)
+    }
+
+    private static func kept(_ adapter: Adapter) -> String {
+        guard case .kv(.fileBased(let store)) = adapter else { return "everything in memory" }
+        return "items in \(store.path)"
     }
 
     /// The address to type, for one that a listener may be bound to.

@@ -17,6 +17,7 @@
 #error "the core needs 64-bit little-endian Linux"
 #endif
 
+#include "file_ops.h"
 #include "limits.h"
 
 #pragma clang assume_nonnull begin

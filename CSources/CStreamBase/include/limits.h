@@ -34,6 +34,18 @@
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
+/// Bytes of a segment of the log. A batch that is larger gets a larger one.
+#define SC_SEGMENT_SIZE (32u << 20)
+/// Bytes that wait for the disk in one shard. Over it no call is started there: callers are paused.
+#define SC_LOG_WAITING_MAX (4u << 20)
+/// How far ahead of what was given out a batch reserves time stamps. After a crash, stamps go on from there.
+#define SC_LOG_STAMP_RESERVE_MS 1000u
+/// Bytes of a snapshot put together in one turn of a loop.
+#define SC_SNAPSHOT_PIECE_SIZE (256u << 10)
+/// Items looked at for a snapshot in one turn of a loop.
+#define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
+/// Pause before files are prepared again after an error such as a full disk.
+#define SC_LOG_RETRY_MS 500u
 /// Shards of a node. More: refused at start.
 #define SC_SHARD_COUNT_MAX 64
 

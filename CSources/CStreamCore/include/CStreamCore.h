@@ -117,6 +117,19 @@ struct sc_node_events {
 
 // ---- A node
 
+/// When a change may be seen: see enum sc_durability of the store.
+enum sc_node_durability { SC_NODE_COMMIT, SC_NODE_INTERVAL, SC_NODE_NO_SYNC };
+
+/// Where items are kept: docs/wal-format.md.
+struct sc_node_storage {
+    const char *_Nullable path; // A directory. NULL: in memory only.
+    enum sc_node_durability durability;
+    uint32_t sync_interval_ms;
+    bool repair;              // Starts over damage, and keeps a copy of it.
+    bool import_last;         // A name of the original's files is split at its last colon, not its first.
+    bool import_skips_broken; // Goes on without those of the original's files that cannot be read.
+};
+
 struct sc_node_address {
     const char *host;
     uint16_t port;   // 0: the kernel picks.
@@ -146,6 +159,7 @@ struct sc_node_config {
     uint32_t ping_deadline_ms;
     uint32_t close_timeout_ms; // For the peer's half of a close handshake.
     uint64_t seed;             // Of the hash tables.
+    struct sc_node_storage storage;
 };
 
 /// The cores that this process may run on.
@@ -253,6 +267,10 @@ struct sc_node_counters {
     uint64_t slow_readers_closed, dead_peers_closed;
     uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t turns, enters, sends, receive_buffers_exhausted;
+    // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.
+    uint64_t store_unhealthy, log_bytes, snapshot_bytes;
+    uint64_t log_batches, log_records, log_bytes_written, log_segments, snapshots, snapshots_failed;
+    uint64_t changes_refused, store_failures, answers_taken_back;
 };
 /// Collects the counters of a running node. Waits for all shards (a turn each). Not from an event.
 struct sc_node_counters sc_node_counters(struct sc_node *node);

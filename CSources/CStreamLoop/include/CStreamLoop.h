@@ -194,26 +194,7 @@ void sc_socket_close(struct sc_socket *socket, bool abort);
 
 // ---- Files
 
-enum sc_file_kind { SC_FILE_READ, SC_FILE_WRITE, SC_FILE_SYNC, SC_FILE_OPEN, SC_FILE_ALLOCATE };
-/// One operation on a file, embedded in what waits for it; in flight at most once.
-struct sc_file_op {
-    uint8_t kind; // The loop's, as `slot`.
-    uint32_t slot;
-    void (*on_complete)(struct sc_file_op *op, ssize_t result);
-};
-/// The file operations that a store uses; a test replaces the table to inject faults.
-/// Results as the system calls', -errno on failure; short reads and writes are the caller's to continue.
-/// The op, its bytes and its path stay put until `on_complete`.
-struct sc_file_ops {
-    void (*read)(struct sc_loop *, struct sc_file_op *, int fd, void *data, uint32_t size,
-                 uint64_t offset);
-    void (*write)(struct sc_loop *, struct sc_file_op *, int fd, const void *data, uint32_t size,
-                  uint64_t offset);
-    void (*sync)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
-    void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
-                 int flags, uint32_t mode);
-    void (*allocate)(struct sc_loop *, struct sc_file_op *, int fd, uint64_t offset, uint64_t size);
-};
+/// The operations of file_ops.h by a loop. `wait` runs a turn.
 extern const struct sc_file_ops sc_loop_file_ops;
 
 #pragma clang assume_nonnull end

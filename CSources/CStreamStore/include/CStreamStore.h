@@ -1,11 +1,13 @@
 // The state of one shard: streams > groups > items in insertion order, immutable values, time stamps.
-// In memory; a log goes under it by position. Not: sockets, JSON.
+// In memory; durable.h puts a log under it. Not: sockets, JSON.
 //
 // Thread: a store belongs to one thread; values (blobs) may be released by any.
 #ifndef CSTREAM_STORE_H
 #define CSTREAM_STORE_H
 
 #include "CStreamBase.h"
+#include "crc32c.h"
+#include "durable.h"
 
 #pragma clang assume_nonnull begin
 
@@ -38,12 +40,16 @@ struct sc_change {
 
 /// Stores `value` (takes the reference, also on error) as item `id` of the group.
 /// `now_ms` is the wall clock; the change's stamp is greater than every earlier one of the item.
-/// Errors: -ENOMEM  nothing changed.
+/// Errors: -ENOMEM, and with a log what sc_log_health says: nothing changed.
 SC_CHECKED int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                             struct sc_blob *value, uint64_t now_ms, struct sc_change *change);
+/// Puts an item into a store whose log is not started yet, without a stamp. -ENOMEM
+SC_CHECKED int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                               struct sc_bytes value);
 /// Removes item `id`; a group without items is gone. SC_CHANGE_NONE when there was none.
-void sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                     uint64_t now_ms, struct sc_change *change);
+/// Errors: with a log as sc_store_set.
+SC_CHECKED int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                               uint64_t now_ms, struct sc_change *change);
 /// The value of item `id`, borrowed until the next write, or NULL.
 struct sc_blob *_Nullable sc_store_get(struct sc_store *store, const struct sc_group_name *name,
                                        struct sc_bytes id);

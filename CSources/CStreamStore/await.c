@@ -1,0 +1,103 @@
+// Operations on files that are waited for: while a store is opened there is nothing else to do.
+#include <errno.h>
+
+#include "log_private.h"
+
+struct waiting {
+    struct sc_file_op op;
+    ssize_t result;
+    bool done;
+};
+
+static void completed(struct sc_file_op *op, ssize_t result) {
+    struct waiting *waiting = SC_CONTAINER_OF(op, struct waiting, op);
+    waiting->result = result;
+    waiting->done = true;
+}
+
+static struct waiting begin(uint8_t site) {
+    return (struct waiting){.op = {.on_complete = completed, .site = site}};
+}
+
+static ssize_t await(struct sc_loop *loop, const struct sc_file_ops *ops, struct waiting *waiting) {
+    while (!waiting->done) {
+        int rc = ops->wait(loop);
+        if (rc < 0)
+            return rc;
+    }
+    return waiting->result;
+}
+
+ssize_t await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                   size_t size, uint64_t offset) {
+    size_t done = 0;
+    while (done < size) {
+        struct waiting waiting = begin(SC_SITE_RECOVER_READ);
+        size_t piece = size - done < (1u << 30) ? size - done : (1u << 30);
+        ops->read(loop, &waiting.op, fd, (uint8_t *)data + done, (uint32_t)piece, offset + done);
+        ssize_t result = await(loop, ops, &waiting);
+        if (result < 0)
+            return result;
+        if (result == 0)
+            break;
+        done += (size_t)result;
+    }
+    return (ssize_t)done;
+}
+
+int await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd,
+                     const void *data, size_t size, uint64_t offset) {
+    for (size_t done = 0; done < size;) {
+        struct waiting waiting = begin(site);
+        size_t piece = size - done < (1u << 20) ? size - done : (1u << 20);
+        ops->write_sync(loop, &waiting.op, fd, (const uint8_t *)data + done, (uint32_t)piece,
+                        offset + done);
+        ssize_t result = await(loop, ops, &waiting);
+        if (result <= 0)
+            return result < 0 ? (int)result : -EIO;
+        done += (size_t)result;
+    }
+    return 0;
+}
+
+int await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
+               const char *path, int flags, uint32_t mode) {
+    struct waiting waiting = begin(site);
+    ops->open(loop, &waiting.op, directory, path, flags, mode);
+    return (int)await(loop, ops, &waiting);
+}
+
+int await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
+    struct waiting waiting = begin(site);
+    ops->sync(loop, &waiting.op, fd, false);
+    return (int)await(loop, ops, &waiting);
+}
+
+int await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
+                 const char *from, const char *to) {
+    struct waiting waiting = begin(site);
+    ops->rename(loop, &waiting.op, directory, from, to);
+    return (int)await(loop, ops, &waiting);
+}
+
+int await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
+                const char *path, uint32_t mode) {
+    struct waiting waiting = begin(site);
+    ops->mkdir(loop, &waiting.op, directory, path, mode);
+    return (int)await(loop, ops, &waiting);
+}
+
+void await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                  const char *path) {
+    struct waiting waiting = begin(SC_SITE_REMOVE);
+    ops->unlink(loop, &waiting.op, directory, path);
+    (void)await(loop, ops, &waiting); // What stays is ignored, and removed by the next start.
+}
+
+void await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {
+    if (fd < 0)
+        return;
+    struct waiting waiting = begin(SC_SITE_CLOSE);
+    ops->close(loop, &waiting.op, fd);
+    (void)await(loop, ops, &waiting);
+}

@@ -1,0 +1,304 @@
+// The directory of a store: its lock, its manifest, and the files of the run before.
+//
+// Every start is a new epoch. The manifest names the epoch whose files count; a start writes all it has read
+// to files of the next one, and then replaces the manifest. Until then nothing of the old epoch is touched.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "log_private.h"
+
+#define MANIFEST "MANIFEST"
+#define MANIFEST_PART "MANIFEST.part"
+#define LOCK "LOCK"
+
+void directory_report(const struct sc_directory *directory, enum sc_report_level level,
+                      const char *event, const char *format, ...) {
+    char text[SC_REASON_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const struct sc_reporter *reporter = &directory->config.reporter;
+    reporter->report(reporter->context, level, event, text);
+}
+
+int directory_explain(const struct sc_directory *directory, int rc, const char *what,
+                      const char *name, char *reason) {
+    snprintf(reason, SC_REASON_SIZE, "%s %s%s%s: %s", what, directory->path, *name == 0 ? "" : "/",
+             name, strerror(-rc));
+    return rc;
+}
+
+// ---- Making it
+
+static int sync_directory(struct sc_loop *loop, struct sc_directory *directory, const char *path) {
+    int fd = await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD, path,
+                        O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (fd == -EACCES)
+        return 0; // Somebody else's: it was there before.
+    if (fd < 0)
+        return fd;
+    int rc = await_sync(loop, directory->ops, SC_SITE_DIRECTORY_PARENT_SYNC, fd);
+    await_close(loop, directory->ops, fd);
+    return rc;
+}
+
+// Makes each part of the path that is missing. The parent of each is synced also if it was there: whoever
+// made it may not have come that far.
+static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
+    char *path = strdup(directory->path);
+    if (path == NULL)
+        return -ENOMEM;
+    int rc = 0;
+    for (char *end = path; rc >= 0 && *end != 0;) {
+        char *begin = end;
+        while (*begin == '/')
+            begin++;
+        if (*begin == 0)
+            break;
+        end = begin + strcspn(begin, "/");
+        char kept = *end;
+        *end = 0;
+        rc = await_mkdir(loop, directory->ops, SC_SITE_DIRECTORY_MAKE, AT_FDCWD, path, 0700);
+        *end = kept;
+        if (rc == -EEXIST || rc == -EROFS || rc == -EACCES)
+            rc = 0; // There, or opening it will say what is wrong.
+        kept = *begin;
+        *begin = 0;
+        if (rc >= 0)
+            rc = sync_directory(loop, directory, *path == 0 ? "." : path);
+        *begin = kept;
+    }
+    free(path);
+    return rc < 0 ? rc : 0;
+}
+
+// ---- What is in it
+
+static void note_file(const char *text, void *context) {
+    struct sc_directory *directory = context;
+    struct found_file file = {0};
+    if (!wal_name_read(text, &file.name))
+        return;
+    if (directory->file_count == directory->file_capacity) {
+        size_t capacity = directory->file_capacity == 0 ? 64 : directory->file_capacity * 2;
+        struct found_file *files = realloc(directory->files, capacity * sizeof *files);
+        if (files == NULL) {
+            directory->list_failed = true;
+            return;
+        }
+        directory->files = files;
+        directory->file_capacity = capacity;
+    }
+    snprintf(file.text, sizeof file.text, "%s", text);
+    directory->files[directory->file_count++] = file;
+}
+
+static int list_files(struct sc_loop *loop, struct sc_directory *directory) {
+    int rc = directory->ops->list(loop, directory->fd, note_file, directory);
+    return rc < 0 ? rc : directory->list_failed ? -ENOMEM : 0;
+}
+
+// A start that was never finished has left nothing but empty logs.
+static int check_first_start(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
+    for (size_t i = 0; i < directory->file_count; i++) {
+        const struct found_file *file = &directory->files[i];
+        bool holds_data = file->name.epoch > 1;
+        if (!holds_data && file->name.kind == WAL_LOG) {
+            int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd,
+                                file->text, O_RDONLY | O_CLOEXEC, 0);
+            if (fd < 0)
+                return directory_explain(directory, fd, "cannot open", file->text, reason);
+            uint32_t magic = 0;
+            ssize_t got =
+                await_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
+            await_close(loop, directory->ops, fd);
+            holds_data = got == sizeof magic && magic != 0;
+        }
+        if (!holds_data)
+            continue;
+        snprintf(reason, SC_REASON_SIZE,
+                 "%s has data (%s) but no " MANIFEST
+                 ", without which nobody knows which of it counts",
+                 directory->path, file->text);
+        return -EBADMSG;
+    }
+    return 0;
+}
+
+static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
+    int fd = await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST,
+                        O_RDONLY | O_CLOEXEC, 0);
+    if (fd == -ENOENT)
+        return check_first_start(loop, directory, reason);
+    if (fd < 0)
+        return directory_explain(directory, fd, "cannot open", MANIFEST, reason);
+    struct wal_file_header header = {0};
+    ssize_t got = await_read(loop, directory->ops, fd, &header, sizeof header, 0);
+    await_close(loop, directory->ops, fd);
+    if (got < 0)
+        return directory_explain(directory, (int)got, "cannot read", MANIFEST, reason);
+    const char *problem = wal_header_check(&header);
+    if (problem == NULL && (header.kind != WAL_MANIFEST || header.epoch == 0 ||
+                            header.shard_count == 0 || header.shard_count > SC_SHARD_COUNT_MAX))
+        problem = "it is no manifest";
+    if (problem != NULL) {
+        snprintf(reason, SC_REASON_SIZE, "%s/" MANIFEST " is damaged at byte 0: %s",
+                 directory->path, problem);
+        return -EBADMSG;
+    }
+    directory->old_epoch = header.epoch;
+    directory->old_shard_count = header.shard_count;
+    memcpy(directory->id, header.directory_id, sizeof directory->id);
+    return 0;
+}
+
+// What no manifest names: a start, or a snapshot, that was not finished.
+static void remove_leftovers(struct sc_loop *loop, struct sc_directory *directory) {
+    size_t kept = 0;
+    for (size_t i = 0; i < directory->file_count; i++) {
+        const struct found_file *file = &directory->files[i];
+        bool counts = file->name.epoch == directory->old_epoch && file->name.finished &&
+                      file->name.shard < directory->old_shard_count;
+        if (counts)
+            directory->files[kept++] = *file;
+        else
+            await_unlink(loop, directory->ops, directory->fd, file->text);
+    }
+    directory->file_count = kept;
+}
+
+// ---- Opening and closing
+
+static int take_lock(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
+    int fd = await_open(loop, directory->ops, SC_SITE_LOCK_OPEN, directory->fd, LOCK,
+                        O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return directory_explain(directory, fd, "cannot write to", "", reason);
+    directory->lock_fd = fd;
+    int rc = directory->ops->lock(loop, fd);
+    if (rc == -EWOULDBLOCK)
+        snprintf(reason, SC_REASON_SIZE, "%s is in use by another process", directory->path);
+    else if (rc < 0)
+        return directory_explain(directory, rc, "cannot lock", LOCK, reason);
+    return rc;
+}
+
+static int open_parts(struct sc_loop *loop, struct sc_directory *directory, char *reason,
+                      bool make) {
+    int rc = make ? make_path(loop, directory) : 0;
+    if (rc < 0)
+        return directory_explain(directory, rc, "cannot make the directory", "", reason);
+    directory->fd = await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD,
+                               directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    if (directory->fd < 0)
+        return directory_explain(directory, directory->fd, "cannot open the directory", "", reason);
+    rc = take_lock(loop, directory, reason);
+    if (rc < 0)
+        return rc;
+    rc = list_files(loop, directory);
+    if (rc < 0)
+        return directory_explain(directory, rc, "cannot list", "", reason);
+    return read_manifest(loop, directory, reason);
+}
+
+static struct sc_directory *make(const struct sc_directory_config *config) {
+    struct sc_directory *directory = calloc(1, sizeof *directory);
+    if (directory == NULL)
+        return NULL;
+    directory->config = *config;
+    directory->ops = config->ops;
+    directory->fd = directory->lock_fd = -1;
+    if (directory->config.segment_size == 0)
+        directory->config.segment_size = SC_SEGMENT_SIZE;
+    memcpy(directory->id, config->random, sizeof directory->id);
+    directory->path = strdup(config->path);
+    if (directory->path != NULL)
+        return directory;
+    free(directory);
+    return NULL;
+}
+
+int sc_directory_open(struct sc_loop *loop, const struct sc_directory_config *config,
+                      struct sc_directory **out, char *reason) {
+    assert(config->shard_count > 0 && config->shard_count <= SC_SHARD_COUNT_MAX);
+    struct sc_directory *directory = make(config);
+    int rc = directory == NULL ? -ENOMEM : open_parts(loop, directory, reason, true);
+    if (rc < 0) {
+        sc_directory_close(loop, directory);
+        return rc;
+    }
+    remove_leftovers(loop, directory);
+    directory->epoch = directory->old_epoch + 1;
+    *out = directory;
+    return 0;
+}
+
+bool sc_directory_is_new(const struct sc_directory *directory) {
+    return directory->old_epoch == 0;
+}
+
+int sc_directory_fd(const struct sc_directory *directory) {
+    return directory->fd;
+}
+
+void sc_directory_close(struct sc_loop *loop, struct sc_directory *directory) {
+    if (directory == NULL)
+        return;
+    await_close(loop, directory->ops, directory->lock_fd); // Gives the lock back.
+    await_close(loop, directory->ops, directory->fd);
+    free(directory->files);
+    free(directory->path);
+    free(directory);
+}
+
+static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) {
+    struct wal_file_header header = {.kind = WAL_MANIFEST,
+                                     .epoch = directory->epoch,
+                                     .shard_count = directory->config.shard_count};
+    memcpy(header.directory_id, directory->id, sizeof directory->id);
+    wal_header_seal(&header);
+    int fd = await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST_PART,
+                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fd;
+    int rc = await_write_sync(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,
+                              sizeof header, 0);
+    await_close(loop, directory->ops, fd);
+    if (rc == 0)
+        rc = await_rename(loop, directory->ops, SC_SITE_MANIFEST_RENAME, directory->fd,
+                          MANIFEST_PART, MANIFEST);
+    if (rc == 0)
+        rc = await_sync(loop, directory->ops, SC_SITE_MANIFEST_DIRECTORY_SYNC, directory->fd);
+    return rc;
+}
+
+int sc_directory_commit(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
+    int rc = write_manifest(loop, directory);
+    if (rc < 0)
+        return directory_explain(directory, rc, "cannot write", MANIFEST, reason);
+    for (size_t i = 0; i < directory->file_count; i++)
+        await_unlink(loop, directory->ops, directory->fd, directory->files[i].text);
+    directory->file_count = 0;
+    return 0;
+}
+
+// ---- Looking into it
+
+int sc_directory_inspect(struct sc_loop *loop, const struct sc_directory_config *config,
+                         const struct sc_inspection *inspection, char *reason) {
+    struct sc_directory *directory = make(config);
+    int rc = directory == NULL ? -ENOMEM : open_parts(loop, directory, reason, false);
+    if (rc == 0) {
+        struct recover_config recovery = {
+            .loop = loop, .directory = directory, .reports = true, .inspection = inspection};
+        struct recovered recovered;
+        rc = recover(&recovery, &recovered, reason);
+    }
+    sc_directory_close(loop, directory);
+    return rc;
+}

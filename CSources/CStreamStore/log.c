@@ -1,0 +1,330 @@
+// The log of one shard: batches of records, one under way, the next one collecting meanwhile.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+// ---- What the store says
+
+// Without a prepared segment, what does not fit the current one any more has nowhere to go.
+static bool has_room(const struct sc_log *log, size_t size) {
+    const struct segment *segment = &log->current;
+    uint64_t needed = wal_padded(log->open.size + size) + wal_padded(log->flying.size);
+    return segment->size - segment->offset >= needed;
+}
+
+int log_reserve(struct sc_log *log, size_t names, size_t value) {
+    if (log == NULL)
+        return 0;
+    assert(!log->opening);
+    size_t size = wal_record_size(names, value);
+    int rc = log->failed;
+    if (rc == 0 && log->next.error != 0 && !has_room(log, size))
+        rc = log->next.error;
+    if (rc == 0 && log->open.size + size > UINT32_MAX / 2)
+        rc = -ENOBUFS;
+    if (rc == 0 && sc_buffer_reserve(&log->open, size) == NULL) {
+        log->open.failed = false; // What was collected is still good.
+        rc = -ENOMEM;
+    }
+    if (rc == 0 && log->durability == SC_DURABILITY_COMMIT)
+        rc = undo_reserve(&log->undo, names);
+    if (rc < 0)
+        log->counters.changes_refused++;
+    return rc;
+}
+
+static void append(struct sc_log *log, const struct wal_record *record) {
+    wal_record_write(&log->open, record);
+    assert(!log->open.failed);
+    log->open_count++;
+    log->open_position = record->header.position;
+    log->counters.records++;
+}
+
+void log_set(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
+             struct sc_blob *old) {
+    if (log == NULL)
+        return;
+    struct sc_bytes id = {item->id, item->id_size};
+    struct wal_record record = {.header = {.kind = WAL_SET,
+                                           .position = log->store->position,
+                                           .place = item->place,
+                                           .stamp_ms = item->stamp},
+                                .stream = name->stream,
+                                .group = name->group,
+                                .item = id,
+                                .value = sc_blob_bytes(item->value)};
+    append(log, &record);
+    if (log->durability == SC_DURABILITY_COMMIT)
+        undo_push(&log->undo, name, id, log->store->position, old, item->place);
+}
+
+void log_delete(struct sc_log *log, const struct sc_group_name *name, const struct item *item) {
+    if (log == NULL)
+        return;
+    struct sc_bytes id = {item->id, item->id_size};
+    struct wal_record record = {
+        .header = {.kind = WAL_DELETE, .position = log->store->position, .stamp_ms = item->stamp},
+        .stream = name->stream,
+        .group = name->group,
+        .item = id};
+    append(log, &record);
+    if (log->durability == SC_DURABILITY_COMMIT)
+        undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
+}
+
+void log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes) {
+    if (!changes && (log->opening || log_reserve(log, 0, 0) < 0))
+        return; // Nothing can be written: the clock has to do.
+    log->store->ceiling = stamp + SC_LOG_STAMP_RESERVE_MS;
+    if (changes)
+        return;
+    struct wal_record record = {
+        .header = {.kind = WAL_MARK, .position = ++log->store->position, .stamp_ms = stamp}};
+    append(log, &record);
+}
+
+// ---- Batches
+
+static void batch_written(struct sc_file_op *op, ssize_t result);
+static void current_synced(struct sc_file_op *op, ssize_t result);
+
+static void begin_open_batch(struct sc_log *log) {
+    static const uint8_t room[sizeof(struct wal_batch_header)];
+    log->open.size = 0;
+    sc_buffer_append(&log->open, room, sizeof room);
+    log->open_count = 0;
+}
+
+static void write_flying(struct sc_log *log) {
+    log->op.on_complete = batch_written;
+    log->op.site = SC_SITE_BATCH;
+    log->busy = true;
+    const uint8_t *bytes = log->flying.data + log->flying_written;
+    uint32_t size = (uint32_t)(log->flying.size - log->flying_written);
+    uint64_t offset = log->current.offset + log->flying_written;
+    if (log->durability == SC_DURABILITY_COMMIT)
+        log->ops->write_sync(log->loop, &log->op, log->current.fd, bytes, size, offset);
+    else
+        log->ops->write(log->loop, &log->op, log->current.fd, bytes, size, offset);
+}
+
+static uint64_t newest_stamp(const struct sc_log *log) {
+    uint64_t newest = log->store->floor;
+    for (const struct sc_group *group = log->store->all_first; group != NULL;
+         group = group->all_next)
+        if (group->newest > newest)
+            newest = group->newest;
+    return newest;
+}
+
+// The open batch takes off, and an empty one takes its place.
+static void seal(struct sc_log *log) {
+    uint8_t padding[WAL_ALIGNMENT] = {0};
+    struct wal_batch_header header = {.magic = WAL_BATCH_MAGIC,
+                                      .size = (uint32_t)log->open.size,
+                                      .count = log->open_count,
+                                      .epoch = log->directory->epoch,
+                                      .number = log->next_batch++,
+                                      .synced = log->synced,
+                                      .ceiling_ms =
+                                          log->finishing ? newest_stamp(log) : log->store->ceiling};
+    wal_batch_seal(log->open.data, &header, log->current.seed);
+    sc_buffer_append(&log->open, padding, wal_padded(log->open.size) - log->open.size);
+    if (log->open.failed)
+        abort(); // Eight bytes.
+    struct sc_buffer buffer = log->flying;
+    log->flying = log->open;
+    log->open = buffer;
+    log->flying_written = 0;
+    log->flying_position = log->open_position;
+    log->flying_ceiling = header.ceiling_ms;
+    begin_open_batch(log);
+    write_flying(log);
+}
+
+static void poison(struct sc_log *log, int error) {
+    log->failed = error;
+    log->counters.failures++;
+    directory_report(log->directory, SC_REPORT_ERROR, "store_failed",
+                     "shard %u: writing its log failed (%s); changes are refused until the node is "
+                     "started again",
+                     log->shard, strerror(-error));
+    log_take_back(log, error, true);
+}
+
+// What is not durable was never seen by anyone, and now never was.
+void log_take_back(struct sc_log *log, int error, bool unknown) {
+    undo_apply(&log->undo, log->store);
+    log->flying.size = 0;
+    begin_open_batch(log);
+    log->durable = log->store->position;
+    log->store->ceiling = log->durable_ceiling;
+    snapshot_abandon(log); // It may hold what was taken back.
+    log->events.on_failed(log->events.context, error, unknown);
+}
+
+static void batch_done(struct sc_log *log) {
+    log->current.offset += log->flying.size;
+    log->bytes_since_snapshot += log->flying.size;
+    log->counters.bytes += log->flying.size;
+    log->counters.batches++;
+    log->flying.size = 0;
+    log->durable_ceiling = log->flying_ceiling;
+    if (log->durability != SC_DURABILITY_COMMIT)
+        return;
+    log->synced = log->next_batch;
+    log->durable = log->flying_position;
+    undo_forget(&log->undo, log->durable);
+    log->events.on_durable(log->events.context);
+}
+
+static void batch_written(struct sc_file_op *op, ssize_t result) {
+    struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, op);
+    log->busy = false;
+    if (result <= 0) {
+        poison(log, result == 0 ? -EIO : (int)result);
+        return;
+    }
+    log->flying_written += (size_t)result;
+    if (log->flying_written < log->flying.size)
+        write_flying(log);
+    else
+        batch_done(log);
+}
+
+// ---- Syncs between batches, for the modes that do not sync each
+
+static bool is_unsynced(const struct sc_log *log) {
+    return log->synced < log->next_batch;
+}
+
+static void start_sync(struct sc_log *log) {
+    log->op.on_complete = current_synced;
+    log->op.site = SC_SITE_INTERVAL_SYNC;
+    log->busy = log->syncing = true;
+    log->sync_target = log->next_batch;
+    log->last_sync_ns = log->now_ns;
+    log->ops->sync(log->loop, &log->op, log->current.fd, true);
+}
+
+static void current_synced(struct sc_file_op *op, ssize_t result) {
+    struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, op);
+    log->busy = log->syncing = false;
+    if (result < 0)
+        poison(log, (int)result);
+    else
+        log->synced = log->sync_target;
+}
+
+static bool sync_is_due(const struct sc_log *log) {
+    if (!is_unsynced(log))
+        return false;
+    if (log->finishing || log->snapshot.step == SNAPSHOT_LOG)
+        return true;
+    return log->durability == SC_DURABILITY_INTERVAL &&
+           log->now_ns - log->last_sync_ns >= log->directory->config.sync_interval_ms * NS_PER_MS;
+}
+
+// ---- The turn
+
+static void commit_turn(struct sc_log *log) {
+    if (sync_is_due(log)) {
+        start_sync(log);
+        return;
+    }
+    if (log->open_count == 0)
+        return;
+    uint64_t size = wal_padded(log->open.size);
+    if (log->current.size - log->current.offset < size) {
+        // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.
+        if (is_unsynced(log)) {
+            start_sync(log);
+            return;
+        }
+        if (!segment_rotate(log, size)) {
+            // What was answered already stays in the open batch, for when there is space again.
+            if (log->next.error != 0 && log->durability == SC_DURABILITY_COMMIT)
+                log_take_back(log, log->next.error, false);
+            return;
+        }
+    }
+    seal(log);
+}
+
+void sc_log_turn(struct sc_log *log, uint64_t now_ns) {
+    log->now_ns = now_ns;
+    if (log->failed == 0)
+        segment_turn(log);
+    if (log->failed == 0 && !log->busy)
+        commit_turn(log);
+    snapshot_turn(log);
+}
+
+uint64_t sc_log_released(const struct sc_log *log) {
+    return log->durability == SC_DURABILITY_COMMIT ? log->durable : log->store->position;
+}
+
+bool sc_log_is_full(const struct sc_log *log) {
+    return log->open.size > SC_LOG_WAITING_MAX;
+}
+
+int sc_log_health(const struct sc_log *log) {
+    return log->failed != 0 ? log->failed : log->next.error;
+}
+
+bool sc_log_is_poisoned(const struct sc_log *log) {
+    return log->failed != 0;
+}
+
+struct sc_log_counters sc_log_counters(const struct sc_log *log) {
+    struct sc_log_counters counters = log->counters;
+    counters.log_bytes = log->bytes_since_snapshot;
+    counters.snapshot_bytes = log->snapshot.finished_size;
+    return counters;
+}
+
+// ---- The end
+
+bool sc_log_is_idle(const struct sc_log *log) {
+    if (log->busy || segment_is_busy(log) || snapshot_is_busy(log))
+        return false;
+    return log->failed != 0 || log->next.error != 0 ||
+           (log->open_count == 0 && (!log->finishing || !is_unsynced(log)));
+}
+
+void sc_log_finish(struct sc_log *log) {
+    if (log->finishing)
+        return;
+    snapshot_abandon(log);
+    // The reserve of time stamps is given back: the next start goes on from where this one ends.
+    if (log_reserve(log, 0, 0) == 0) {
+        struct wal_record record = {
+            .header = {.kind = WAL_MARK, .position = ++log->store->position}};
+        append(log, &record);
+    }
+    log->finishing = true;
+}
+
+void sc_log_close(struct sc_log *log) {
+    if (log == NULL)
+        return;
+    log->finishing = true;
+    snapshot_abandon(log);
+    snapshot_turn(log);
+    while (log->busy || segment_is_busy(log) || snapshot_is_busy(log)) {
+        if (log->ops->wait(log->loop) < 0)
+            abort(); // A broken loop: the kernel may still write to what would be freed.
+        snapshot_turn(log);
+    }
+    if (log->store != NULL)
+        log->store->log = NULL;
+    await_close(log->loop, log->ops, log->current.fd);
+    await_close(log->loop, log->ops, log->next.segment.fd);
+    undo_deinit(&log->undo);
+    sc_buffer_deinit(&log->open);
+    sc_buffer_deinit(&log->flying);
+    sc_buffer_deinit(&log->snapshot.bytes);
+    free(log);
+}

@@ -1,0 +1,97 @@
+// Opening a log: what was recovered goes to a new file and is synced, whatever the page cache said.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory, uint32_t shard,
+                           struct sc_store *store, const struct sc_log_events *events) {
+    struct sc_log *log = calloc(1, sizeof *log);
+    if (log == NULL)
+        return NULL;
+    log->loop = loop;
+    log->ops = directory->ops;
+    log->directory = directory;
+    log->store = store;
+    log->events = *events;
+    log->shard = shard;
+    log->durability = directory->config.durability;
+    log->opening = true;
+    log->next_batch = log->synced = 1;
+    log->current.fd = log->next.segment.fd = log->next.last_fd = log->snapshot.fd = -1;
+    log->snapshot.trim_segment = log->snapshot.trim_snapshot = 1;
+    if (sc_buffer_reserve(&log->open, sizeof(struct wal_batch_header)) == NULL) {
+        free(log);
+        return NULL;
+    }
+    memset(log->open.data, 0, sizeof(struct wal_batch_header));
+    log->open.size = sizeof(struct wal_batch_header);
+    return log;
+}
+
+// Runs the steps of the log until `done`.
+static int pump(struct sc_log *log, bool (*done)(const struct sc_log *log)) {
+    for (;;) {
+        sc_log_turn(log, 0);
+        int error = log->next.error != 0 ? log->next.error : log->snapshot.error;
+        if (error != 0 || done(log))
+            return error;
+        int rc = log->ops->wait(log->loop);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+static bool segment_is_ready(const struct sc_log *log) {
+    return log->next.step == PREPARE_READY;
+}
+
+static bool snapshot_is_done(const struct sc_log *log) {
+    return log->snapshot.step == SNAPSHOT_IDLE;
+}
+
+static int prepare(struct sc_log *log, char *reason) {
+    int rc = pump(log, segment_is_ready);
+    if (rc < 0)
+        return directory_explain(log->directory, rc, "cannot write a log in", "", reason);
+    bool rotated = segment_rotate(log, 0);
+    assert(rotated);
+    (void)rotated;
+    snapshot_begin(log);
+    rc = pump(log, snapshot_is_done);
+    if (rc < 0)
+        return directory_explain(log->directory, rc, "cannot write a snapshot in", "", reason);
+    return 0;
+}
+
+int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t shard,
+                struct sc_store *store, bool (*owns)(void *context, uint64_t group_hash),
+                const struct sc_log_events *events, struct sc_log **out, char *reason) {
+    struct recover_config config = {.loop = loop,
+                                    .directory = directory,
+                                    .reports = shard == 0,
+                                    .store = store,
+                                    .owns = owns,
+                                    .context = events->context};
+    struct recovered recovered;
+    int rc = recover(&config, &recovered, reason);
+    if (rc < 0)
+        return rc;
+    store_load_finish(store, recovered.ceiling, recovered.position);
+    struct sc_log *log = make(loop, directory, shard, store, events);
+    if (log == NULL)
+        return directory_explain(directory, -ENOMEM, "cannot open", "", reason);
+    log->durable = store->position;
+    log->durable_ceiling = store->ceiling = recovered.ceiling;
+    store->log = log;
+    *out = log;
+    return 0;
+}
+
+int sc_log_start(struct sc_log *log, char *reason) {
+    int rc = prepare(log, reason);
+    if (rc < 0)
+        return rc;
+    log->opening = false;
+    return 0;
+}

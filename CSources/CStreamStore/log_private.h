@@ -1,0 +1,264 @@
+// What the files of the log share: log.c (batches), undo.c (taking back), segment.c (files prepared ahead),
+// snapshot.c (compaction), recover.c (opening), directory.c (what shards have in common).
+#ifndef CSTREAM_STORE_LOG_PRIVATE_H
+#define CSTREAM_STORE_LOG_PRIVATE_H
+
+#include "store_private.h"
+#include "wal_format.h"
+
+#pragma clang assume_nonnull begin
+
+#define NS_PER_MS 1000000ull
+
+/// A file of ours that was in the directory when it was opened.
+struct found_file {
+    struct wal_name name;
+    char text[WAL_NAME_SIZE];
+};
+
+struct sc_directory {
+    struct sc_directory_config config;
+    const struct sc_file_ops *ops;
+    char *path;
+    int fd, lock_fd;
+    uint8_t id[16];
+    uint64_t old_epoch; // 0: nothing to recover.
+    uint32_t old_shard_count;
+    uint64_t epoch; // Of this run.
+    struct found_file *_Nullable files;
+    size_t file_count, file_capacity;
+    bool list_failed;
+};
+
+void directory_report(const struct sc_directory *directory, enum sc_report_level level,
+                      const char *event, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/// Writes a sentence about a failed operation. Returns `rc`.
+int directory_explain(const struct sc_directory *directory, int rc, const char *what,
+                      const char *name, char *reason);
+
+// ---- Operations that are waited for (await.c)
+
+ssize_t await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                   size_t size, uint64_t offset);
+SC_CHECKED int await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                                int fd, const void *data, size_t size, uint64_t offset);
+SC_CHECKED int await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                          int directory, const char *path, int flags, uint32_t mode);
+SC_CHECKED int await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                          int fd);
+SC_CHECKED int await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                            int directory, const char *from, const char *to);
+SC_CHECKED int await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                           int directory, const char *path, uint32_t mode);
+void await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                  const char *path);
+void await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd);
+
+// ---- Reading a file (reader.c)
+
+/// Goes through the batches of one file.
+struct reader {
+    struct sc_loop *loop;
+    const struct sc_file_ops *ops;
+    int fd;
+    uint64_t file_size;
+    uint32_t seed;
+    uint64_t epoch;
+    uint64_t offset; // Of the next batch.
+    struct sc_buffer window;
+    uint64_t window_offset;
+};
+
+void reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_file_ops *ops, int fd,
+                 uint64_t file_size, uint32_t seed, uint64_t epoch);
+void reader_deinit(struct reader *reader);
+/// 1: a valid batch lies at reader->offset, and `*batch` is it until the next call. 0: none does. Or -errno.
+SC_CHECKED int reader_batch(struct reader *reader, struct wal_batch_header *header,
+                            struct sc_bytes *batch);
+/// Goes on behind the batch that lies at reader->offset.
+void reader_skip(struct reader *reader, const struct wal_batch_header *header);
+/// Looks for a valid batch at or behind reader->offset whose number is at least `number`. 1, 0 or -errno;
+/// reader->offset is then that batch's.
+SC_CHECKED int reader_search(struct reader *reader, uint64_t number,
+                             struct wal_batch_header *header);
+
+// ---- The log
+
+/// What takes a change back.
+struct undo {
+    uint64_t position;
+    struct sc_blob *_Nullable old; // NULL: there was no item.
+    uint64_t place;                // Of the item that was.
+    uint32_t name_offset;          // In undo_list->names.
+    uint16_t stream_size, group_size, item_size;
+};
+struct undo_list {
+    struct undo *_Nullable entries; // In the order of positions, from `first`.
+    size_t first, count, capacity;
+    struct sc_buffer names;
+};
+
+struct segment {
+    int fd; // -1: none.
+    uint64_t number;
+    uint64_t size;
+    uint64_t offset; // Where the next batch goes.
+    uint32_t seed;
+};
+
+enum prepare_step {
+    PREPARE_IDLE,
+    PREPARE_CLOSE_LAST, // The segment that was current before.
+    PREPARE_OPEN,
+    PREPARE_ALLOCATE,
+    PREPARE_FILL,
+    PREPARE_HEADER,
+    PREPARE_DIRECTORY,
+    PREPARE_READY,
+    PREPARE_CLOSE, // One that failed, or is too small.
+    PREPARE_REMOVE,
+    PREPARE_PAUSE, // After a failure, until `retry_ns`.
+};
+struct preparation {
+    struct sc_file_op op;
+    enum prepare_step step;
+    struct segment segment;
+    uint64_t filled;
+    uint64_t retry_ns;
+    int last_fd; // To be closed, or -1.
+    bool busy;
+    struct wal_file_header header;
+    int error; // Of the last attempt; 0 while it goes well.
+    char name[WAL_NAME_SIZE];
+};
+
+enum snapshot_step {
+    SNAPSHOT_IDLE,
+    SNAPSHOT_OPEN,
+    SNAPSHOT_WRITE, // Collecting items; `busy` while a piece is being written.
+    SNAPSHOT_LOG,   // Waits until the log has all that the snapshot may contain.
+    SNAPSHOT_HEADER,
+    SNAPSHOT_CLOSE,
+    SNAPSHOT_RENAME,
+    SNAPSHOT_DIRECTORY,
+    SNAPSHOT_TRIM,    // Removes what it replaces, file by file.
+    SNAPSHOT_ABANDON, // Closes and removes an unfinished one.
+    SNAPSHOT_REMOVE,
+    SNAPSHOT_PAUSE,
+};
+struct snapshot {
+    struct sc_file_op op;
+    enum snapshot_step step;
+    bool busy, abandon;
+    int fd;
+    uint64_t number, offset, batch;
+    uint64_t first_segment, first_batch; // Where the log goes on from it.
+    uint64_t begin_position;             // Items created later are the log's.
+    uint64_t end_batch;      // All before it must be durable before the snapshot counts.
+    uint64_t replaced_bytes; // Of the log, once it counts.
+    uint64_t items;
+    int error; // Of the last attempt.
+    uint32_t seed;
+    struct sc_group *_Nullable group; // The cursor: what comes next.
+    struct item *_Nullable item;
+    struct sc_blob *_Nullable pinned; // A value that takes more than one piece.
+    size_t pinned_at;
+    struct wal_record pinned_record; // Its names are in `pinned_names`.
+    uint8_t pinned_names[3 * SC_NAME_SIZE_MAX];
+    struct sc_buffer bytes; // A batch.
+    size_t written;         // Of `bytes`.
+    struct wal_file_header header;
+    uint64_t retry_ns;
+    uint64_t trim_segment, trim_snapshot; // The lowest numbers that are still there.
+    uint64_t finished_size;
+    char name[WAL_NAME_SIZE], final_name[WAL_NAME_SIZE];
+};
+
+struct sc_log {
+    struct sc_loop *loop;
+    const struct sc_file_ops *ops;
+    struct sc_directory *directory;
+    struct sc_store *store;
+    struct sc_log_events events;
+    uint32_t shard;
+    enum sc_durability durability;
+    uint64_t now_ns;
+    bool opening; // Until the directory is committed to this epoch, no change comes.
+
+    // Batches
+    struct sc_file_op op;
+    bool busy;             // `op` is under way.
+    bool syncing;          // `op` is a sync of `current`, not a batch.
+    struct sc_buffer open; // The batch being collected: room for its header, then records.
+    uint32_t open_count;
+    uint64_t open_position; // Of its last record.
+    struct sc_buffer flying;
+    size_t flying_written;
+    uint64_t flying_position, flying_ceiling;
+    uint64_t next_batch;  // Number of the open one.
+    uint64_t synced;      // All batches before it are durable.
+    uint64_t sync_target; // `synced` once the sync under way has succeeded.
+    uint64_t durable;     // Position.
+    uint64_t durable_ceiling;
+    uint64_t last_sync_ns;
+    bool finishing; // The ceiling falls to what was given out; everything is synced.
+    int failed;     // -errno of what poisoned the log.
+    struct undo_list undo;
+
+    struct segment current;
+    struct preparation next;
+    uint64_t wanted; // The next segment must have room for so much.
+    uint64_t bytes_since_snapshot;
+    struct snapshot snapshot;
+    struct sc_log_counters counters;
+};
+
+// ---- log.c
+void log_take_back(struct sc_log *log, int error, bool unknown);
+
+// ---- undo.c
+SC_CHECKED int undo_reserve(struct undo_list *list, size_t names);
+void undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
+               uint64_t position, struct sc_blob *_Nullable old, uint64_t place);
+/// Forgets what is durable now.
+void undo_forget(struct undo_list *list, uint64_t position);
+/// Takes all back, newest first.
+void undo_apply(struct undo_list *list, struct sc_store *store);
+void undo_deinit(struct undo_list *list);
+
+// ---- segment.c
+/// Goes on preparing the next segment.
+void segment_turn(struct sc_log *log);
+/// Makes the prepared segment the current one. False: it is not ready.
+bool segment_rotate(struct sc_log *log, uint64_t size);
+bool segment_is_busy(const struct sc_log *log);
+
+// ---- snapshot.c
+void snapshot_turn(struct sc_log *log);
+void snapshot_begin(struct sc_log *log);
+void snapshot_abandon(struct sc_log *log);
+bool snapshot_is_busy(const struct sc_log *log);
+
+// ---- recover.c
+struct recovery;
+/// Calls `record` for all that the directory has, shard by shard.
+struct recover_config {
+    struct sc_loop *loop;
+    struct sc_directory *directory;
+    bool
+        reports; // Says what was cut, repaired and how far it is. One of several that read the same.
+    const struct sc_inspection *_Nullable inspection;
+    struct sc_store *_Nullable store;
+    uint64_t seed;
+    bool (*_Nullable owns)(void *_Nullable context, uint64_t group_hash);
+    void *_Nullable context;
+};
+struct recovered {
+    uint64_t ceiling, position, items;
+};
+SC_CHECKED int recover(const struct recover_config *config, struct recovered *out, char *reason);
+
+#pragma clang assume_nonnull end
+
+#endif

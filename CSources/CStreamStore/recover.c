@@ -1,0 +1,462 @@
+// Reads what a directory has: for each shard of the last run its newest snapshot, then the log from where
+// the snapshot says. Bytes that do not check out are the end of the log, unless a batch behind them says that
+// what should have been there was durable: then they are damage, and nothing is guessed.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+#define REPORT_BYTES (256u << 20)
+
+/// The reading of one shard of the last run.
+struct source {
+    const struct recover_config *config;
+    struct sc_directory *directory;
+    char *reason;
+    uint32_t shard;
+    uint64_t snapshot, first_segment;
+    uint64_t expected; // Number of the next batch.
+    uint64_t ceiling;
+    struct recovered *out;
+    struct sc_buffer pieces; // Of a large value.
+    uint64_t bytes, reported;
+};
+
+/// One file that is being read.
+struct input {
+    struct reader reader;
+    struct wal_file_header header;
+    const char *_Nullable header_problem;
+    char name[WAL_NAME_SIZE];
+};
+
+// ---- Files
+
+static int input_open(struct source *source, enum wal_file_kind kind, uint64_t number,
+                      struct input *input) {
+    struct sc_directory *directory = source->directory;
+    struct sc_loop *loop = source->config->loop;
+    *input = (struct input){.reader.fd = -1};
+    if (kind == WAL_LOG)
+        wal_log_name(input->name, directory->old_epoch, source->shard, number);
+    else
+        wal_snapshot_name(input->name, directory->old_epoch, source->shard, number, true);
+    int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd, input->name,
+                        O_RDONLY | O_CLOEXEC, 0);
+    if (fd == -ENOENT)
+        return fd;
+    int64_t size = fd < 0 ? fd : directory->ops->size(loop, fd);
+    if (size < 0) {
+        await_close(loop, directory->ops, fd);
+        return directory_explain(directory, (int)size, "cannot read", input->name, source->reason);
+    }
+    reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size,
+                wal_seed(directory->id, kind, directory->old_epoch, source->shard, number),
+                directory->old_epoch);
+    ssize_t got = await_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
+    if (got < 0)
+        return directory_explain(directory, (int)got, "cannot read", input->name, source->reason);
+    const struct wal_file_header *header = &input->header;
+    if ((size_t)got < sizeof *header || size < WAL_HEADER_SIZE)
+        input->header_problem = "it is shorter than its header";
+    else if (wal_header_check(header) != NULL)
+        input->header_problem = wal_header_check(header);
+    else if (header->kind != (uint32_t)kind || header->epoch != directory->old_epoch ||
+             header->shard != source->shard || header->number != number ||
+             memcmp(header->directory_id, directory->id, sizeof directory->id) != 0)
+        input->header_problem = "its header is another file's";
+    return 0;
+}
+
+static void input_close(struct source *source, struct input *input) {
+    await_close(source->config->loop, source->directory->ops, input->reader.fd);
+    reader_deinit(&input->reader);
+}
+
+static void progress(struct source *source, const struct input *input) {
+    uint64_t bytes = source->bytes + input->reader.offset;
+    if (!source->config->reports || bytes - source->reported < REPORT_BYTES)
+        return;
+    source->reported = bytes;
+    directory_report(source->directory, SC_REPORT_INFO, "recovering",
+                     "%s, %llu MiB read, %llu items so far", input->name,
+                     (unsigned long long)(bytes >> 20), (unsigned long long)source->out->items);
+}
+
+// ---- Damage
+
+static int copy_file(struct source *source, const struct input *input) {
+    struct sc_directory *directory = source->directory;
+    struct sc_loop *loop = source->config->loop;
+    char name[WAL_NAME_SIZE + 16];
+    snprintf(name, sizeof name, "%s.damaged", input->name);
+    int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
+                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    uint8_t *bytes = malloc(1u << 20);
+    int rc = fd < 0 ? fd : bytes == NULL ? -ENOMEM : 0;
+    for (uint64_t at = 0; rc == 0 && at < input->reader.file_size;) {
+        ssize_t got = await_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
+        if (got <= 0)
+            rc = got < 0 ? (int)got : -EIO;
+        else
+            rc = await_write_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, fd, bytes,
+                                  (size_t)got, at);
+        at += rc == 0 ? (uint64_t)got : 0;
+    }
+    if (rc == 0)
+        rc = await_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd);
+    await_close(loop, directory->ops, fd);
+    free(bytes);
+    if (rc < 0)
+        return directory_explain(directory, rc, "cannot copy the damaged", input->name,
+                                 source->reason);
+    directory_report(directory, SC_REPORT_WARN, "store_copied", "the damaged file is kept as %s",
+                     name);
+    return 0;
+}
+
+// Damage at `offset`. 0: a repair was asked for and goes on, dropping `what`.
+static int damaged(struct source *source, const struct input *input, uint64_t offset,
+                   const char *what, uint64_t first, uint64_t last) {
+    struct sc_directory *directory = source->directory;
+    char dropped[160];
+    if (first <= last)
+        snprintf(dropped, sizeof dropped, "batches %llu to %llu of shard %u",
+                 (unsigned long long)first, (unsigned long long)last, source->shard);
+    else
+        snprintf(dropped, sizeof dropped, "nothing that is known of");
+    if (!directory->config.repair) {
+        snprintf(source->reason, SC_REASON_SIZE,
+                 "%s/%s is damaged at byte %llu: %s; --repair would keep a copy and drop %s",
+                 directory->path, input->name, (unsigned long long)offset, what, dropped);
+        return -EBADMSG;
+    }
+    if (!source->config->reports)
+        return 0;
+    directory_report(directory, SC_REPORT_WARN, "store_repaired",
+                     "%s is damaged at byte %llu: %s; dropped %s", input->name,
+                     (unsigned long long)offset, what, dropped);
+    return copy_file(source, input);
+}
+
+// ---- Records
+
+static int apply(struct source *source, const struct wal_record *record, struct sc_bytes value) {
+    const struct recover_config *config = source->config;
+    const struct wal_record_header *header = &record->header;
+    if (config->inspection != NULL && config->inspection->record != NULL) {
+        static const char *const kinds[] = {"set", "delete", "mark", "end", "piece"};
+        config->inspection->record(config->inspection->context, kinds[header->kind - WAL_SET],
+                                   record->stream, record->group, record->item, value,
+                                   header->position, header->place, header->stamp_ms);
+    }
+    if (config->store == NULL || (header->kind != WAL_SET && header->kind != WAL_DELETE))
+        return 0;
+    struct sc_group_name name = {record->stream, record->group,
+                                 sc_store_hash(record->stream, record->group, config->store->seed)};
+    if (!config->owns(config->context, name.hash))
+        return 0;
+    if (header->kind == WAL_DELETE) {
+        store_load_delete(config->store, &name, record->item);
+        return 0;
+    }
+    return store_load_set(config->store, &name, record->item, value, header->place,
+                          header->stamp_ms);
+}
+
+// One record. Sets `*end` for that of a snapshot, with its number of items.
+static int take(struct source *source, const struct wal_record *record, uint64_t *end) {
+    if (record->header.position > source->out->position)
+        source->out->position = record->header.position;
+    if (record->header.kind == WAL_PIECE) {
+        sc_buffer_append_bytes(&source->pieces, record->value);
+        return source->pieces.failed ? -ENOMEM : 0;
+    }
+    if (record->header.kind == WAL_END)
+        *end = record->header.place + 1;
+    struct sc_bytes value = record->value;
+    if (record->header.kind == WAL_SET) {
+        source->out->items++;
+        if (source->pieces.size > 0) {
+            sc_buffer_append_bytes(&source->pieces, record->value);
+            if (source->pieces.failed)
+                return -ENOMEM;
+            value = sc_buffer_bytes(&source->pieces);
+        }
+    }
+    int rc = apply(source, record, value);
+    source->pieces.size = 0;
+    return rc;
+}
+
+static int take_batch(struct source *source, const struct input *input,
+                      const struct wal_batch_header *header, struct sc_bytes batch, uint64_t *end) {
+    const struct sc_inspection *inspection = source->config->inspection;
+    if (inspection != NULL && inspection->batch != NULL)
+        inspection->batch(inspection->context, input->name, input->reader.offset, header->number,
+                          header->ceiling_ms, header->count);
+    source->ceiling = header->ceiling_ms;
+    size_t at = sizeof *header;
+    for (uint32_t i = 0; i < header->count; i++) {
+        struct wal_record record;
+        struct sc_bytes rest = {batch.data + at, batch.size - at};
+        ssize_t size = wal_record_read(rest, &record);
+        if (size < 0) {
+            snprintf(source->reason, SC_REASON_SIZE,
+                     "%s: a record of the batch at byte %llu makes no sense", input->name,
+                     (unsigned long long)input->reader.offset);
+            return (int)size;
+        }
+        int rc = take(source, &record, end);
+        if (rc < 0)
+            return directory_explain(source->directory, rc, "cannot take in", input->name,
+                                     source->reason);
+        at += (size_t)size;
+    }
+    return 0;
+}
+
+// ---- The snapshot
+
+static int read_snapshot(struct source *source, struct input *input) {
+    const char *problem = input->header_problem;
+    if (problem != NULL) {
+        // Without it nobody knows where the log goes on.
+        snprintf(source->reason, SC_REASON_SIZE, "%s/%s is damaged at byte 0: %s",
+                 source->directory->path, input->name, problem);
+        return -EBADMSG;
+    }
+    source->first_segment = input->header.first_segment;
+    source->expected = input->header.first_batch;
+    if (input->header.position > source->out->position)
+        source->out->position = input->header.position;
+    uint64_t end = 0, before = source->out->items;
+    struct wal_batch_header header = {0};
+    for (uint64_t number = 1; end == 0; number++) {
+        struct sc_bytes batch;
+        int found = reader_batch(&input->reader, &header, &batch);
+        if (found < 0)
+            return directory_explain(source->directory, found, "cannot read", input->name,
+                                     source->reason);
+        if (found == 0 || header.number != number) {
+            uint64_t offset = input->reader.offset;
+            int rc = damaged(source, input, offset, "a batch of the snapshot does not check out",
+                             number, number);
+            source->pieces.size = 0;
+            if (rc < 0)
+                return rc;
+            input->reader.offset += WAL_ALIGNMENT;
+            found = reader_search(&input->reader, number + 1, &header);
+            if (found <= 0)
+                return found; // The rest of it is lost; the log goes on all the same.
+            number = header.number - 1;
+            before = UINT64_MAX;
+            continue;
+        }
+        int rc = take_batch(source, input, &header, batch, &end);
+        if (rc < 0)
+            return rc;
+        reader_skip(&input->reader, &header);
+        progress(source, input);
+    }
+    if (before != UINT64_MAX && end - 1 != source->out->items - before)
+        return damaged(source, input, input->reader.offset, "it has fewer items than it says", 1,
+                       0);
+    return 0;
+}
+
+// ---- The log
+
+static uint64_t last_segment(const struct source *source) {
+    uint64_t last = 0;
+    for (size_t i = 0; i < source->directory->file_count; i++) {
+        const struct wal_name *name = &source->directory->files[i].name;
+        if (name->kind == WAL_LOG && name->epoch == source->directory->old_epoch &&
+            name->shard == source->shard && name->number > last)
+            last = name->number;
+    }
+    return last;
+}
+
+// Looks for a batch, from the reader's offset on, which says that `expected` was durable.
+static int find_proof(struct source *source, struct reader *reader,
+                      struct wal_batch_header *header) {
+    for (;;) {
+        int found = reader_search(reader, source->expected, header);
+        if (found <= 0 || header->number == source->expected || header->synced > source->expected)
+            return found;
+        reader->offset += WAL_ALIGNMENT;
+    }
+}
+
+// Reads the batches of a segment that follow each other, from the reader's offset on.
+static int read_batches(struct source *source, struct input *input) {
+    for (;;) {
+        struct wal_batch_header header;
+        struct sc_bytes batch;
+        int found = reader_batch(&input->reader, &header, &batch);
+        if (found < 0)
+            return directory_explain(source->directory, found, "cannot read", input->name,
+                                     source->reason);
+        if (found == 0 || header.number > source->expected)
+            return 0;
+        if (header.number == source->expected) { // Those before are part of the snapshot.
+            uint64_t end = 0;
+            int rc = take_batch(source, input, &header, batch, &end);
+            if (rc < 0)
+                return rc;
+            source->expected++;
+        }
+        reader_skip(&input->reader, &header);
+        progress(source, input);
+    }
+}
+
+static void say_cut(struct source *source, const struct input *input, uint64_t offset) {
+    uint8_t bytes[sizeof(struct wal_batch_header)];
+    ssize_t got = await_read(source->config->loop, source->directory->ops, input->reader.fd, bytes,
+                             sizeof bytes, offset);
+    for (ssize_t i = 0; i < got; i++) {
+        if (bytes[i] == 0)
+            continue;
+        directory_report(source->directory, SC_REPORT_WARN, "store_cut",
+                         "%s ends in a batch that was not finished, at byte %llu: it is left out",
+                         input->name, (unsigned long long)offset);
+        return;
+    }
+}
+
+// Reads one segment. 1: it goes on in the next. 0: that was the end.
+static int read_segment(struct source *source, struct input *input, uint64_t segment,
+                        uint64_t last) {
+    if (input->header_problem != NULL && input->reader.file_size >= WAL_HEADER_SIZE &&
+        memcmp(input->header.magic, WAL_MAGIC, sizeof input->header.magic) == 0 &&
+        input->header.version != WAL_VERSION) {
+        snprintf(source->reason, SC_REASON_SIZE, "%s/%s: %s", source->directory->path, input->name,
+                 input->header_problem);
+        return -EBADMSG;
+    }
+    for (;;) {
+        int rc = read_batches(source, input);
+        if (rc < 0)
+            return rc;
+        // What follows here, or in a later file?
+        uint64_t offset = input->reader.offset, next = segment;
+        struct wal_batch_header header;
+        int found = find_proof(source, &input->reader, &header);
+        struct input later = {.reader.fd = -1};
+        while (found == 0 && next < last) {
+            rc = input_open(source, WAL_LOG, ++next, &later);
+            if (rc == -ENOENT)
+                continue;
+            found = rc < 0 ? rc : find_proof(source, &later.reader, &header);
+            input_close(source, &later);
+            later.reader.fd = -1;
+        }
+        if (found < 0)
+            return found;
+        bool header_is_bad =
+            input->header_problem != NULL && (offset > WAL_HEADER_SIZE || next == segment);
+        if (found == 0) {
+            if (header_is_bad && offset > WAL_HEADER_SIZE)
+                return damaged(source, input, 0, input->header_problem, 1, 0);
+            if (source->config->reports && input->header_problem == NULL)
+                say_cut(source, input, offset);
+            return 0;
+        }
+        if (header.number == source->expected && next == segment + 1) {
+            if (header_is_bad && (rc = damaged(source, input, 0, input->header_problem, 1, 0)) < 0)
+                return rc;
+            return 1;
+        }
+        rc = damaged(source, input, offset, "what lies there does not check out, and more follows",
+                     source->expected, header.number - 1);
+        if (rc < 0)
+            return rc;
+        source->expected = header.number;
+        if (next > segment)
+            return 1;
+        input->header_problem = NULL;
+    }
+}
+
+static int missing(struct source *source, const struct input *input, uint64_t segment,
+                   uint64_t last) {
+    if (segment != source->first_segment)
+        return segment < last ? 1 : 0; // A later one that belongs to the log shows the gap.
+    snprintf(source->reason, SC_REASON_SIZE, "%s/%s is missing; --repair would go on without it",
+             source->directory->path, input->name);
+    if (!source->directory->config.repair)
+        return -EBADMSG;
+    if (source->config->reports)
+        directory_report(source->directory, SC_REPORT_WARN, "store_repaired", "%s is missing",
+                         input->name);
+    return segment < last ? 1 : 0;
+}
+
+static int read_log(struct source *source) {
+    uint64_t last = last_segment(source);
+    int rc = 1;
+    for (uint64_t segment = source->first_segment; rc == 1; segment++) {
+        struct input input;
+        rc = input_open(source, WAL_LOG, segment, &input);
+        if (rc == 0)
+            rc = read_segment(source, &input, segment, last);
+        else if (rc == -ENOENT)
+            rc = missing(source, &input, segment, last);
+        source->bytes += input.reader.offset;
+        input_close(source, &input);
+    }
+    return rc;
+}
+
+static int recover_shard(struct source *source) {
+    for (size_t i = 0; i < source->directory->file_count; i++) {
+        const struct wal_name *name = &source->directory->files[i].name;
+        if (name->kind == WAL_SNAPSHOT && name->finished &&
+            name->epoch == source->directory->old_epoch && name->shard == source->shard &&
+            name->number > source->snapshot)
+            source->snapshot = name->number;
+    }
+    if (source->snapshot == 0) {
+        snprintf(source->reason, SC_REASON_SIZE,
+                 "%s has no snapshot of shard %u in epoch %llu: it is incomplete",
+                 source->directory->path, source->shard,
+                 (unsigned long long)source->directory->old_epoch);
+        return -EBADMSG;
+    }
+    struct input input;
+    int rc = input_open(source, WAL_SNAPSHOT, source->snapshot, &input);
+    if (rc == 0)
+        rc = read_snapshot(source, &input);
+    source->bytes += input.reader.offset;
+    input_close(source, &input);
+    return rc < 0 ? rc : read_log(source);
+}
+
+int recover(const struct recover_config *config, struct recovered *out, char *reason) {
+    *out = (struct recovered){0};
+    struct sc_directory *directory = config->directory;
+    uint64_t bytes = 0, reported = 0;
+    for (uint32_t shard = 0; directory->old_epoch > 0 && shard < directory->old_shard_count;
+         shard++) {
+        struct source source = {.config = config,
+                                .directory = directory,
+                                .reason = reason,
+                                .shard = shard,
+                                .out = out,
+                                .bytes = bytes,
+                                .reported = reported};
+        int rc = recover_shard(&source);
+        sc_buffer_deinit(&source.pieces);
+        if (rc < 0)
+            return rc;
+        bytes = source.bytes;
+        reported = source.reported;
+        if (source.ceiling > out->ceiling)
+            out->ceiling = source.ceiling;
+    }
+    return 0;
+}

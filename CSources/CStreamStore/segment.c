@@ -1,0 +1,213 @@
+// The next file of the log, prepared while the current one is in use: allocated, written full of zeros, synced,
+// its directory too. From then on a batch only overwrites what is there, so that its sync has to write no
+// metadata, and a disk that runs full says so here, where nothing is lost yet.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+#define FILL_SIZE (1u << 20)
+static const uint8_t zeros[FILL_SIZE];
+
+static void step_done(struct sc_file_op *op, ssize_t result);
+
+static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint8_t site) {
+    struct preparation *next = &log->next;
+    assert(!next->busy);
+    next->step = step;
+    next->busy = true;
+    next->op.on_complete = step_done;
+    next->op.site = site;
+    return &next->op;
+}
+
+static void open_file(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    uint64_t size = log->directory->config.segment_size;
+    if (size < log->wanted + WAL_HEADER_SIZE)
+        size = log->wanted + WAL_HEADER_SIZE;
+    next->segment =
+        (struct segment){.fd = -1,
+                         .number = log->current.number + 1,
+                         .size = size,
+                         .offset = WAL_HEADER_SIZE,
+                         .seed = wal_seed(log->directory->id, WAL_LOG, log->directory->epoch,
+                                          log->shard, log->current.number + 1)};
+    next->filled = WAL_HEADER_SIZE;
+    wal_log_name(next->name, log->directory->epoch, log->shard, next->segment.number);
+    struct sc_file_op *op = begin(log, PREPARE_OPEN, SC_SITE_SEGMENT_OPEN);
+    log->ops->open(log->loop, op, log->directory->fd, next->name,
+                   O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
+
+static void fill(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    uint64_t left = next->segment.size - next->filled;
+    uint32_t size = left < FILL_SIZE ? (uint32_t)left : FILL_SIZE;
+    struct sc_file_op *op = begin(log, PREPARE_FILL, SC_SITE_SEGMENT_FILL);
+    log->ops->write_sync(log->loop, op, next->segment.fd, zeros, size, next->filled);
+}
+
+static void write_header(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    next->header = (struct wal_file_header){.kind = WAL_LOG,
+                                            .epoch = log->directory->epoch,
+                                            .shard = log->shard,
+                                            .shard_count = log->directory->config.shard_count,
+                                            .number = next->segment.number};
+    memcpy(next->header.directory_id, log->directory->id, sizeof log->directory->id);
+    wal_header_seal(&next->header);
+    struct sc_file_op *op = begin(log, PREPARE_HEADER, SC_SITE_SEGMENT_HEADER);
+    log->ops->write_sync(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
+}
+
+static void fail(struct sc_log *log, int error) {
+    struct preparation *next = &log->next;
+    if (next->error == 0)
+        directory_report(
+            log->directory, SC_REPORT_ERROR, "store_refuses",
+            "shard %u: cannot prepare %s (%s); changes are refused once the current file is full, "
+            "until it works again",
+            log->shard, next->name, strerror(-error));
+    log->counters.failures++;
+    next->error = error;
+    if (next->segment.fd < 0) {
+        next->step = PREPARE_PAUSE;
+        next->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+        return;
+    }
+    struct sc_file_op *op = begin(log, PREPARE_CLOSE, SC_SITE_CLOSE);
+    log->ops->close(log->loop, op, next->segment.fd);
+}
+
+static void is_ready(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    next->step = PREPARE_READY;
+    log->counters.segments++;
+    if (next->error != 0)
+        directory_report(log->directory, SC_REPORT_INFO, "store_accepts",
+                         "shard %u: %s is prepared; changes are taken again", log->shard,
+                         next->name);
+    next->error = 0;
+}
+
+static void after_open(struct sc_log *log, ssize_t result) {
+    struct preparation *next = &log->next;
+    next->segment.fd = (int)result;
+    struct sc_file_op *op = begin(log, PREPARE_ALLOCATE, SC_SITE_SEGMENT_ALLOCATE);
+    log->ops->allocate(log->loop, op, next->segment.fd, 0, next->segment.size);
+}
+
+static void after_write(struct sc_log *log, ssize_t result) {
+    struct preparation *next = &log->next;
+    next->filled += (uint64_t)result;
+    if (next->filled < next->segment.size)
+        fill(log);
+    else
+        write_header(log);
+}
+
+static void after_close(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    next->segment.fd = -1;
+    struct sc_file_op *op = begin(log, PREPARE_REMOVE, SC_SITE_REMOVE);
+    log->ops->unlink(log->loop, op, log->directory->fd, next->name);
+}
+
+static void after_remove(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    next->step = next->error == 0 ? PREPARE_IDLE : PREPARE_PAUSE;
+    next->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+}
+
+static void step_done(struct sc_file_op *op, ssize_t result) {
+    struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, next.op);
+    struct preparation *next = &log->next;
+    next->busy = false;
+    bool not_supported =
+        next->step == PREPARE_ALLOCATE && (result == -EOPNOTSUPP || result == -ENOSYS);
+    bool cleans_up = next->step == PREPARE_CLOSE || next->step == PREPARE_REMOVE ||
+                     next->step == PREPARE_CLOSE_LAST;
+    if (result < 0 && !not_supported && !cleans_up) {
+        fail(log, (int)result);
+        return;
+    }
+    switch (next->step) {
+    case PREPARE_CLOSE_LAST:
+        open_file(log);
+        break;
+    case PREPARE_OPEN:
+        after_open(log, result);
+        break;
+    case PREPARE_ALLOCATE:
+        fill(log);
+        break;
+    case PREPARE_FILL:
+        if (result == 0)
+            fail(log, -EIO);
+        else
+            after_write(log, result);
+        break;
+    case PREPARE_HEADER:
+        if (result != sizeof next->header) {
+            fail(log, -EIO);
+        } else {
+            op = begin(log, PREPARE_DIRECTORY, SC_SITE_SEGMENT_DIRECTORY_SYNC);
+            log->ops->sync(log->loop, op, log->directory->fd, false);
+        }
+        break;
+    case PREPARE_DIRECTORY:
+        is_ready(log);
+        break;
+    case PREPARE_CLOSE:
+        after_close(log);
+        break;
+    case PREPARE_REMOVE:
+        after_remove(log);
+        break;
+    case PREPARE_IDLE:
+    case PREPARE_READY:
+    case PREPARE_PAUSE:
+        assert(false);
+    }
+}
+
+void segment_turn(struct sc_log *log) {
+    struct preparation *next = &log->next;
+    if (next->busy || (log->finishing && log->open_count == 0))
+        return; // At the end a segment is prepared only if the last batch needs one.
+    if (next->step == PREPARE_PAUSE && log->now_ns >= next->retry_ns)
+        next->step = PREPARE_IDLE;
+    if (next->step != PREPARE_IDLE)
+        return;
+    if (next->last_fd >= 0) {
+        struct sc_file_op *op = begin(log, PREPARE_CLOSE_LAST, SC_SITE_CLOSE);
+        log->ops->close(log->loop, op, next->last_fd);
+        next->last_fd = -1;
+        return;
+    }
+    open_file(log);
+}
+
+bool segment_rotate(struct sc_log *log, uint64_t size) {
+    struct preparation *next = &log->next;
+    if (next->step != PREPARE_READY)
+        return false;
+    if (next->segment.size - next->segment.offset < size) {
+        log->wanted = size;
+        struct sc_file_op *op = begin(log, PREPARE_CLOSE, SC_SITE_CLOSE);
+        log->ops->close(log->loop, op, next->segment.fd);
+        return false;
+    }
+    next->last_fd = log->current.fd;
+    log->current = next->segment;
+    next->segment.fd = -1;
+    next->step = PREPARE_IDLE;
+    log->wanted = 0;
+    return true;
+}
+
+bool segment_is_busy(const struct sc_log *log) {
+    return log->next.busy;
+}

@@ -1,0 +1,391 @@
+// Compaction: a snapshot of the items, put together piece by piece while changes go on, and then the removal of
+// the log's files that it replaces.
+//
+// It is fuzzy: an item is written as it is when the cursor comes by. What changes from the beginning on is in
+// the log from `first_batch` on as well, and replaying it over the snapshot ends in the right state, since a
+// record says all about its item: the value, and the place in the group. The snapshot counts once it has
+// its final name, which it gets when the log has all that it may contain.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+static void step_done(struct sc_file_op *op, ssize_t result);
+
+static struct sc_file_op *begin(struct sc_log *log, enum snapshot_step step, uint8_t site) {
+    struct snapshot *snapshot = &log->snapshot;
+    assert(!snapshot->busy);
+    snapshot->step = step;
+    snapshot->busy = true;
+    snapshot->op.on_complete = step_done;
+    snapshot->op.site = site;
+    return &snapshot->op;
+}
+
+// ---- The cursor
+
+void log_item_gone(struct sc_log *log, const struct item *item) {
+    if (log != NULL && log->snapshot.item == item)
+        log->snapshot.item = item->next;
+}
+
+static void next_group(struct snapshot *snapshot) {
+    snapshot->group = snapshot->group->all_next;
+    snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
+}
+
+void log_group_gone(struct sc_log *log, const struct sc_group *group) {
+    if (log != NULL && log->snapshot.group == group)
+        next_group(&log->snapshot);
+}
+
+// ---- Pieces
+
+static void pin(struct snapshot *snapshot, const struct wal_record *record, struct sc_blob *value) {
+    uint8_t *at = snapshot->pinned_names;
+    snapshot->pinned_record = *record;
+    struct sc_bytes *names[] = {&snapshot->pinned_record.stream, &snapshot->pinned_record.group,
+                                &snapshot->pinned_record.item};
+    for (size_t i = 0; i < 3; i++) {
+        if (names[i]->size > 0)
+            memcpy(at, names[i]->data, names[i]->size);
+        names[i]->data = at;
+        at += names[i]->size;
+    }
+    snapshot->pinned = sc_blob_retain(value);
+    snapshot->pinned_at = 0;
+}
+
+// Writes a piece of a large value, and the item with the last one.
+static void add_pinned(struct snapshot *snapshot, uint32_t *count) {
+    struct sc_bytes rest = {snapshot->pinned->data + snapshot->pinned_at,
+                            snapshot->pinned->size - snapshot->pinned_at};
+    struct wal_record record = {.header = {.kind = WAL_PIECE}, .value = rest};
+    bool last = rest.size <= SC_SNAPSHOT_PIECE_SIZE;
+    if (last) {
+        record = snapshot->pinned_record;
+        record.value = rest;
+    } else {
+        record.value.size = SC_SNAPSHOT_PIECE_SIZE;
+    }
+    snapshot->pinned_at += record.value.size;
+    wal_record_write(&snapshot->bytes, &record);
+    ++*count;
+    if (!last)
+        return;
+    sc_blob_release(snapshot->pinned);
+    snapshot->pinned = NULL;
+    snapshot->items++;
+}
+
+static void add_item(struct snapshot *snapshot, uint32_t *count) {
+    const struct sc_group *group = snapshot->group;
+    const struct item *item = snapshot->item;
+    struct wal_record record = {.header = {.kind = WAL_SET,
+                                           .position = snapshot->begin_position,
+                                           .place = item->place,
+                                           .stamp_ms = item->stamp},
+                                .stream = {group->stream->name, group->stream->name_size},
+                                .group = {group->name, group->name_size},
+                                .item = {item->id, item->id_size},
+                                .value = sc_blob_bytes(item->value)};
+    snapshot->item = item->next;
+    if (record.value.size > SC_SNAPSHOT_PIECE_SIZE) {
+        pin(snapshot, &record, item->value);
+        return;
+    }
+    wal_record_write(&snapshot->bytes, &record);
+    snapshot->items++;
+    ++*count;
+}
+
+// Puts the next batch together. True: it is the last one.
+static bool collect(struct snapshot *snapshot, uint32_t *count) {
+    for (uint32_t looked = 0; looked < SC_SNAPSHOT_ITEMS_PER_TURN; looked++) {
+        if (snapshot->bytes.size >= SC_SNAPSHOT_PIECE_SIZE)
+            return false;
+        if (snapshot->pinned != NULL) {
+            add_pinned(snapshot, count);
+        } else if (snapshot->group == NULL) {
+            struct wal_record end = {.header = {.kind = WAL_END,
+                                                .position = snapshot->begin_position,
+                                                .place = snapshot->items}};
+            wal_record_write(&snapshot->bytes, &end);
+            ++*count;
+            return true;
+        } else if (snapshot->item == NULL || snapshot->item->place > snapshot->begin_position) {
+            next_group(snapshot);
+        } else {
+            add_item(snapshot, count);
+        }
+    }
+    return false;
+}
+
+static void write_bytes(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    struct sc_file_op *op = begin(log, SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_WRITE);
+    log->ops->write_sync(log->loop, op, snapshot->fd, snapshot->bytes.data + snapshot->written,
+                         (uint32_t)(snapshot->bytes.size - snapshot->written),
+                         snapshot->offset + snapshot->written);
+}
+
+static void write_piece(struct sc_log *log) {
+    static const uint8_t room[sizeof(struct wal_batch_header)], padding[WAL_ALIGNMENT];
+    struct snapshot *snapshot = &log->snapshot;
+    snapshot->bytes.size = snapshot->written = 0;
+    sc_buffer_append(&snapshot->bytes, room, sizeof room);
+    uint32_t count = 0;
+    bool last = collect(snapshot, &count);
+    if (snapshot->bytes.failed) {
+        snapshot->bytes.failed = false;
+        snapshot->error = -ENOMEM;
+        snapshot->abandon = true;
+        return;
+    }
+    if (count == 0)
+        return; // Only groups without old items so far.
+    struct wal_batch_header header = {.magic = WAL_BATCH_MAGIC,
+                                      .size = (uint32_t)snapshot->bytes.size,
+                                      .count = count,
+                                      .epoch = log->directory->epoch,
+                                      .number = snapshot->batch++,
+                                      .ceiling_ms = log->store->ceiling};
+    wal_batch_seal(snapshot->bytes.data, &header, snapshot->seed);
+    sc_buffer_append(&snapshot->bytes, padding, wal_padded(header.size) - header.size);
+    if (last)
+        snapshot->end_batch = log->next_batch + (log->open_count > 0);
+    write_bytes(log);
+}
+
+static void after_write(struct sc_log *log, ssize_t result) {
+    struct snapshot *snapshot = &log->snapshot;
+    snapshot->written += (size_t)result;
+    if (snapshot->written < snapshot->bytes.size) {
+        write_bytes(log);
+        return;
+    }
+    snapshot->offset += snapshot->bytes.size;
+    if (snapshot->end_batch != 0)
+        snapshot->step = SNAPSHOT_LOG;
+}
+
+// ---- The end
+
+static void write_header(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    snapshot->header = (struct wal_file_header){.kind = WAL_SNAPSHOT,
+                                                .epoch = log->directory->epoch,
+                                                .shard = log->shard,
+                                                .shard_count = log->directory->config.shard_count,
+                                                .number = snapshot->number,
+                                                .first_segment = snapshot->first_segment,
+                                                .first_batch = snapshot->first_batch,
+                                                .position = snapshot->begin_position};
+    memcpy(snapshot->header.directory_id, log->directory->id, sizeof log->directory->id);
+    wal_header_seal(&snapshot->header);
+    struct sc_file_op *op = begin(log, SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_HEADER);
+    log->ops->write_sync(log->loop, op, snapshot->fd, &snapshot->header, sizeof snapshot->header,
+                         0);
+}
+
+static void finish(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    log->bytes_since_snapshot -= snapshot->replaced_bytes;
+    snapshot->replaced_bytes = 0;
+    snapshot->finished_size = snapshot->offset;
+    snapshot->error = 0;
+    log->counters.snapshots++;
+    if (!log->opening)
+        directory_report(log->directory, SC_REPORT_INFO, "snapshot",
+                         "shard %u: %s has %llu items in %llu bytes", log->shard,
+                         snapshot->final_name, (unsigned long long)snapshot->items,
+                         (unsigned long long)snapshot->offset);
+    snapshot->step = SNAPSHOT_TRIM;
+}
+
+// Removes one file that the snapshot replaces. What cannot be removed is ignored by a start, and by the
+// next one removed.
+static void trim(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    if (snapshot->trim_segment < snapshot->first_segment)
+        wal_log_name(snapshot->name, log->directory->epoch, log->shard, snapshot->trim_segment++);
+    else if (snapshot->trim_snapshot < snapshot->number)
+        wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard,
+                          snapshot->trim_snapshot++, true);
+    else {
+        snapshot->step = SNAPSHOT_IDLE;
+        return;
+    }
+    struct sc_file_op *op = begin(log, SNAPSHOT_TRIM, SC_SITE_REMOVE);
+    log->ops->unlink(log->loop, op, log->directory->fd, snapshot->name);
+}
+
+static void forget_cursor(struct snapshot *snapshot) {
+    snapshot->group = NULL;
+    snapshot->item = NULL;
+    sc_blob_release(snapshot->pinned);
+    snapshot->pinned = NULL;
+}
+
+static void abandon(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    forget_cursor(snapshot);
+    snapshot->abandon = false;
+    snapshot->replaced_bytes = 0;
+    log->counters.snapshots_failed++;
+    if (snapshot->error != 0)
+        directory_report(log->directory, SC_REPORT_WARN, "snapshot_failed",
+                         "shard %u: writing %s failed (%s); tried again", log->shard,
+                         snapshot->name, strerror(-snapshot->error));
+    if (snapshot->fd < 0) {
+        snapshot->step = SNAPSHOT_PAUSE;
+        snapshot->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+        return;
+    }
+    struct sc_file_op *op = begin(log, SNAPSHOT_ABANDON, SC_SITE_CLOSE);
+    log->ops->close(log->loop, op, snapshot->fd);
+}
+
+void snapshot_abandon(struct sc_log *log) {
+    switch (log->snapshot.step) {
+    case SNAPSHOT_OPEN:
+    case SNAPSHOT_WRITE:
+    case SNAPSHOT_LOG:
+    case SNAPSHOT_HEADER:
+        log->snapshot.abandon = true;
+        forget_cursor(&log->snapshot);
+        break;
+    default:
+        break; // Finished but for its name, or not begun.
+    }
+}
+
+// ---- Steps
+
+static void succeeded(struct sc_log *log, ssize_t result) {
+    struct snapshot *snapshot = &log->snapshot;
+    struct sc_file_op *op;
+    switch (snapshot->step) {
+    case SNAPSHOT_OPEN:
+        snapshot->fd = (int)result;
+        snapshot->step = SNAPSHOT_WRITE;
+        break;
+    case SNAPSHOT_WRITE:
+        after_write(log, result);
+        break;
+    case SNAPSHOT_HEADER:
+        op = begin(log, SNAPSHOT_CLOSE, SC_SITE_CLOSE);
+        log->ops->close(log->loop, op, snapshot->fd);
+        break;
+    case SNAPSHOT_CLOSE:
+        snapshot->fd = -1;
+        op = begin(log, SNAPSHOT_RENAME, SC_SITE_SNAPSHOT_RENAME);
+        log->ops->rename(log->loop, op, log->directory->fd, snapshot->name, snapshot->final_name);
+        break;
+    case SNAPSHOT_RENAME:
+        op = begin(log, SNAPSHOT_DIRECTORY, SC_SITE_SNAPSHOT_DIRECTORY_SYNC);
+        log->ops->sync(log->loop, op, log->directory->fd, false);
+        break;
+    case SNAPSHOT_DIRECTORY:
+        finish(log);
+        break;
+    default:
+        assert(false);
+    }
+}
+
+static void step_done(struct sc_file_op *op, ssize_t result) {
+    struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, snapshot.op);
+    struct snapshot *snapshot = &log->snapshot;
+    snapshot->busy = false;
+    switch (snapshot->step) {
+    case SNAPSHOT_ABANDON:
+        snapshot->fd = -1;
+        op = begin(log, SNAPSHOT_REMOVE, SC_SITE_REMOVE);
+        log->ops->unlink(log->loop, op, log->directory->fd, snapshot->name);
+        return;
+    case SNAPSHOT_REMOVE:
+        snapshot->step = SNAPSHOT_PAUSE;
+        snapshot->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+        return;
+    case SNAPSHOT_TRIM:
+        return; // The next turn goes on.
+    default:
+        break;
+    }
+    bool is_short =
+        (snapshot->step == SNAPSHOT_WRITE && result == 0) ||
+        (snapshot->step == SNAPSHOT_HEADER && result >= 0 && result != sizeof snapshot->header);
+    if (result < 0 || is_short) {
+        snapshot->error = result < 0 ? (int)result : -EIO;
+        snapshot->abandon = true;
+        if (snapshot->step == SNAPSHOT_OPEN || snapshot->step == SNAPSHOT_CLOSE)
+            snapshot->fd = -1;
+    } else if (!snapshot->abandon || snapshot->step == SNAPSHOT_OPEN) {
+        succeeded(log, result);
+    }
+}
+
+void snapshot_begin(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    snapshot->number++;
+    snapshot->offset = WAL_HEADER_SIZE;
+    snapshot->batch = 1;
+    snapshot->items = 0;
+    snapshot->end_batch = 0;
+    snapshot->first_segment = log->current.number;
+    snapshot->first_batch = log->next_batch;
+    snapshot->begin_position = log->store->position;
+    snapshot->replaced_bytes = log->bytes_since_snapshot;
+    snapshot->group = log->store->all_first;
+    snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
+    snapshot->seed = wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch, log->shard,
+                              snapshot->number);
+    wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard, snapshot->number, false);
+    wal_snapshot_name(snapshot->final_name, log->directory->epoch, log->shard, snapshot->number,
+                      true);
+    struct sc_file_op *op = begin(log, SNAPSHOT_OPEN, SC_SITE_SNAPSHOT_OPEN);
+    log->ops->open(log->loop, op, log->directory->fd, snapshot->name,
+                   O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+}
+
+// The log may grow to the size of what lives, and a little: then both together are a small multiple of it.
+static bool is_due(const struct sc_log *log) {
+    uint64_t live = log->store->value_bytes + log->store->item_count * 128;
+    uint64_t least = 2 * log->directory->config.segment_size;
+    return log->bytes_since_snapshot > (live > least ? live : least);
+}
+
+void snapshot_turn(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    if (snapshot->busy)
+        return;
+    if (snapshot->abandon)
+        abandon(log);
+    else if (snapshot->step == SNAPSHOT_PAUSE &&
+             (log->now_ns >= snapshot->retry_ns || log->finishing))
+        snapshot->step = SNAPSHOT_IDLE;
+    else if (snapshot->step == SNAPSHOT_IDLE && !log->opening && !log->finishing &&
+             log->failed == 0 && is_due(log))
+        snapshot_begin(log);
+    else if (snapshot->step == SNAPSHOT_WRITE)
+        write_piece(log);
+    else if (snapshot->step == SNAPSHOT_LOG && log->synced >= snapshot->end_batch)
+        write_header(log);
+    else if (snapshot->step == SNAPSHOT_TRIM)
+        trim(log);
+}
+
+bool snapshot_is_busy(const struct sc_log *log) {
+    switch (log->snapshot.step) {
+    case SNAPSHOT_IDLE:
+    case SNAPSHOT_PAUSE:
+        return log->snapshot.busy;
+    case SNAPSHOT_TRIM:
+        return log->snapshot.busy || !log->finishing; // Each removal is whole by itself.
+    default:
+        return true;
+    }
+}

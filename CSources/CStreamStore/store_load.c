@@ -1,0 +1,132 @@
+// Changes that only the log makes: replaying what it has read, and taking back what was not written.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "store_private.h"
+
+int store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                   struct sc_bytes value, uint64_t place, uint64_t stamp) {
+    struct sc_blob *blob = sc_blob_create(value.size);
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group == NULL)
+        group = group_create(store, name);
+    if (blob == NULL || group == NULL) {
+        sc_blob_release(blob);
+        return -ENOMEM;
+    }
+    if (value.size > 0)
+        memcpy(blob->data, value.data, value.size);
+    struct item *item = item_find(store, group, id);
+    size_t less = 0;
+    if (item != NULL) {
+        less = item->value->size;
+        sc_blob_release(item->value);
+        item->value = blob;
+        group->unordered |= item->place != place;
+    } else {
+        struct item *last = group->last;
+        item = item_append(store, group, id, blob);
+        if (item == NULL) {
+            sc_blob_release(blob);
+            return -ENOMEM;
+        }
+        group->unordered |= last != NULL && last->place > place;
+    }
+    store_account(store, group, value.size, less);
+    item->place = place;
+    item->stamp = stamp;
+    return 0;
+}
+
+int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                    struct sc_bytes value) {
+    return store_load_set(store, name, id, value, ++store->position, 0);
+}
+
+void store_load_delete(struct sc_store *store, const struct sc_group_name *name,
+                       struct sc_bytes id) {
+    store_take_out(store, name, id);
+}
+
+static int compare_places(const void *a, const void *b) {
+    const struct item *left = *(struct item *const *)a, *right = *(struct item *const *)b;
+    return (left->place > right->place) - (left->place < right->place);
+}
+
+static void order_group(struct sc_group *group) {
+    size_t count = group->items.count;
+    struct item **items = malloc(count * sizeof(struct item *));
+    if (items == NULL)
+        abort(); // While a store is being opened: there is nothing to go on with.
+    size_t at = 0;
+    for (struct item *item = group->first; item != NULL; item = item->next)
+        items[at++] = item;
+    assert(at == count);
+    qsort(items, count, sizeof(struct item *), compare_places);
+    for (size_t i = 0; i < count; i++) {
+        items[i]->previous = i > 0 ? items[i - 1] : NULL;
+        items[i]->next = i + 1 < count ? items[i + 1] : NULL;
+    }
+    group->first = items[0];
+    group->last = items[count - 1];
+    group->unordered = false;
+    free(items);
+}
+
+void store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position) {
+    for (struct sc_group *group = store->all_first; group != NULL; group = group->all_next) {
+        if (group->unordered)
+            order_group(group);
+        group->floor = group->newest = ceiling;
+        group->floor_is_sync = false;
+    }
+    if (ceiling > store->floor)
+        store->floor = ceiling;
+    store->floor_is_sync = false;
+    store->position = position;
+}
+
+int store_put_back(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                   struct sc_blob *value, uint64_t place) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group == NULL)
+        group = group_create(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    if (item != NULL) {
+        store_account(store, group, value->size, item->value->size);
+        sc_blob_release(item->value);
+        item->value = sc_blob_retain(value);
+        group_cache_drop(group);
+        return 0;
+    }
+    item = group == NULL ? NULL : item_append(store, group, id, value);
+    if (item == NULL)
+        return -ENOMEM;
+    sc_blob_retain(value);
+    store_account(store, group, value->size, 0);
+    item->place = place;
+    item->stamp = group->floor;
+    // From the end to where it was.
+    while (item->previous != NULL && item->previous->place > place) {
+        struct item *before = item->previous;
+        *(before->previous != NULL ? &before->previous->next : &group->first) = item;
+        *(item->next != NULL ? &item->next->previous : &group->last) = before;
+        item->previous = before->previous;
+        before->next = item->next;
+        item->next = before;
+        before->previous = item;
+    }
+    group_cache_drop(group);
+    return 0;
+}
+
+void store_take_out(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    if (item == NULL)
+        return;
+    item_remove(store, group, item);
+    group_cache_drop(group);
+    if (group->first == NULL)
+        group_destroy(store, group);
+}

@@ -1,0 +1,96 @@
+// What takes changes back that could not be written. Names are copied, not pointed to: groups and items come
+// and go in between.
+#include <errno.h>
+#include <stdlib.h>
+
+#include "log_private.h"
+
+int undo_reserve(struct undo_list *list, size_t names) {
+    if (list->first + list->count == list->capacity) {
+        if (list->first > list->capacity / 2) {
+            memmove(list->entries, list->entries + list->first,
+                    list->count * sizeof *list->entries);
+        } else {
+            size_t capacity = list->capacity == 0 ? 256 : list->capacity * 2;
+            struct undo *entries = malloc(capacity * sizeof *entries);
+            if (entries == NULL)
+                return -ENOMEM;
+            if (list->count > 0)
+                memcpy(entries, list->entries + list->first, list->count * sizeof *entries);
+            free(list->entries);
+            list->entries = entries;
+            list->capacity = capacity;
+        }
+        list->first = 0;
+    }
+    if (list->names.size + names > UINT32_MAX)
+        return -ENOBUFS;
+    if (names > 0 && sc_buffer_reserve(&list->names, names) == NULL) {
+        list->names.failed = false; // What is there stays.
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
+               uint64_t position, struct sc_blob *old, uint64_t place) {
+    assert(list->first + list->count < list->capacity);
+    struct undo *undo = &list->entries[list->first + list->count++];
+    *undo = (struct undo){.position = position,
+                          .old = old == NULL ? NULL : sc_blob_retain(old),
+                          .place = place,
+                          .name_offset = (uint32_t)list->names.size,
+                          .stream_size = (uint16_t)name->stream.size,
+                          .group_size = (uint16_t)name->group.size,
+                          .item_size = (uint16_t)item.size};
+    sc_buffer_append_bytes(&list->names, name->stream);
+    sc_buffer_append_bytes(&list->names, name->group);
+    sc_buffer_append_bytes(&list->names, item);
+    assert(!list->names.failed);
+}
+
+static void drop_names_before(struct undo_list *list, uint32_t offset) {
+    struct sc_buffer *names = &list->names;
+    if (offset < names->size / 2)
+        return; // Moved when at least as much goes as stays.
+    memmove(names->data, names->data + offset, names->size - offset);
+    names->size -= offset;
+    for (size_t i = 0; i < list->count; i++)
+        list->entries[list->first + i].name_offset -= offset;
+}
+
+void undo_forget(struct undo_list *list, uint64_t position) {
+    while (list->count > 0 && list->entries[list->first].position <= position) {
+        sc_blob_release(list->entries[list->first].old);
+        list->first++;
+        list->count--;
+    }
+    if (list->count == 0)
+        list->first = list->names.size = 0;
+    else
+        drop_names_before(list, list->entries[list->first].name_offset);
+}
+
+void undo_apply(struct undo_list *list, struct sc_store *store) {
+    while (list->count > 0) {
+        struct undo *undo = &list->entries[list->first + --list->count];
+        const uint8_t *names = list->names.data + undo->name_offset;
+        struct sc_group_name name = {.stream = {names, undo->stream_size},
+                                     .group = {names + undo->stream_size, undo->group_size}};
+        name.hash = sc_store_hash(name.stream, name.group, store->seed);
+        struct sc_bytes item = {names + undo->stream_size + undo->group_size, undo->item_size};
+        if (undo->old == NULL)
+            store_take_out(store, &name, item);
+        else if (store_put_back(store, &name, item, undo->old, undo->place) < 0)
+            abort(); // Out of memory with a store that is half taken back.
+        sc_blob_release(undo->old);
+    }
+    list->first = list->names.size = 0;
+}
+
+void undo_deinit(struct undo_list *list) {
+    for (size_t i = 0; i < list->count; i++)
+        sc_blob_release(list->entries[list->first + i].old);
+    free(list->entries);
+    sc_buffer_deinit(&list->names);
+}

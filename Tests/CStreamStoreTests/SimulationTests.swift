@@ -1,0 +1,163 @@
+import CStoreSimulator
+import CStreamBase
+import CStreamStore
+import Foundation
+import Testing
+
+/// Thousands of lives of a store on a simulated disk. `III_STORE_SEEDS` sets how many, `III_STORE_SEED` the first:
+/// a failure names the seed that shows it again.
+private let seedCount = UInt64(ProcessInfo.processInfo.environment["III_STORE_SEEDS"] ?? "") ?? 60
+private let firstSeed = UInt64(ProcessInfo.processInfo.environment["III_STORE_SEED"] ?? "") ?? 1
+
+struct Outcome {
+    var failures: [String] = []
+    var result = simulator_result()
+}
+
+func simulate(
+    seeds: UInt64 = seedCount, stopAtFailure: Bool = false,
+    _ configure: (inout simulator_config) -> Void = { _ in }
+) -> Outcome {
+    var config = simulator_config()
+    config.rounds = 12
+    config.steps = 150
+    config.durability = SC_DURABILITY_COMMIT.rawValue
+    config.power_cuts = true
+    config.clean_ends = true
+    config.segment_size = 8192
+    config.value_size_max = 600
+    config.ignored_sync = -1
+    config.fault_site = -1
+    configure(&config)
+    var outcome = Outcome()
+    for seed in firstSeed..<(firstSeed + seeds) {
+        config.seed = seed
+        var result = simulator_result()
+        var message = [CChar](repeating: 0, count: 1024)
+        if simulator_run(&config, &result, &message, message.count) != 0 {
+            let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+            outcome.failures.append(String(decoding: text, as: UTF8.self))
+            if stopAtFailure { return outcome }
+        }
+        outcome.result.changes += result.changes
+        outcome.result.released += result.released
+        outcome.result.refused += result.refused
+        outcome.result.failures += result.failures
+        outcome.result.snapshots += result.snapshots
+        outcome.result.batches += result.batches
+        outcome.result.segments += result.segments
+        outcome.result.cuts += result.cuts
+        outcome.result.metadata_syncs += result.metadata_syncs
+    }
+    return outcome
+}
+
+@Suite("Store on a simulated disk")
+struct SimulationTests {
+    @Test("keeps all that was released over power cuts, at any moment, with any number of shards")
+    func powerCuts() {
+        let outcome = simulate()
+        #expect(outcome.failures.isEmpty)
+        #expect(outcome.result.cuts > seedCount && outcome.result.snapshots > seedCount)
+        #expect(outcome.result.metadata_syncs == 0, "a batch's sync writes nothing but the batch")
+    }
+
+    @Test("keeps all that was released when the process is killed") func kills() {
+        let outcome = simulate { $0.power_cuts = false }
+        #expect(outcome.failures.isEmpty)
+    }
+
+    @Test(
+        "in the modes that answer at once, keeps a prefix, and all of it after an end in order",
+        arguments: [SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE])
+    func weakerModes(mode: sc_durability) {
+        #expect(simulate { $0.durability = mode.rawValue }.failures.isEmpty)
+    }
+
+    @Test("takes batches larger than a segment, and values larger than a piece of a snapshot")
+    func largeValues() {
+        #expect(simulate { ($0.segment_size, $0.value_size_max) = (1024, 3000) }.failures.isEmpty)
+        let large = simulate(seeds: 3) {
+            ($0.segment_size, $0.value_size_max, $0.rounds, $0.steps) = (1 << 16, 700_000, 6, 60)
+        }
+        #expect(large.failures.isEmpty)
+    }
+
+    /// The proof that the test above sees what it should: without any one of the syncs it fails.
+    @Test(
+        "fails without any one of its syncs",
+        arguments: [
+            SC_SITE_DIRECTORY_PARENT_SYNC, SC_SITE_MANIFEST_WRITE, SC_SITE_MANIFEST_DIRECTORY_SYNC,
+            SC_SITE_SEGMENT_FILL, SC_SITE_SEGMENT_HEADER, SC_SITE_SEGMENT_DIRECTORY_SYNC,
+            SC_SITE_BATCH,
+            SC_SITE_SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_DIRECTORY_SYNC,
+        ])
+    func everySyncCounts(site: sc_file_site) {
+        let outcome = simulate(seeds: 400, stopAtFailure: true) {
+            $0.ignored_sync = Int32(site.rawValue)
+        }
+        #expect(!outcome.failures.isEmpty || outcome.result.metadata_syncs > 0)
+    }
+
+    @Test(
+        "fails without the syncs between batches",
+        arguments: [SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE])
+    func everyIntervalSyncCounts(mode: sc_durability) {
+        let outcome = simulate(seeds: 100, stopAtFailure: true) {
+            $0.durability = mode.rawValue
+            $0.ignored_sync = Int32(SC_SITE_INTERVAL_SYNC.rawValue)
+        }
+        #expect(!outcome.failures.isEmpty)
+    }
+
+    @Test(
+        "keeps its promises when any operation fails, once or for good",
+        arguments: [SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT], [UInt32(1), 0])
+    func faults(fault: simulator_fault, count: UInt32) {
+        for site in 0..<simulator_site_count() {
+            for after in [UInt32(0), 5] {
+                let outcome = simulate(seeds: 8) {
+                    ($0.fault_site, $0.fault, $0.fault_count, $0.fault_after) = (
+                        site, fault, count, after
+                    )
+                }
+                #expect(outcome.failures.isEmpty, "\(String(cString: simulator_site_name(site)))")
+            }
+        }
+    }
+
+    @Test("poisons the log when a batch fails, refuses changes and goes on reading") func poison() {
+        let outcome = simulate {
+            ($0.fault_site, $0.fault, $0.fault_count) = (
+                Int32(SC_SITE_BATCH.rawValue), SIMULATOR_EIO, 1
+            )
+            $0.fault_after = 10
+        }
+        #expect(outcome.failures.isEmpty)
+        #expect(outcome.result.failures > 0 && outcome.result.refused > 0)
+    }
+
+    @Test("refuses on a full disk, without losing anything, and goes on when there is space")
+    func fullDisk() {
+        let outcome = simulate {
+            ($0.fault_site, $0.fault) = (Int32(SC_SITE_SEGMENT_ALLOCATE.rawValue), SIMULATOR_ENOSPC)
+            ($0.fault_after, $0.fault_count, $0.steps) = (2, 1, 400)
+        }
+        #expect(outcome.failures.isEmpty)
+        #expect(outcome.result.refused > 0)
+        #expect(simulate { $0.disk_size = 120_000 }.failures.isEmpty)
+    }
+
+    @Test(
+        "a file cut at any byte, or with any byte changed, gives a prefix or is refused",
+        arguments: [SIMULATOR_CUT, SIMULATOR_FLIP], [false, true])
+    func everyByte(harm: simulator_harm, withSnapshot: Bool) {
+        var refused: UInt64 = 0, prefixes: UInt64 = 0
+        var message = [CChar](repeating: 0, count: 1024)
+        let rc = simulator_harm_every_byte(
+            harm, 24, withSnapshot, firstSeed, &refused, &prefixes, &message, message.count)
+        let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        #expect(rc == 0, "\(String(decoding: text, as: UTF8.self))")
+        #expect(refused > 0 && prefixes > 0)
+    }
+}

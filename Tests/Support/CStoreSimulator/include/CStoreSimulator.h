@@ -1,0 +1,55 @@
+// A store on a disk that is made of memory: every operation completes when the simulator says so, fails when
+// it is told to, and a power cut keeps any subset of what was not synced. What comes back after it is
+// compared with what had been released. Everything follows from the seed.
+#ifndef C_STORE_SIMULATOR_H
+#define C_STORE_SIMULATOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+enum simulator_fault { SIMULATOR_NO_FAULT, SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT };
+
+struct simulator_config {
+    uint64_t seed;
+    uint32_t rounds;     // Starts of the store.
+    uint32_t steps;      // Of each round, at most.
+    uint32_t durability; // enum sc_durability
+    bool power_cuts;     // A round ends in a cut; otherwise in the end of the process alone.
+    bool clean_ends;     // Some rounds end in order.
+    uint64_t segment_size;
+    uint32_t value_size_max;
+    int ignored_sync; // Syncs of this site (enum sc_file_site) do nothing. -1: none.
+    int fault_site;   // -1: none.
+    enum simulator_fault fault;
+    uint32_t fault_after; // Operations of that site that go well first, in each round.
+    uint32_t fault_count; // Operations that fail then; 0: all.
+    uint64_t disk_size;   // 0: no limit.
+};
+
+struct simulator_result {
+    uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations;
+    uint64_t metadata_syncs; // Batches whose sync had to write more than their own bytes.
+    uint64_t operations[64]; // By site.
+};
+
+/// 0, or 1 with what went wrong in `message`.
+int simulator_run(const struct simulator_config *config, struct simulator_result *result,
+                  char *message, size_t message_size);
+
+enum simulator_harm { SIMULATOR_CUT, SIMULATOR_FLIP };
+/// Makes a small directory of `changes` changes, then for each byte of each of its files (of the last `tail`
+/// bytes in use, 0: all) cuts the file there or flips its bits, and starts on it. The result must be a
+/// prefix of the changes, or a refusal. `*refused` and `*prefixes` count them.
+int simulator_harm_every_byte(enum simulator_harm harm, uint32_t changes, bool with_snapshot,
+                              uint64_t seed, uint64_t *refused, uint64_t *prefixes, char *message,
+                              size_t message_size);
+
+const char *simulator_site_name(int site);
+int simulator_site_count(void);
+
+#pragma clang assume_nonnull end
+
+#endif
