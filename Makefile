@@ -31,8 +31,8 @@ build: packages ## Build the node, optimised
 	swift build -c release --product iii-stream
 
 .PHONY: run
-run: build ## Build the node and start it on its built-in store (ports 3112 and 49134 of 127.0.0.1)
-	$(NODE) --use-default-config
+run: build ## Build the node and start it with iii-config.yaml (ports 3112 and 49134 of 127.0.0.1, items in ./data)
+	$(NODE) --config iii-config.yaml
 
 .PHONY: test
 test: test-packages ## Build everything and run all tests
@@ -55,6 +55,11 @@ ifdef JSON_SUITE
 else
 	@echo 'conformance: JSONTestSuite is skipped: JSON_SUITE does not name its test_parsing folder'
 endif
+
+.PHONY: kills
+kills: build test-packages ## Kill a node 500 times in the middle of its work, and thousands of simulated power cuts
+	III_KILL_ROUNDS=$${III_KILL_ROUNDS:-500} "$$(.ci/venv test)" -m pytest -s $(INTEROP)/test_durability.py $(PYTEST_FLAGS)
+	III_STORE_SEEDS=$${III_STORE_SEEDS:-3000} swift test --filter CStreamStoreTests
 
 .PHONY: check
 check: lint test sanitize ## Everything: lint, formats, tests, tests under sanitizers, the fuzz corpus

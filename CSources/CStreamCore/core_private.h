@@ -415,7 +415,8 @@ struct sc_node {
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
     uint32_t met;                   // How often shards have met; see shards_meet.
-    bool incomplete;                // Some shards never were.
+    int met_result;
+    bool incomplete; // Some shards never were.
     int start_error;
     char start_reason[SC_REASON_SIZE];
     bool running;

@@ -35,11 +35,18 @@ static int open_directory(struct shard *shard, char *reason) {
         .durability = durability[storage->durability],
         .sync_interval_ms = storage->sync_interval_ms,
         .shard_count = node->shard_count,
+        .segment_size = storage->segment_size,
         .random = {node->config.seed, sc_hash(entropy, node->config.seed)},
         .repair = storage->repair,
         .ops = &sc_loop_file_ops,
         .reporter = {.context = node, .report = report}};
-    return sc_directory_open(shard->loop, &config, &node->directory, reason);
+    int rc = sc_directory_open(shard->loop, &config, &node->directory, reason);
+    if (rc == 0 && node->config.without_ports && !sc_directory_is_new(node->directory)) {
+        snprintf(reason, SC_REASON_SIZE, "%s has a log of its own already: nothing was taken in",
+                 storage->path);
+        rc = -EEXIST;
+    }
+    return rc;
 }
 
 static void on_durable(void *context) {

@@ -247,10 +247,13 @@ int shards_meet(struct shard *shard, int rc, const char *reason) {
             snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
     }
     uint32_t all = (node->met++ / node->shard_count + 1) * node->shard_count;
+    // The last one says how it ended: a shard that wakes late must not take a later failure for this one's.
+    if (node->met == all)
+        node->met_result = node->start_error;
     pthread_cond_broadcast(&node->changed);
     while (node->met < all && !node->incomplete)
         pthread_cond_wait(&node->changed, &node->lock);
-    rc = node->start_error;
+    rc = node->incomplete ? node->start_error : node->met_result;
     pthread_mutex_unlock(&node->lock);
     return rc;
 }
@@ -365,6 +368,8 @@ static int open_listeners(struct shard *shard) {
         pthread_cond_wait(&node->changed, &node->lock);
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
+    if (node->config.without_ports)
+        return rc;
     if (rc == 0)
         rc = listen_stream(shard);
     if (rc == 0 && shard->index == 0)

@@ -90,8 +90,10 @@ struct sc_group *group_create(struct sc_store *store, const struct sc_group_name
 void group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
     log_group_gone(store->log, group);
-    *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) = group->all_next;
-    *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) = group->all_previous;
+    *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
+        group->all_next;
+    *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =
+        group->all_previous;
     if (group->newest >= store->floor) { // Equal to a sync's: the next sync is not shared with it.
         store->floor = group->newest;
         store->floor_is_sync = false;

@@ -93,5 +93,6 @@ int sc_log_start(struct sc_log *log, char *reason) {
     if (rc < 0)
         return rc;
     log->opening = false;
+    log->durable = log->store->position; // The snapshot has it all.
     return 0;
 }

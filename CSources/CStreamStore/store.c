@@ -69,8 +69,8 @@ static uint64_t given_out(struct sc_store *store, uint64_t stamp, bool changes) 
     return stamp;
 }
 
-static uint64_t stamp_of_item(struct sc_store *store, struct sc_group *group, struct item *item, uint64_t now_ms,
-                              bool changes) {
+static uint64_t stamp_of_item(struct sc_store *store, struct sc_group *group, struct item *item,
+                              uint64_t now_ms, bool changes) {
     uint64_t stamp = greater(now_ms, greater(item->stamp, group->floor) + 1);
     item->stamp = stamp;
     item->stamp_is_sync = false;
@@ -138,7 +138,8 @@ void item_remove(struct sc_store *store, struct sc_group *group, struct item *it
     item_free(item);
 }
 
-static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id, size_t value) {
+static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                   size_t value) {
     if (store->log == NULL)
         return 0;
     return log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
@@ -170,7 +171,8 @@ int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struc
         }
         item->place = store->position + 1;
     }
-    store_account(store, group, value->size, change->old_value == NULL ? 0 : change->old_value->size);
+    store_account(store, group, value->size,
+                  change->old_value == NULL ? 0 : change->old_value->size);
     change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
     log_set(store->log, name, item, change->old_value);

@@ -40,7 +40,10 @@ int store_load_set(struct sc_store *store, const struct sc_group_name *name, str
 
 int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                     struct sc_bytes value) {
-    return store_load_set(store, name, id, value, ++store->position, 0);
+    struct sc_group *group = sc_store_group_find(store, name);
+    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    uint64_t place = item != NULL ? item->place : ++store->position;
+    return store_load_set(store, name, id, value, place, 0);
 }
 
 void store_load_delete(struct sc_store *store, const struct sc_group_name *name,

@@ -37,7 +37,8 @@ extension CoreSettings {
             case .none: .none
             case .interval: .interval(milliseconds: files.saveIntervalMilliseconds)
             }
-        var storage = Storage(path: files.path, durability: durability)
+        var storage = Storage(
+            path: files.path, durability: durability, segmentSize: files.segmentSize)
         storage.repairs = recovery.repairs
         storage.importSplitsLast = recovery.importSplitsLast
         storage.importSkipsBroken = recovery.importSkipsBroken

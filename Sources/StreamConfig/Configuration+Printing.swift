@@ -73,6 +73,7 @@ extension StoreMethod {
                 ("store_method", .string("file_based")),
                 ("file_path", .string(store.path)),
                 ("durability", .string(store.durability.rawValue)),
+                ("segment_bytes", .integer(store.segmentSize)),
             ]
                 + (store.durability == .interval
                     ? [("save_interval_ms", .integer(store.saveIntervalMilliseconds))] : [])

@@ -61,6 +61,8 @@ package struct FileStore: Sendable, Equatable {
     package var durability = Durability.commit
     /// How often `interval` syncs.
     package var saveIntervalMilliseconds = 5000
+    /// Bytes of one file of the log.
+    package var segmentSize = 32 << 20
 
     package init() {}
 }

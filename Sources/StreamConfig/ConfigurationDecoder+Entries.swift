@@ -124,6 +124,8 @@ extension ConfigurationDecoder {
             "save_interval_ms", in: FileStore.saveIntervalRange,
             into: &store.saveIntervalMilliseconds, &report)
         decodeDurability(map, &store)
+        map.read(
+            "segment_bytes", in: FileStore.segmentSizeRange, into: &store.segmentSize, &report)
         var ignored = 0
         map.read("channel_size", in: Schema.channelSizeRange, into: &ignored, &report)
         if let position = map.position(of: "channel_size") {
@@ -152,7 +154,7 @@ extension ConfigurationDecoder {
                 at: position)
             return
         }
-        for key in ["file_path", "durability", "save_interval_ms"] {
+        for key in ["file_path", "durability", "save_interval_ms", "segment_bytes"] {
             if let position = map.position(of: key) {
                 report.warning("`\(key)` has no effect with `in_memory`", at: position)
             }

@@ -16,7 +16,10 @@ enum Schema {
         "timeouts", "ping", "admin",
     ]
     static let adapter = ["name", "config"]
-    static let kv = ["store_method", "file_path", "durability", "save_interval_ms", "channel_size"]
+    static let kv = [
+        "store_method", "file_path", "durability", "save_interval_ms", "segment_bytes",
+        "channel_size",
+    ]
     static let redis = ["redis_url"]
     static let compatibility = ["fail_open"]
     static let limits = Limits.settings.map(\.key) + ["memory_bytes"]
@@ -121,4 +124,5 @@ extension Ping {
 
 extension FileStore {
     static let saveIntervalRange = durations
+    static let segmentSizeRange = (64 << 10)...(1 << 30)
 }

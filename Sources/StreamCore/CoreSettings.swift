@@ -23,6 +23,8 @@ package struct CoreSettings: Hashable, Sendable {
 
         package var path: String
         package var durability: Durability
+        /// Bytes of one file of the log.
+        package var segmentSize: Int
         /// Starts over damage, keeping a copy of the damaged file.
         package var repairs = false
         /// Names of the original's files are split at their last colon, not their first.
@@ -30,14 +32,17 @@ package struct CoreSettings: Hashable, Sendable {
         /// Goes on without the original's files that cannot be read.
         package var importSkipsBroken = false
 
-        package init(path: String, durability: Durability) {
+        package init(path: String, durability: Durability, segmentSize: Int) {
             self.path = path
             self.durability = durability
+            self.segmentSize = segmentSize
         }
     }
 
     /// nil: in memory only.
     package var storage: Storage?
+    /// Nobody may connect: for work on the storage alone.
+    package var withoutPorts = false
     package var shardCount: Int
     package var stream: Address
     package var workers: [Address]

@@ -60,6 +60,7 @@ package import StreamModel
             unsafe config.origins = origins.baseAddress
             unsafe config.origin_count = UInt32(origins.count)
             unsafe settings.copyLimits(to: &config)
+            unsafe config.without_ports = settings.withoutPorts
             if let storage = settings.storage {
                 unsafe config.storage = unsafe storage.table(path: path)
             }
@@ -281,6 +282,7 @@ extension CoreSettings.Storage {
             unsafe table.durability = SC_NODE_INTERVAL
             unsafe table.sync_interval_ms = UInt32(milliseconds)
         }
+        unsafe table.segment_size = UInt64(segmentSize)
         unsafe table.repair = repairs
         unsafe table.import_last = importSplitsLast
         unsafe table.import_skips_broken = importSkipsBroken

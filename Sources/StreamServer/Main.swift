@@ -18,6 +18,9 @@ enum Main {
         case .showVersion:
             print("iii-stream \(StreamNode.version)")
             return
+        case .inspect(let directory), .verify(let directory), .importOriginals(let directory):
+            work(on: directory, options)
+            return
         case .run, .checkConfiguration, .printConfiguration:
             break
         }
@@ -36,11 +39,44 @@ enum Main {
         case .printConfiguration:
             print(loaded.configuration.yaml(), terminator: "")
         default:
-            await run(loaded)
+            await run(loaded, options)
         }
     }
 
-    private static func run(_ loaded: LoadedConfiguration) async {
+    private static func recovery(_ options: CommandLineOptions) -> StoreRecovery {
+        var recovery = StoreRecovery()
+        recovery.repairs = options.repairs
+        recovery.importSkipsBroken = options.importSkipsDamaged
+        recovery.importSplitsLast = options.importSplitsLast
+        return recovery
+    }
+
+    /// Looks into, checks or fills the directory of a store.
+    private static func work(on directory: String, _ options: CommandLineOptions) {
+        do throws(NodeError) {
+            switch options.action {
+            case .inspect:
+                try StoreDirectory.inspect(directory) { json in
+                    FileHandle.standardOutput.write(Data(json) + [UInt8(ascii: "\n")])
+                } remark: {
+                    standardError("iii-stream: \($0)")
+                }
+            case .verify:
+                let (batches, records) = try StoreDirectory.verify(directory) {
+                    standardError("iii-stream: \($0)")
+                }
+                print("\(directory) is in order: \(records) records in \(batches) batches")
+            default:
+                let log = LogWriter(level: .info)
+                try StoreDirectory.importOriginals(directory, recovery(options)) { log.write($0) }
+                log.flush()
+            }
+        } catch {
+            fail(error.description, code: 1)
+        }
+    }
+
+    private static func run(_ loaded: LoadedConfiguration, _ options: CommandLineOptions) async {
         let signals = await Signals()
         let log = LogWriter(level: .info)
         log.write(
@@ -52,7 +88,9 @@ enum Main {
         }
         let node: StreamNode
         do throws(NodeError) {
-            node = try await StreamNode.start(NodeConfiguration(loaded.configuration)) {
+            var configuration = NodeConfiguration(loaded.configuration)
+            configuration.recovery = recovery(options)
+            node = try await StreamNode.start(configuration) {
                 log.write($0)
             }
         } catch {

@@ -125,6 +125,7 @@ struct sc_node_storage {
     const char *_Nullable path; // A directory. NULL: in memory only.
     enum sc_node_durability durability;
     uint32_t sync_interval_ms;
+    uint64_t segment_size; // Of the log's files. 0: the default.
     bool repair;              // Starts over damage, and keeps a copy of it.
     bool import_last;         // A name of the original's files is split at its last colon, not its first.
     bool import_skips_broken; // Goes on without those of the original's files that cannot be read.
@@ -159,7 +160,8 @@ struct sc_node_config {
     uint32_t ping_deadline_ms;
     uint32_t close_timeout_ms; // For the peer's half of a close handshake.
     uint64_t seed;             // Of the hash tables.
-    struct sc_node_storage storage;
+    struct sc_node_storage storage; // With one, strings are copied by sc_node_create.
+    bool without_ports; // Nobody may connect: for work on the storage alone.
 };
 
 /// The cores that this process may run on.
@@ -253,6 +255,19 @@ enum sc_event_kind { SC_EVENT_CREATE, SC_EVENT_UPDATE, SC_EVENT_DELETE };
 /// Announces a change that an overriding function has made to the item that the SC_MESSAGE_OVERRIDE `call` names.
 void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call, enum sc_event_kind kind,
                   struct sc_bytes data);
+
+// ---- Directories that no node uses
+
+struct sc_storage_summary {
+    uint64_t batches, records;
+};
+/// Reads all that a start with the directory `path` would read, and calls `line` (NULL: only checks) with each
+/// batch and record as JSON, `remark` with what a start would say. Not from a thread of a node.
+/// Errors: -errno; `reason` (512 bytes) says what is wrong, in a sentence.
+SC_CHECKED int sc_storage_inspect(const char *path, void *_Nullable context,
+                                  void (*_Nullable line)(void *_Nullable context, struct sc_bytes json),
+                                  void (*remark)(void *_Nullable context, struct sc_bytes text),
+                                  struct sc_storage_summary *summary, char *reason);
 
 // ---- Counters
 

@@ -1,0 +1,274 @@
+"""The store's directory as an operator meets it: moving over from the original, damage and repair, the lock, the
+commands that look into it."""
+
+import itertools
+import json
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from node import BINARY, ROOT, Node, configuration
+from raw import Raw
+from test_durability import call, store
+
+GOLDEN = ROOT / "Tests/Vectors/golden"
+
+
+def run(*arguments):
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts nodes on directories of the test's; each is killed at the end."""
+    nodes, count = [], itertools.count()
+
+    def start(folder, *arguments, refuses=False, **more):
+        home = tmp_path / f"home-{next(count)}"
+        home.mkdir()
+        node = Node(home, configuration(store(folder, **more)), arguments)
+        nodes.append(node)
+        return node.launch() if refuses else node.start()
+
+    yield start
+    for node in nodes:
+        node.kill()
+
+
+def put(node, count, group="g", pad=""):
+    connection = Raw(node.worker_port).upgrade()
+    for i in range(count):
+        message = call(connection, "stream::set", stream_name="s", group_id=group, item_id=f"i{i}", data=[i, pad])
+        assert "error" not in message
+    connection.close()
+
+
+def listed(node, group="g", stream="s"):
+    connection = Raw(node.worker_port).upgrade()
+    values = call(connection, "stream::list", stream_name=stream, group_id=group)["result"]
+    connection.close()
+    return values
+
+
+# ---- Restarts
+
+
+def test_items_their_order_and_time_survive_a_restart(tmp_path, start):
+    folder = tmp_path / "store"
+    names = ["plain", "with:colon", "", "x" * 256, "/../..", "\u0000\n\"", "ключ"]
+    node = start(folder)
+    connection = Raw(node.worker_port).upgrade()
+    for name in names:
+        for item in ("b", "a", "c", "a"):
+            call(connection, "stream::set", stream_name=name, group_id=name, item_id=item, data=item)
+        call(connection, "stream::delete", stream_name=name, group_id=name, item_id="b")
+    client = Raw(node.stream_port).upgrade("/stream/plain/plain/a")
+    before = json.loads(client.message())["timestamp"]
+    client.close()
+    connection.close()
+    node.stop()
+    node = start(folder)
+    for name in names:
+        assert listed(node, name, name) == ["a", "c"]
+    client = Raw(node.stream_port).upgrade("/stream/plain/plain/a")
+    assert json.loads(client.message())["timestamp"] > before
+    client.close()
+    node.stop()
+
+
+def test_an_update_of_one_item_of_a_large_group_costs_one_record(tmp_path, start):
+    node = start(tmp_path / "store", segment_bytes=32 << 20)
+    put(node, 3000, pad="x" * 100)
+    before = node.counters()["log_bytes_written"]
+    put(node, 10)
+    assert node.counters()["log_bytes_written"] - before < 10 * 250
+
+
+# ---- Moving over from the original
+
+
+def expected(split_last):
+    groups = {}
+    for entry in json.loads((GOLDEN / "kv-store.json").read_text()):
+        stream, group = entry["stream_name"], entry["group_id"]
+        if not split_last:
+            stream, _, rest = f"{stream}:{group}".partition(":")
+            group = rest
+        groups.setdefault((stream, group), []).append((entry["item_id"], entry["value"]))
+    return groups
+
+
+def check_groups(node, groups):
+    connection = Raw(node.worker_port).upgrade()
+    for (stream, group), items in groups.items():
+        assert call(connection, "stream::list", stream_name=stream, group_id=group)["result"] == [v for _, v in items]
+        for item, value in items:
+            found = call(connection, "stream::get", stream_name=stream, group_id=group, item_id=item)
+            assert found["result"] == value
+    names = call(connection, "stream::list_all")["result"]["stream"]
+    assert {(s["id"], g) for s in names for g in s["groups"]} == set(groups)
+    connection.close()
+
+
+def originals(folder):
+    shutil.copytree(GOLDEN / "kv-store", folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_directory_of_the_original_is_taken_in_once(tmp_path, start):
+    folder = tmp_path / "store"
+    files = originals(folder)
+    node = start(folder)
+    assert "a%3Ab%3Ac" in node.wait_for("import_ambiguous")["detail"]
+    assert "imported" in [record["event"] for record in node.records]
+    groups = expected(split_last=False)
+    check_groups(node, groups)
+    connection = Raw(node.worker_port).upgrade()
+    call(connection, "stream::delete", stream_name="t", group_id="g", item_id="i")
+    connection.close()
+    node.kill()
+    node = start(folder)
+    del groups["t", "g"]
+    check_groups(node, groups)
+    assert "imported" not in [record["event"] for record in node.records]
+    assert {name: (folder / name).read_bytes() for name in files} == files
+
+
+def test_import_splits_at_the_last_colon_when_told_to(tmp_path, start):
+    folder = tmp_path / "store"
+    originals(folder)
+    done = run("import", folder, "--split", "last")
+    assert done.returncode == 0, done.stderr
+    node = start(folder)
+    check_groups(node, expected(split_last=True))
+    node.kill()
+    again = run("import", folder)
+    assert again.returncode == 1 and "a log of its own" in again.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 8, b'{"a":1}' + b"\0" * 5 + b"\x87\0\0\0\0\0\0\0", b"[1]\xff\xff\xff\xff\xff"])
+def test_a_damaged_file_of_the_original_is_named_and_stops_the_start(tmp_path, start, content):
+    folder = tmp_path / "store"
+    originals(folder)
+    (folder / "stream%3At%3Ag.bin").write_bytes(content)
+    node = start(folder, refuses=True)
+    assert node.wait_exit() == 1
+    assert "stream%3At%3Ag.bin" in node.tail() and "--import-skip-damaged" in node.tail()
+    node = start(folder, "--import-skip-damaged")
+    groups = expected(split_last=False)
+    del groups["t", "g"]
+    check_groups(node, groups)
+    assert (folder / "stream%3At%3Ag.bin").read_bytes() == content
+
+
+# ---- Damage
+
+
+def files(folder, ending):
+    return sorted(path for path in pathlib.Path(folder).iterdir() if path.name.endswith(ending))
+
+
+def flip(path, offset):
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x55
+    path.write_bytes(data)
+
+
+def log_with_batches(folder):
+    """The log file with the only group, and the offset of its second batch."""
+    lines = [json.loads(line) for line in run("inspect", folder).stdout.splitlines()]
+    batches = [line["batch"] for line in lines if "batch" in line and line["batch"]["file"].endswith(".log")]
+    name = max({b["file"] for b in batches}, key=lambda name: sum(b["file"] == name for b in batches))
+    return folder / name, [b["offset"] for b in batches if b["file"] == name]
+
+
+def test_damage_stops_the_start_and_a_repair_keeps_a_copy(tmp_path, start):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 20)
+    node.kill()
+    path, offsets = log_with_batches(folder)
+    flip(path, offsets[5] + 60)
+    damaged = path.read_bytes()
+    node = start(folder, refuses=True)
+    assert node.wait_exit() == 1
+    assert f"{path.name} is damaged at byte {offsets[5]}" in node.tail()
+    assert "--repair would keep a copy and drop batches" in node.tail()
+    assert run("verify", folder).returncode == 1
+    node = start(folder, "--repair")
+    assert [value[0] for value in listed(node)] == [i for i in range(20) if i != 5]
+    assert pathlib.Path(f"{path}.damaged").read_bytes() == damaged
+    node.kill()
+    assert [value[0] for value in listed(start(folder))] == [i for i in range(20) if i != 5]
+
+
+def test_a_torn_tail_is_cut_and_said(tmp_path, start):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 20)
+    node.kill()
+    path, offsets = log_with_batches(folder)
+    flip(path, offsets[-1] + 60)
+    node = start(folder)
+    assert f"at byte {offsets[-1]}" in node.wait_for("store_cut")["detail"]
+    assert [value[0] for value in listed(node)] == list(range(19))
+
+
+@pytest.mark.parametrize("harm", ["flipped", "missing"])
+def test_a_manifest_that_is_not_whole_stops_the_start(tmp_path, start, harm):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 3)
+    node.kill()
+    if harm == "flipped":
+        flip(folder / "MANIFEST", 40)
+    else:
+        (folder / "MANIFEST").unlink()
+    node = start(folder, refuses=True)
+    assert node.wait_exit() == 1 and "MANIFEST" in node.tail()
+
+
+# ---- The directory and its lock
+
+
+def test_a_directory_has_one_owner(tmp_path, start):
+    folder = tmp_path / "store"
+    start(folder)
+    second = start(folder, refuses=True)
+    assert second.wait_exit() == 1 and "in use by another process" in second.tail()
+    done = run("verify", folder)
+    assert done.returncode == 1 and "in use by another process" in done.stderr
+
+
+def test_a_directory_that_cannot_be_made_is_a_start_up_error(tmp_path, start):
+    (tmp_path / "file").write_text("")
+    node = start(tmp_path / "file" / "store", refuses=True)
+    assert node.wait_exit() == 1 and "Not a directory" in node.tail()
+
+
+def test_verify_and_inspect_say_what_is_there(tmp_path, start):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 5)
+    node.kill()
+    done = run("verify", folder)
+    assert done.returncode == 0 and "is in order" in done.stdout
+    sets = [json.loads(line) for line in run("inspect", folder).stdout.splitlines()]
+    sets = [line for line in sets if line.get("kind") == "set"]
+    assert [(line["item"], line["value"]) for line in sets] == [(f"i{i}", [i, ""]) for i in range(5)]
+    assert run("inspect", tmp_path / "nowhere").returncode == 1
+
+
+# ---- Modes
+
+
+@pytest.mark.parametrize("settings", [{"durability": "interval", "save_interval_ms": 50}, {"save_interval_ms": 50}, {"durability": "none"}])
+def test_modes_that_answer_at_once_say_so_and_lose_nothing_at_a_clean_end(tmp_path, start, settings):
+    folder = tmp_path / "store"
+    node = start(folder, **settings)
+    assert node.wait_for("loss_window")["level"] == "warn"
+    put(node, 200)
+    node.stop()
+    assert len(listed(start(folder, **settings))) == 200
