@@ -353,7 +353,7 @@ struct shard {
     struct sc_loop *loop;
     struct sc_store *store;
     struct sc_log *_Nullable log; // NULL: the store is in memory only.
-    struct sc_timer log_timer;
+    struct sc_timer log_timer, gather_timer;
     struct sc_json_updater *updater;
     pthread_t thread;
     uint32_t index;

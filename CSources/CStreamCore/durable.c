@@ -112,9 +112,18 @@ uint64_t durable_position(const struct shard *shard) {
     return shard->log == NULL ? sc_store_position(shard->store) : sc_log_released(shard->log);
 }
 
+static void gather_timer_due(struct sc_timer *timer) {
+    (void)timer; // The end of the turn looks at the log.
+}
+
 void durable_turn(struct shard *shard) {
-    if (shard->log != NULL)
-        sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
+    if (shard->log == NULL)
+        return;
+    sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
+    if (sc_log_gathers(shard->log) && shard->gather_timer.due_ns == 0) {
+        shard->gather_timer.on_due = gather_timer_due;
+        sc_timer_start(shard->loop, &shard->gather_timer, 1);
+    }
 }
 
 void durable_finish(struct shard *shard) {

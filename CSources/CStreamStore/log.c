@@ -140,6 +140,8 @@ static void seal(struct sc_log *log) {
     log->flying_written = 0;
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
+    log->flying_count = header.count;
+    log->took_off_ns = log->now_ns;
     begin_open_batch(log);
     write_flying(log);
 }
@@ -229,13 +231,39 @@ static bool sync_is_due(const struct sc_log *log) {
 
 // ---- The turn
 
+// On a slow disk callers fall into two halves that wait for each other's batches, and each change takes two
+// syncs. So after a slow batch, the callers that it has answered get a moment to join those who wait already. A fast
+// disk needs none of this, nor does a caller who is alone.
+static void expect_more(struct sc_log *log) {
+    uint64_t took = log->now_ns - log->took_off_ns;
+    log->gather_count = 0;
+    if (log->flying_count == 0 || took < SC_LOG_SLOW_BATCH_US * 1000ull)
+        return;
+    log->gather_count = log->flying_count + log->open_count;
+    log->gather_until_ns =
+        log->now_ns +
+        (took / 4 < SC_LOG_GATHER_MS * NS_PER_MS ? took / 4 : SC_LOG_GATHER_MS * NS_PER_MS);
+    log->flying_count = 0;
+}
+
+static bool is_gathering(const struct sc_log *log) {
+    return log->open_count < log->gather_count && log->now_ns < log->gather_until_ns &&
+           !log->finishing;
+}
+
+bool sc_log_gathers(const struct sc_log *log) {
+    return !log->busy && log->open_count > 0 && is_gathering(log);
+}
+
 static void commit_turn(struct sc_log *log) {
     if (sync_is_due(log)) {
         start_sync(log);
         return;
     }
-    if (log->open_count == 0)
+    expect_more(log);
+    if (log->open_count == 0 || is_gathering(log))
         return;
+    log->gather_count = 0;
     uint64_t size = wal_padded(log->open.size);
     if (log->current.size - log->current.offset < size) {
         // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.

@@ -202,6 +202,10 @@ struct sc_log {
     uint64_t durable;     // Position.
     uint64_t durable_ceiling;
     uint64_t last_sync_ns;
+    uint32_t flying_count;
+    uint64_t took_off_ns;     // When the batch under way was written.
+    uint32_t gather_count;    // So many records are expected to come soon,
+    uint64_t gather_until_ns; // and are waited for until then.
     bool finishing; // The ceiling falls to what was given out; everything is synced.
     int failed;     // -errno of what poisoned the log.
     struct undo_list undo;

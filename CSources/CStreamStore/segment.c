@@ -135,7 +135,7 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
     }
     switch (next->step) {
     case PREPARE_CLOSE_LAST:
-        open_file(log);
+        next->step = PREPARE_IDLE;
         break;
     case PREPARE_OPEN:
         after_open(log, result);
@@ -173,15 +173,22 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
     }
 }
 
+// A quarter into the current segment is early enough, and spares a quiet store the second one.
+static bool is_wanted(const struct sc_log *log) {
+    return log->current.fd < 0 || log->wanted > 0 || log->next.last_fd >= 0 ||
+           log->current.offset > log->current.size / 4;
+}
+
 void segment_turn(struct sc_log *log) {
     struct preparation *next = &log->next;
     if (next->busy || (log->finishing && log->open_count == 0))
         return; // At the end a segment is prepared only if the last batch needs one.
     if (next->step == PREPARE_PAUSE && log->now_ns >= next->retry_ns)
         next->step = PREPARE_IDLE;
-    if (next->step != PREPARE_IDLE)
+    if (next->step != PREPARE_IDLE || !is_wanted(log))
         return;
     if (next->last_fd >= 0) {
+        // The old one goes first.
         struct sc_file_op *op = begin(log, PREPARE_CLOSE_LAST, SC_SITE_CLOSE);
         log->ops->close(log->loop, op, next->last_fd);
         next->last_fd = -1;
@@ -192,8 +199,10 @@ void segment_turn(struct sc_log *log) {
 
 bool segment_rotate(struct sc_log *log, uint64_t size) {
     struct preparation *next = &log->next;
-    if (next->step != PREPARE_READY)
+    if (next->step != PREPARE_READY) {
+        log->wanted = size;
         return false;
+    }
     if (next->segment.size - next->segment.offset < size) {
         log->wanted = size;
         struct sc_file_op *op = begin(log, PREPARE_CLOSE, SC_SITE_CLOSE);

@@ -44,6 +44,10 @@
 #define SC_SNAPSHOT_PIECE_SIZE (256u << 10)
 /// Items looked at for a snapshot in one turn of a loop.
 #define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
+/// A batch that takes longer makes the next one wait a moment for those whom it has answered,
+#define SC_LOG_SLOW_BATCH_US 2000u
+/// at most so long.
+#define SC_LOG_GATHER_MS 2u
 /// Pause before files are prepared again after an error such as a full disk.
 #define SC_LOG_RETRY_MS 500u
 /// Shards of a node. More: refused at start.
