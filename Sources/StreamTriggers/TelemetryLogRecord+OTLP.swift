@@ -23,7 +23,7 @@ extension TelemetryLogRecord {
         self.init(
             timestampNanoseconds: time,
             observedNanoseconds: record["observedTimeUnixNano"]?.unsigned ?? time,
-            severityNumber: Int(record["severityNumber"]?.unsigned ?? 0) & 0xff,
+            severityNumber: Int((record["severityNumber"]?.unsigned ?? 0) & 0xff),
             severityText: record["severityText"]?.string ?? "",
             body: record["body"].map(plainText) ?? "", attributes: object(record["attributes"]),
             traceID: identifier(record["traceId"]), spanID: identifier(record["spanId"]),

@@ -1,5 +1,6 @@
 """Peers that break the rules, at both ports: the node stays up, and serves the others."""
 
+import json
 import os
 import random
 import socket
@@ -303,3 +304,39 @@ def test_clean_close_is_answered_with_the_same_code(port):
         assert peer.close_code() == 4000
         with pytest.raises(Ended):
             peer.frame()
+
+
+# ---- What reaches the control plane
+
+
+def register(worker, *messages):
+    """Sends registrations, and waits until they count."""
+    for message in messages:
+        worker.send(message)
+    worker.get("none", "g", "i")
+
+
+def take_call(worker):
+    """The next call of a function of the worker."""
+    while True:
+        message = worker.receive()
+        if message["type"] == "invokefunction":
+            return message
+
+
+def give(worker, call, result):
+    ids = {key: call[key] for key in ("invocation_id", "function_id")}
+    worker.send({"type": "invocationresult", **ids, "result": result})
+
+
+def test_log_record_with_numbers_beyond_all_integers(hostile):
+    with Worker(hostile.worker_url()) as worker:
+        trigger = {"type": "registertrigger", "id": "t", "trigger_type": "log", "function_id": "f", "config": {}}
+        register(worker, {"type": "registerfunction", "id": "f"}, trigger)
+        records = [{"severityNumber": str((1 << 64) - 1)}, {"severityNumber": 9, "timeUnixNano": "1e400"}]
+        text = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": records}]}]})
+        worker.socket.send(b"LOGS" + text.encode())
+        for _ in records:
+            call = take_call(worker)
+            assert call["data"]["severity_number"] in (255, 9)
+            give(worker, call, None)
