@@ -496,7 +496,7 @@ bool worker_refuse_call(struct connection *connection, struct sc_bytes text) {
 void node_call_run(struct shard *shard, struct sc_bytes text) {
     struct sc_json_index *index = &shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
-    assert(rc == 0); // The control plane made it.
+    assert(rc == 0 || rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
     struct call call = {.invocation_id = string_field(index, SC_LITERAL("invocation_id")),
                         .function_id = string_field(index, SC_LITERAL("function_id")),
                         .connection = SC_NODE_CONNECTION,
@@ -508,7 +508,9 @@ void node_call_run(struct shard *shard, struct sc_bytes text) {
     const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
     struct sc_call_input input;
     struct sc_buffer reason = {0};
-    if (sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
+    if (rc < 0)
+        input.reason = SC_LITERAL("the data nests too deep");
+    if (rc < 0 || sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
         bad_input_text(&reason, &call, input.reason);
         call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
         sc_buffer_deinit(&reason);

@@ -340,3 +340,21 @@ def test_log_record_with_numbers_beyond_all_integers(hostile):
             call = take_call(worker)
             assert call["data"]["severity_number"] in (255, 9)
             give(worker, call, None)
+
+
+def test_trigger_that_calls_a_built_in_function_with_the_deepest_event(hostile):
+    """The node's own call nests the event once more than a message may."""
+    with Worker(hostile.worker_url()) as worker:
+        trigger = {"type": "registertrigger", "id": "t", "trigger_type": "stream", "function_id": "stream::list"}
+        register(worker, {**trigger, "config": {"stream_name": "s"}})
+        for depth in (123, 124):
+            data = "[" * depth + "]" * depth
+            worker.socket.send(
+                '{"type":"invokefunction","invocation_id":"1","function_id":"stream::send",'
+                f'"data":{{"stream_name":"s","group_id":"g","type":"x","data":{data}}}}}'
+            )
+            assert "error" not in worker.answer("1")
+    failed = 0
+    while not failed:
+        failed = hostile.counters()["triggers_failed"]
+    assert failed == 1
