@@ -306,9 +306,9 @@ static bool invocation_is_valid(struct connection *connection, const struct sc_j
 }
 
 static int stream_op(struct sc_bytes function) {
-    uint8_t decoded[64];
+    uint8_t decoded[64]; // Longer than any: how it is written must not matter.
     struct sc_bytes name = inner(function);
-    if (name.size <= sizeof decoded && memchr(name.data, '\\', name.size) != NULL)
+    if (memchr(name.data, '\\', name.size) != NULL && sc_json_unescaped_size(name) <= sizeof decoded)
         name = (struct sc_bytes){decoded, sc_json_unescape(name, decoded)};
     return sc_call_op_find(name);
 }

@@ -358,3 +358,14 @@ def test_trigger_that_calls_a_built_in_function_with_the_deepest_event(hostile):
     while not failed:
         failed = hostile.counters()["triggers_failed"]
     assert failed == 1
+
+
+@pytest.mark.parametrize("name", ["stream::list", "stream::list_groups"])
+def test_function_id_written_in_escapes(hostile, name):
+    with Worker(hostile.worker_url()) as worker:
+        escaped = "".join(f"\\u{ord(character):04x}" for character in name)
+        worker.socket.send(
+            f'{{"type":"invokefunction","invocation_id":"1","function_id":"{escaped}",'
+            '"data":{"stream_name":"s","group_id":"g"}}'
+        )
+        assert worker.answer("1")["result"] == []
