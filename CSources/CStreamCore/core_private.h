@@ -603,6 +603,8 @@ struct sc_message *_Nullable message_make(enum sc_message_type type, struct sc_b
 size_t message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
                           struct sc_bytes *parts);
 void message_set_action(struct sc_message *message, bool is_void, bool is_enqueue);
+/// Makes a result an error, whatever could be read of it.
+void message_set_malformed(struct sc_message *message);
 struct sc_bytes message_text(const struct sc_message *message);
 
 /// A message that the core makes: text, and where in it the fields are. All zero is an empty one.

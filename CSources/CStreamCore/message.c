@@ -127,6 +127,9 @@ static const struct sc_json_member *find(const struct sc_json_index *index, stru
     return sc_json_index_find(index, -1, key, scratch);
 }
 
+#define MALFORMED_RESULT \
+    SC_LITERAL("{\"code\":\"invalid_message\",\"message\":\"the worker's result is malformed\"}")
+
 // A result whose error is not one: the caller learns that, instead of waiting.
 static void check_error(struct sc_bytes *fields, const struct sc_json_index *index) {
     struct sc_json_member scratch;
@@ -137,8 +140,13 @@ static void check_error(struct sc_bytes *fields, const struct sc_json_index *ind
                             ? read_fields(fields, error_rules, &inner, -1)
                             : "error";
     if (wrong != NULL)
-        fields[SC_FIELD_ERROR] = SC_LITERAL("{\"code\":\"invalid_message\",\"message\":"
-                                            "\"the worker's result is malformed\"}");
+        fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
+}
+
+void message_set_malformed(struct sc_message *message) {
+    message->fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
+    message->fields[SC_FIELD_ERROR_CODE] = message->fields[SC_FIELD_ERROR_MESSAGE] = (struct sc_bytes){0};
+    message->fields[SC_FIELD_ERROR_STACKTRACE] = (struct sc_bytes){0};
 }
 
 #define CALLER_KEY SC_LITERAL("_caller_worker_id")

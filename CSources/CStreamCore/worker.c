@@ -397,8 +397,13 @@ static void broken(struct connection *connection, struct sc_bytes text, const st
         return;
     }
     if (type_of(index) == SC_MESSAGE_RESULT && string_field(index, SC_LITERAL("invocation_id")).data != NULL) {
-        // The call that it was to end must not wait: what could be read of it ends it with an error.
-        hand_over(connection, SC_MESSAGE_RESULT, text, index, ACTION_CALL);
+        // The call that it was to end must not wait, and what could be read of the result is not to be trusted.
+        const char *why = NULL;
+        struct sc_message *message = message_make(SC_MESSAGE_RESULT, text, index, (struct sc_bytes){0},
+                                                  connection->worker->handed, &why);
+        if (message != NULL)
+            message_set_malformed(message);
+        announce(connection->shard, connection->id, message);
         return;
     }
     invalid(connection, index, rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");

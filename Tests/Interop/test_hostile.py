@@ -369,3 +369,17 @@ def test_function_id_written_in_escapes(hostile, name):
             '"data":{"stream_name":"s","group_id":"g"}}'
         )
         assert worker.answer("1")["result"] == []
+
+
+def test_result_that_is_no_json_behind_its_fields(hostile):
+    with Worker(hostile.worker_url()) as worker, Worker(hostile.worker_url()) as caller:
+        register(worker, {"type": "registerfunction", "id": "f"})
+        invocation = caller.invoke("f", data={})
+        call = take_call(worker)
+        worker.socket.send(
+            f'{{"type":"invocationresult","invocation_id":"{call["invocation_id"]}",'
+            '"function_id":"f","result":{"a":1},"x":'
+        )
+        answer = caller.answer(invocation)
+        assert answer["error"]["code"] == "invalid_message"
+        assert "result" not in answer
