@@ -75,6 +75,10 @@ void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes tex
     command_post(node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
 }
 
+void sc_node_send_call(struct sc_node *node, uint64_t executor, struct sc_bytes text) {
+    command_post(node, (struct command){.kind = COMMAND_SEND_CALL, .connection = executor, .first = text});
+}
+
 void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
                           struct sc_bytes invocation_id, struct sc_bytes function_id) {
     command_post(node, (struct command){.kind = COMMAND_CALL,
@@ -243,6 +247,10 @@ static void run_for_worker(struct connection *connection, struct command *comman
     switch ((enum command_kind)command->kind) {
     case COMMAND_ADMIT:
         run_admit(connection, command);
+        break;
+    case COMMAND_SEND_CALL: // Its end is that of the connection, should it have gone.
+        if (begin_executing(connection))
+            send_parts(connection, &command->first, 1);
         break;
     case COMMAND_SEND:
         send_parts(connection, &command->first, 1);

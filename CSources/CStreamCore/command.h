@@ -10,6 +10,7 @@ enum command_kind {
     // About a worker; nothing happens when it has gone.
     COMMAND_ADMIT,
     COMMAND_SEND,
+    COMMAND_SEND_CALL,
     COMMAND_CALL,
     COMMAND_RESULT,
     COMMAND_LIMIT,

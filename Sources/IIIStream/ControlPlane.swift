@@ -209,6 +209,8 @@ actor ControlPlane {
                 isRestricted: isRestricted)
         case .send(let connection, let text):
             core.send(text, to: connection)
+        case .sendCall(let executor, let text):
+            core.sendCall(text, to: executor)
         case .forwardCall(let message, let executor, let invocationID, let functionID):
             core.forwardCall(
                 message, to: executor, invocationID: invocationID, functionID: functionID)

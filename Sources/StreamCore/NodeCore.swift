@@ -128,6 +128,11 @@ package import StreamModel
         unsafe lend(text) { unsafe sc_node_send(handle, connection.rawValue, $0) }
     }
 
+    /// Sends one text message, which is a call: from now on the executor is read whatever waits.
+    package func sendCall(_ text: [UInt8], to executor: ConnectionID) {
+        unsafe lend(text) { unsafe sc_node_send_call(handle, executor.rawValue, $0) }
+    }
+
     /// Sends the call on; an `undeliverable` event says if that failed.
     package func forwardCall(
         _ message: CoreMessage, to executor: ConnectionID, invocationID: String, functionID: String

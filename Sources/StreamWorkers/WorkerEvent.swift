@@ -53,6 +53,8 @@ package enum WorkerAction<Payload: CallPayload>: Sendable {
     case admit(ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool)
     /// Send one JSON text message.
     case send(ConnectionID, [UInt8])
+    /// Send one JSON text message, which is a call of the node itself.
+    case sendCall(ConnectionID, [UInt8])
     /// Send a call with the data and the trace context of the payload, and `_caller_worker_id` in
     /// object data.
     case forwardCall(Payload, to: ConnectionID, invocationID: String, functionID: String)

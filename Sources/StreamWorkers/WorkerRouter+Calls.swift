@@ -135,7 +135,7 @@ extension WorkerRouter {
                 return end(
                     call, .failure(undeliverableError(.tooLarge(limit: limit))), into: &actions)
             }
-            actions.append(.send(call.executor, frame))
+            actions.append(.sendCall(call.executor, frame))
         }
         calls.insert(call)
         counters.callsForwarded += 1

@@ -132,7 +132,7 @@ private func line(_ action: WorkerAction<Packet>) -> String? {
     switch action {
     case .admit(let connection, let workerID, _, let isRestricted):
         "\(connection.rawValue) admit \(workerID)\(isRestricted ? " restricted" : "")"
-    case .send(let connection, let bytes):
+    case .send(let connection, let bytes), .sendCall(let connection, let bytes):
         "\(connection.rawValue) send \(String(decoding: bytes, as: UTF8.self))"
     case .forwardCall(let payload, let connection, let invocationID, let functionID):
         "\(connection.rawValue) call \(invocationID) \(functionID) \(payload.text)"

@@ -198,6 +198,8 @@ void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes wo
                    struct sc_bytes reattach_token, bool restricted);
 /// Sends one text message.
 void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text);
+/// Sends the text of a call: the connection is read from now on, however much of it waits.
+void sc_node_send_call(struct sc_node *node, uint64_t executor, struct sc_bytes text);
 /// Sends the call `message` to `executor` as `invocation_id`, or reports it undeliverable.
 void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
                           struct sc_bytes invocation_id, struct sc_bytes function_id);
