@@ -48,7 +48,9 @@ static uint32_t place_take(struct shard *shard) {
 static void place_give(struct shard *shard, uint64_t id) {
     struct connection_place *place = &shard->places[(uint32_t)id];
     place->connection = NULL;
-    place->generation++;
+    // Never 0, with which the first place of the first shard would have the id of the node itself.
+    if ((++place->generation & 0xffffffu) == 0)
+        place->generation++;
     place->next_free = shard->place_free;
     shard->place_free = (uint32_t)id;
 }
