@@ -266,6 +266,8 @@ void held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct
         struct sc_bytes own = {held->bytes, held->item_size};
         if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
             continue;
+        if (held->connection->state != STATE_OPEN)
+            continue; // The join ends with the turn, or with the socket.
         sc_buffer_append(&held->frames, slice_data(slice), slice.size);
         uint64_t budget = connection_budget(held->connection);
         if (held->frames.failed || held->frames.size > budget) {
