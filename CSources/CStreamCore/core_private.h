@@ -721,6 +721,8 @@ void shard_stop(struct shard *shard);
 void listeners_close(struct shard *shard);
 /// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
 int shards_meet(struct shard *shard, int rc, const char *_Nullable reason);
+/// Whether something that this shard has sent to another one is not back yet, or something here waits for the disk.
+bool shard_waits_for_peers(const struct shard *shard);
 void shard_log(struct shard *shard, enum sc_log_level level, const char *event, uint64_t connection,
                struct sc_bytes detail);
 /// Bookkeeping that the core cannot do without: ends the process when memory is out.

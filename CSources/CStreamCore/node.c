@@ -178,6 +178,21 @@ void sc_node_close_clients(struct sc_node *node) {
         run_on_all(node, close_clients, NULL);
 }
 
+static void count_if_waiting(struct shard *shard, void *context) {
+    _Atomic uint32_t *waiting = context;
+    if (shard_waits_for_peers(shard))
+        atomic_fetch_add_explicit(waiting, 1, memory_order_relaxed);
+}
+
+// The last commands may have sent work from shard to shard, which must be back before any of them goes.
+static void let_requests_return(struct sc_node *node) {
+    _Atomic uint32_t waiting;
+    do {
+        atomic_init(&waiting, 0);
+        run_on_all(node, count_if_waiting, (void *)&waiting);
+    } while (atomic_load(&waiting) > 0);
+}
+
 static void end(struct shard *shard, void *context) {
     (void)context;
     shard->end = true;
@@ -210,6 +225,7 @@ void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
     close_to_visitors(node);
+    let_requests_return(node);
     run_on_all(node, end, NULL);
     join_threads(node, node->shard_count);
     node->running = false;

@@ -276,13 +276,15 @@ static int report_start(struct shard *shard, int rc) {
 
 // ---- Stop
 
-static bool is_quiet(const struct shard *shard) {
-    if (shard->connection_count > 0 || shard->open_listeners > 0)
-        return false;
+bool shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
-            return false;
-    return shard->effects.head == shard->effects.tail;
+            return true;
+    return shard->effects.head != shard->effects.tail;
+}
+
+static bool is_quiet(const struct shard *shard) {
+    return shard->connection_count == 0 && shard->open_listeners == 0 && !shard_waits_for_peers(shard);
 }
 
 static void say_quiet(struct shard *shard) {
