@@ -41,6 +41,7 @@ actor ControlPlane {
     /// The number that decides whether a log record is among the share that is kept.
     private var logCount: UInt64 = 0
     private(set) var counters = ControlCounters()
+    private var hasEnded = false
 
     init(
         core: NodeCore, inbox: EventInbox, configuration: Configuration, log: NodeLog,
@@ -66,6 +67,7 @@ actor ControlPlane {
         for await _ in signals { drain() }
         drain()
         alarm?.task.cancel()
+        hasEnded = true
         for case .host(let continuation) in purposes.values {
             continuation.resume(returning: .failure(.nodeStopped))
         }
@@ -74,11 +76,14 @@ actor ControlPlane {
 
     /// Calls a function for the host program.
     func call(_ functionID: String, _ data: JSONText, timeout: UInt64) async -> CallOutcome {
-        await withCheckedContinuation { continuation in
+        guard !hasEnded else { return .failure(.nodeStopped) }
+        let moment = clock.moment()
+        return await withCheckedContinuation { continuation in
             startCall(
                 functionID, .text(data), .host(continuation), timeout: timeout,
-                at: clock.moment())
-            settle(at: clock.moment())
+                at: moment)
+            settle(at: moment)
+            setAlarm(at: moment)
         }
     }
 
