@@ -58,7 +58,7 @@ actor ControlPlane {
     }
 
     /// Calls that somebody is waiting for, and events that wait for their trigger.
-    var pendingCount: Int { router.pendingCallCount + evaluator.pendingCount }
+    private var pendingCount: Int { router.pendingCallCount + evaluator.pendingCount }
     var workerCounters: WorkerCounters { router.counters }
     var triggerCounters: TriggerCounters { evaluator.counters }
 
@@ -85,6 +85,12 @@ actor ControlPlane {
             settle(at: moment)
             setAlarm(at: moment)
         }
+    }
+
+    /// Whether somebody waits for a call, or an event for its trigger, after all that has been heard of so far.
+    func isBusy() -> Bool {
+        drain()
+        return pendingCount > 0
     }
 
     private func drain() {

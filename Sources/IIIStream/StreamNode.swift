@@ -166,8 +166,9 @@ public final class StreamNode: Sendable {
     }
 
     private func isBusy() async -> Bool {
-        if await control.pendingCount > 0 { return true }
-        return await blocking { [core] in core.streamClientCount() } > 0
+        // Clients first: the leaves of those that have gone are with the control plane by then.
+        if await blocking({ [core] in core.streamClientCount() }) > 0 { return true }
+        return await control.isBusy()
     }
 
     /// Calls a function, built in or of a worker, with `data` as its input.
