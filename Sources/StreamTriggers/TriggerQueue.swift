@@ -88,7 +88,10 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
     mutating func append(_ event: Event) {
         let isFirst = lanes[event.lane] == nil
         lanes[event.lane, default: Lane()].events.append(event)
-        if isFirst { ready.append(event.lane) }
+        if isFirst {
+            ready.append(event.lane)
+            forgetStaleLanes()
+        }
         waitingCount += 1
         waitingSize += event.size
         arrivals.append((event.lane, nextNumber))
@@ -159,7 +162,39 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
             _ = arrivals.popFirst()
             started[first.lane] = count == 1 ? nil : count - 1
         }
+        forgetStarted()
     }
+
+    /// How many entries that stand for nothing any more may lie between the others.
+    private static var staleMax: Int { 1024 }
+
+    /// Behind an event that waits for long, those that have started meanwhile would pile up.
+    private mutating func forgetStarted() {
+        guard arrivals.count > 2 * waitingCount + Self.staleMax else { return }
+        var waiting = Fifo<(lane: TriggerLane, number: UInt64)>()
+        while let arrival = arrivals.popFirst() {
+            if let count = started[arrival.lane], count > 0 {
+                started[arrival.lane] = count == 1 ? nil : count - 1
+            } else {
+                waiting.append(arrival)
+            }
+        }
+        arrivals = waiting
+    }
+
+    /// So would lanes whose events have been dropped, while nothing may start.
+    private mutating func forgetStaleLanes() {
+        guard ready.count > 2 * lanes.count + Self.staleMax else { return }
+        var seen: Set<TriggerLane> = []
+        var live = Fifo<TriggerLane>()
+        while let lane = ready.popFirst() {
+            if lanes[lane]?.isBusy == false, seen.insert(lane).inserted { live.append(lane) }
+        }
+        ready = live
+    }
+
+    /// Entries of the queue's own bookkeeping, for tests.
+    var entryCount: Int { arrivals.count + ready.count + started.count + lanes.count }
 }
 
 /// A queue in an array.
