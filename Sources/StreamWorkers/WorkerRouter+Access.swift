@@ -48,6 +48,11 @@ extension WorkerRouter {
             let middleware = listeners[worker.peer.listener].middlewareFunctionID,
             !Name(invocation.functionID).hasPrefix("engine::")
         else { return false }
+        if let error = functions.owner(of: Name(middleware)).flatMap({ refusal(to: $0) }) {
+            counters.callsRefused += 1
+            send(.failure(error), to: answered(answer, invocation), into: &actions)
+            return true
+        }
         var input = JSONObjectWriter()
         input.add("function_id", invocation.functionID)
         input.add("payload", invocation.payload.data)

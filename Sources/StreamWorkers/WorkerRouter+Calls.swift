@@ -60,6 +60,11 @@ extension WorkerRouter {
     private func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
         let waiting = limits(of: caller).pendingCallsPerWorker
         if calls.waitingCount(of: caller) >= waiting { return tooManyCalls("calling", waiting) }
+        return refusal(to: executor)
+    }
+
+    /// Why a worker may not be given a further call; nil: it may.
+    func refusal(to executor: ConnectionID) -> InvocationError? {
         let executing = limits(of: executor).pendingCallsPerWorker
         guard calls.executingCount(of: executor) >= executing else { return nil }
         return tooManyCalls("executing", executing)

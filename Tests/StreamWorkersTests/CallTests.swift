@@ -217,6 +217,19 @@ struct CallTests {
         #expect(node.call(4, "g").first?.hasPrefix("2 call") == true)
     }
 
+    @Test("middleware is asked about so many calls and no more") mutating func middlewareLimit() {
+        var limits = WorkerLimits()
+        limits.pendingCallsPerWorker = 3
+        node = Node(limits: limits, middleware: "m")
+        for connection in 1...2 { _ = node.open(connection) }
+        _ = node.registerFunction(2, "m")
+        for _ in 1...3 { #expect(node.call(1, "f", payload: "{}").first?.hasPrefix("2 send") == true) }
+        let message = "The executing worker has 3 calls pending"
+        #expect(node.call(1, "f") == [errorLine(1, "f", "too_many_calls", message)])
+        #expect(node.router.pendingCallCount == 3)
+        #expect(node.router.counters.callsRefused == 1)
+    }
+
     @Test("the limit of pending calls is 10,000") func defaultLimit() {
         #expect(WorkerLimits().pendingCallsPerWorker == 10_000)
     }

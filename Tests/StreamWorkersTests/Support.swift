@@ -54,6 +54,13 @@ struct Node {
             makeUUID: { uuid(next.increment()) }, makeToken: { "token \(tokens.increment())" })
     }
 
+    /// All connections of it go through a middleware.
+    init(limits: StreamWorkers.WorkerLimits, middleware: String) {
+        var listener = WorkerListener()
+        listener.middlewareFunctionID = middleware
+        self.init(limits: limits, listeners: [listener])
+    }
+
     private let builtIns = [
         "stream::set", "stream::get", "stream::delete", "stream::list", "stream::list_groups",
         "stream::list_all", "stream::send", "stream::update",
