@@ -123,15 +123,16 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         let id = trigger.id
         if queues[id] == nil { queues[id] = (takeID(), TriggerQueue()) }
         queues[id]?.queue.append(event)
-        guard let queue = queues[id]?.queue, queue.isFull(limits) else { return }
+        // Looked at in place: with a second reference to the queue, each change of it would copy it whole.
+        guard queues[id]?.queue.isFull(limits) == true else { return }
         let canWait =
-            !queue.isDropping && event.writer.map { !servers(trigger).contains($0) } ?? false
+            queues[id]?.queue.isDropping == false
+            && event.writer.map { !servers(trigger).contains($0) } ?? false
         guard canWait, let writer = event.writer else {
             return dropOldest(id, into: &actions)
         }
-        guard !queue.held.contains(writer) else { return }
-        queues[id]?.queue.held.insert(writer)
-        if queue.holdDeadline == nil { queues[id]?.queue.holdDeadline = now + limits.timeout }
+        guard queues[id]?.queue.held.insert(writer).inserted == true else { return }
+        if queues[id]?.queue.holdDeadline == nil { queues[id]?.queue.holdDeadline = now + limits.timeout }
         fullQueues.insert(id)
         counters.holds += 1
         actions.append(.hold(writer))
@@ -170,7 +171,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     }
 
     private mutating func letGoIfShort(_ id: Name, into actions: inout Actions) {
-        guard let queue = queues[id]?.queue, queue.isShort(limits) else { return }
+        guard queues[id]?.queue.isShort(limits) == true else { return }
         letGo(id, into: &actions)
         queues[id]?.queue.isDropping = false
         if queues[id]?.queue.isIdle == true { queues[id] = nil }
