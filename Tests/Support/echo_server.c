@@ -34,7 +34,7 @@ static void note(void *context, enum sc_log_level level, const char *event, uint
 int main(void) {
     struct sc_node_config config = sc_node_config_default();
     config.stream.port = 0;
-    config.stream_budget = 256u << 20; // The suite asks for all it sent back.
+    config.stream.budget = 256u << 20; // The suite asks for all it sent back.
     struct sc_node_events events = {.log =
                                         note}; // Without a worker port there are no other events.
     struct sc_node *node = sc_node_create(&config, &events);
