@@ -279,7 +279,7 @@ def test_every_change_exactly_once_in_order(played, client):
     assert 2 * max(stayed) == sum(stayed) > WRITES
     comers = len(events) - len(stayed)
     print(f"{client}: {sum(events)} events on {len(events)} connections, {comers} came and went")
-    assert comers >= 2 * COMERS, "subscribers came and went"
+    assert comers >= COMERS, f"only {comers} subscribers came and went"
 
 
 def test_nobody_was_too_slow(played):
