@@ -129,9 +129,10 @@ struct StoreTests {
             withBytes("i") { sc_store_set(store.store, name, $0, value, 0, &change) }
         }
         #expect(rc == 0 && change.old_value == nil)
-        store.withName("s", "g") { name in
+        let deleted = store.withName("s", "g") { name in
             withBytes("i") { sc_store_delete(store.store, name, $0, 0, &change) }
         }
+        #expect(deleted == 0)
         #expect(change.old_value == value)
         sc_blob_release(change.old_value)
         #expect(text(value) == "shared")

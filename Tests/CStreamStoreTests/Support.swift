@@ -48,9 +48,10 @@ final class Store {
     @discardableResult
     func delete(_ stream: String, _ group: String, _ id: String, at now: UInt64 = 0) -> Change {
         var change = sc_change()
-        withName(stream, group) { name in
+        let rc = withName(stream, group) { name in
             withBytes(id) { sc_store_delete(store, name, $0, now, &change) }
         }
+        #expect(rc == 0)
         return taken(change)
     }
 
