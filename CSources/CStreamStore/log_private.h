@@ -206,8 +206,8 @@ struct sc_log {
     uint64_t took_off_ns;     // When the batch under way was written.
     uint32_t gather_count;    // So many records are expected to come soon,
     uint64_t gather_until_ns; // and are waited for until then.
-    bool finishing; // The ceiling falls to what was given out; everything is synced.
-    int failed;     // -errno of what poisoned the log.
+    bool finishing;           // The ceiling falls to what was given out; everything is synced.
+    int failed;               // -errno of what poisoned the log.
     struct undo_list undo;
 
     struct segment current;

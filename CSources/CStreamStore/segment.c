@@ -25,8 +25,9 @@ static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint
 static void open_file(struct sc_log *log) {
     struct preparation *next = &log->next;
     uint64_t size = log->directory->config.segment_size;
-    if (size < log->wanted + WAL_HEADER_SIZE)
-        size = log->wanted + WAL_HEADER_SIZE;
+    // Twice as much as the batch that waits: it grows while the file is prepared.
+    if (size < 2 * log->wanted + WAL_HEADER_SIZE)
+        size = 2 * log->wanted + WAL_HEADER_SIZE;
     next->segment =
         (struct segment){.fd = -1,
                          .number = log->current.number + 1,

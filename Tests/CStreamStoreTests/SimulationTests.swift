@@ -148,6 +148,24 @@ struct SimulationTests {
         #expect(simulate { $0.disk_size = 120_000 }.failures.isEmpty)
     }
 
+    /// Processor time, not time: whoever else uses the machine does not count.
+    @Test("compacts a bit in each turn, whatever the size of the values, and bounds the disk")
+    func compaction() {
+        var worst: UInt64 = 0
+        var turns: UInt64 = 0
+        var live: UInt64 = 0
+        var disk: UInt64 = 0
+        var message = [CChar](repeating: 0, count: 1024)
+        let rc = simulator_measure_snapshot(
+            20_000, 16 << 20, &worst, &turns, &live, &disk, &message, message.count)
+        #expect(rc == 0)
+        print(
+            "worst turn \(worst / 1000) us of \(turns), \(live) bytes live, \(disk) on disk at most"
+        )
+        #expect(worst < 2_000_000)
+        #expect(disk < 5 * live)
+    }
+
     @Test(
         "a file cut at any byte, or with any byte changed, gives a prefix or is refused",
         arguments: [SIMULATOR_CUT, SIMULATOR_FLIP], [false, true])

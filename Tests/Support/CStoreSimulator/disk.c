@@ -88,7 +88,7 @@ static void change_directory(struct sim_disk *disk, struct sim_change change) {
     disk->changes[disk->change_count++] = change;
 }
 
-static uint64_t disk_use(const struct sim_disk *disk) {
+uint64_t sim_disk_use(const struct sim_disk *disk) {
     uint64_t use = 0;
     for (int i = 0; i < FILES_MAX; i++)
         if (disk->files[i].used)
@@ -98,7 +98,7 @@ static uint64_t disk_use(const struct sim_disk *disk) {
 
 static bool has_space(struct sim_disk *disk, const struct sim_file *file, uint64_t size) {
     uint64_t more = size > file->allocated ? size - file->allocated : 0;
-    return disk->config->disk_size == 0 || disk_use(disk) + more <= disk->config->disk_size;
+    return disk->config->disk_size == 0 || sim_disk_use(disk) + more <= disk->config->disk_size;
 }
 
 // ---- What operations do
@@ -130,6 +130,15 @@ static void sync_directory(struct sim_disk *disk) {
     memcpy(disk->durable_entries, disk->entries, sizeof disk->entries);
     disk->durable_count = disk->entry_count;
     disk->change_count = 0;
+    bool kept[FILES_MAX] = {false};
+    for (int i = 0; i < disk->entry_count; i++)
+        kept[disk->entries[i].file] = true;
+    for (int i = 0; i < DESCRIPTORS_MAX; i++)
+        if (disk->descriptors[i] >= 0)
+            kept[disk->descriptors[i]] = true;
+    for (int i = 0; i < FILES_MAX; i++)
+        if (disk->files[i].used && !kept[i])
+            free_file(&disk->files[i]);
 }
 
 static int open_path(struct sim_disk *disk, const struct sim_pending *pending) {

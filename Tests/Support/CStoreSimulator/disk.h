@@ -85,6 +85,8 @@ void sim_cut_power(struct sim_disk *disk);
 /// After the store has been closed by or for the process that ended.
 void sim_begin_process(struct sim_disk *disk);
 void sim_free(struct sim_disk *disk);
+/// Bytes that all files hold, those without a name but open included.
+uint64_t sim_disk_use(const struct sim_disk *disk);
 /// Puts a durable file of that name there.
 void sim_place(struct sim_disk *disk, const char *name, const uint8_t *data, uint64_t size);
 struct sim_file *_Nullable sim_find(struct sim_disk *disk, const char *name);
