@@ -379,10 +379,21 @@ struct SettingTests {
         var store = FileStore()
         store.path = "./d"
         store.saveIntervalMilliseconds = 7
+        store.durability = .interval
         #expect(try read(text).configuration.adapter == .kv(.fileBased(store)))
         #expect(
             try read(stream("adapter: {name: kv, config: {store_method: file_based}}"))
                 .configuration.adapter == .kv(.fileBased(FileStore())))
+        store.durability = .none
+        store.segmentSize = 65_536
+        let explicit = "store_method: file_based, file_path: ./d, durability: none, segment_bytes: 65536"
+        let (configuration, warnings) = try read(
+            stream("adapter: {name: kv, config: {\(explicit), save_interval_ms: 7}}"))
+        #expect(configuration.adapter == .kv(.fileBased(store)))
+        #expect(warnings.count == 1)
+        #expect(
+            lines(stream("adapter: {name: kv, config: {store_method: file_based, durability: x}}"))
+                .first?.contains("`commit`, `interval` or `none`") == true)
     }
 
     @Test(

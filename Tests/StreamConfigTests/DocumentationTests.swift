@@ -153,8 +153,13 @@ struct DocumentationTests {
         // What is printed only with another adapter, and what has no effect.
         var configuration = Configuration()
         switch setting.path {
-        case "adapter.config.file_path", "adapter.config.save_interval_ms":
+        case "adapter.config.file_path", "adapter.config.durability",
+            "adapter.config.segment_bytes":
             configuration.adapter = .kv(.fileBased(FileStore()))
+        case "adapter.config.save_interval_ms":
+            var store = FileStore()
+            store.durability = .interval
+            configuration.adapter = .kv(.fileBased(store))
         case "adapter.config.redis_url":
             configuration = try read(stream("adapter: {name: redis}")).configuration
         case "adapter.config.channel_size", "admin":
