@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "call_input.h"
 #include "core_private.h"
 
 void announce(struct shard *shard, uint64_t connection, struct sc_message *message) {
@@ -105,6 +106,52 @@ struct sc_message *sync_message(const struct subscription_name *name) {
     builder_end(&builder, SC_FIELD_DATA);
     builder_string(&builder, SC_FIELD_ID, name->id);
     return builder_finish(&builder, SC_MESSAGE_SYNC, NULL);
+}
+
+// ---- Calls of overridden functions
+
+static void add_name(struct message_builder *builder, enum sc_message_field field, struct sc_bytes key,
+                     struct sc_bytes name) {
+    builder_add(builder, key);
+    builder_string(builder, field, name);
+}
+
+static void add_value(struct message_builder *builder, struct sc_json_value value) {
+    uint8_t *room = sc_buffer_reserve(&builder->text, value.text.size);
+    if (room != NULL)
+        builder->text.size += sc_json_compact(value, room);
+}
+
+// The declared keys of a call's input, and no others.
+static void add_input(struct message_builder *builder, const struct call *call, struct sc_bytes ops) {
+    bool has_group = call->op != SC_CALL_LIST_GROUPS;
+    bool has_item = has_group && call->op != SC_CALL_LIST;
+    builder_begin(builder, SC_FIELD_DATA);
+    add_name(builder, SC_FIELD_STREAM, SC_LITERAL("{\"stream_name\":"), call->name.stream);
+    if (has_group)
+        add_name(builder, SC_FIELD_GROUP, SC_LITERAL(",\"group_id\":"), call->name.group);
+    if (has_item)
+        add_name(builder, SC_FIELD_ITEM, SC_LITERAL(",\"item_id\":"), call->item);
+    if (call->op == SC_CALL_SET) {
+        builder_add(builder, SC_LITERAL(",\"data\":"));
+        add_value(builder, call->data);
+    } else if (call->op == SC_CALL_UPDATE) {
+        builder_add(builder, SC_LITERAL(",\"ops\":"));
+        builder_add(builder, ops);
+    }
+    builder_add(builder, SC_LITERAL("}"));
+    builder_end(builder, SC_FIELD_DATA);
+}
+
+struct sc_message *override_message(const struct call *call, struct sc_bytes ops, uint32_t bit) {
+    struct message_builder builder = {.override = (uint8_t)bit, .is_void = !call->wants_answer};
+    add_input(&builder, call, ops);
+    if (call->wants_answer)
+        builder_field(&builder, SC_FIELD_INVOCATION_ID, call->invocation_id);
+    builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
+    builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
+    builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
+    return builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed);
 }
 
 // ---- Request heads

@@ -649,6 +649,9 @@ struct sc_message *_Nullable sync_message(const struct subscription_name *name);
 /// What an auth function is called with: of a stream client, or of a worker.
 struct sc_message *_Nullable head_message(const struct sc_http_request *request, struct sc_bytes address,
                                           bool worker);
+/// A call of a function that is overridden, with the declared keys of its input and no others. `ops` is the
+/// normal form of those of an update; `bit` the place of the function's in enum sc_watch.
+struct sc_message *_Nullable override_message(const struct call *call, struct sc_bytes ops, uint32_t bit);
 /// Tells the control plane that a subscription has ended, if it listens.
 void announce_leave(struct shard *shard, uint64_t connection, const struct subscription_name *name,
                     struct handed *_Nullable handed);

@@ -93,6 +93,15 @@ static void run_emit(struct shard *shard, const struct command *command) {
                   command->connection);
 }
 
+// A snapshot that a function gives must fit its frame, as every value does.
+static struct sc_bytes fitting(struct shard *shard, struct sc_bytes data) {
+    if (data.data == NULL || (data.size <= shard->node->config.message_size_max &&
+                              sc_json_scan(data, SC_VALUE_DEPTH_MAX, &shard->index_scratch) == 0))
+        return data;
+    shard->counters.custom_syncs_refused++;
+    return (struct sc_bytes){0};
+}
+
 void policy_run(struct shard *shard, struct connection *connection, const struct command *command) {
     switch ((enum command_kind)command->kind) {
     case COMMAND_WATCH:
@@ -107,7 +116,7 @@ void policy_run(struct shard *shard, struct connection *connection, const struct
         break;
     case COMMAND_SYNC:
         if (connection != NULL)
-            sync_decided(connection, command->first);
+            sync_decided(connection, fitting(shard, command->first));
         break;
     case COMMAND_EMIT:
         run_emit(shard, command);

@@ -148,74 +148,18 @@ static void bad_input(struct connection *connection, struct call *call, struct s
     sc_buffer_deinit(&text);
 }
 
-static void add_name(struct message_builder *builder, enum sc_message_field field, struct sc_bytes key,
-                     struct sc_bytes name) {
-    builder_add(builder, key);
-    builder_string(builder, field, name);
-}
-
-static void add_value(struct message_builder *builder, struct sc_json_value value) {
-    uint8_t *room = sc_buffer_reserve(&builder->text, value.text.size);
-    if (room != NULL)
-        builder->text.size += sc_json_compact(value, room);
-}
-
-// The declared keys of a call's input, and no others.
-static void add_input(struct message_builder *builder, const struct call *call, struct sc_bytes ops) {
-    bool has_group = call->op != SC_CALL_LIST_GROUPS;
-    bool has_item = has_group && call->op != SC_CALL_LIST;
-    builder_begin(builder, SC_FIELD_DATA);
-    add_name(builder, SC_FIELD_STREAM, SC_LITERAL("{\"stream_name\":"), call->name.stream);
-    if (has_group)
-        add_name(builder, SC_FIELD_GROUP, SC_LITERAL(",\"group_id\":"), call->name.group);
-    if (has_item)
-        add_name(builder, SC_FIELD_ITEM, SC_LITERAL(",\"item_id\":"), call->item);
-    if (call->op == SC_CALL_SET) {
-        builder_add(builder, SC_LITERAL(",\"data\":"));
-        add_value(builder, call->data);
-    } else if (call->op == SC_CALL_UPDATE) {
-        builder_add(builder, SC_LITERAL(",\"ops\":"));
-        builder_add(builder, ops);
+// Reads what a call of a stream function asks for. -EINVAL, with `input->reason`.
+static int take_input(struct shard *shard, struct call *call, int op, const struct sc_json_index *index,
+                      struct sc_call_input *input) {
+    struct sc_json_member scratch;
+    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
+    int rc = sc_call_input_read((enum sc_call_op)op, index, data, input);
+    if (rc < 0)
+        return rc;
+    if (input->data.text.size > shard->node->config.value_size_max) {
+        input->reason = SC_LITERAL("the value is larger than the limit value_bytes");
+        return -EINVAL;
     }
-    builder_add(builder, SC_LITERAL("}"));
-    builder_end(builder, SC_FIELD_DATA);
-}
-
-#define OVERRIDE_SHIFT 8u
-_Static_assert(SC_WATCH_SET == 1u << (OVERRIDE_SHIFT + SC_CALL_SET) &&
-                   SC_WATCH_UPDATE == 1u << (OVERRIDE_SHIFT + SC_CALL_UPDATE),
-               "the bits of overrides follow the operations");
-
-// A stream function that is overridden for this stream goes to the control plane. False: it is not.
-static bool hand_to_override(struct connection *connection, struct call *call) {
-    struct shard *shard = connection->shard;
-    uint32_t bit = OVERRIDE_SHIFT + call->op;
-    if ((watch_flags(shard, call->name.stream) & 1u << bit) == 0)
-        return false;
-    struct sc_json_update normal = {0};
-    if (call->op == SC_CALL_UPDATE) {
-        int rc = sc_json_update_normalise(shard->updater, call->ops, &normal);
-        if (rc == -EINVAL) {
-            bad_input(connection, call, normal.reason);
-            return true;
-        }
-        if (rc < 0) {
-            fail(connection, call, "STREAM_UPDATE_ERROR", SC_LITERAL("Failed to update value: out of memory"));
-            return true;
-        }
-    }
-    struct message_builder builder = {.override = (uint8_t)bit, .is_void = !call->wants_answer};
-    add_input(&builder, call, normal.value);
-    if (call->wants_answer)
-        builder_field(&builder, SC_FIELD_INVOCATION_ID, call->invocation_id);
-    builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
-    builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
-    builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
-    announce(shard, connection->id, builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed));
-    return true;
-}
-
-static void call_take_input(struct shard *shard, struct call *call, int op, const struct sc_call_input *input) {
     uint64_t hash = sc_store_hash(input->stream, input->group, shard->node->config.seed);
     call->op = (uint8_t)op;
     call->name = (struct sc_group_name){input->stream, input->group, hash};
@@ -224,6 +168,27 @@ static void call_take_input(struct shard *shard, struct call *call, int op, cons
     call->type = input->type;
     call->data = input->data;
     call->ops = input->ops;
+    return 0;
+}
+
+#define OVERRIDE_SHIFT 8u
+_Static_assert(SC_WATCH_SET == 1u << (OVERRIDE_SHIFT + SC_CALL_SET) &&
+                   SC_WATCH_UPDATE == 1u << (OVERRIDE_SHIFT + SC_CALL_UPDATE),
+               "the bits of overrides follow the operations");
+
+// A call of a function that is overridden for its stream goes to the control plane. Returns 1 if it does, 0
+// if it is not, or -EINVAL with a reason.
+static int hand_to_override(struct shard *shard, const struct call *call, struct sc_bytes *reason) {
+    uint32_t bit = OVERRIDE_SHIFT + call->op;
+    if ((watch_flags(shard, call->name.stream) & 1u << bit) == 0)
+        return 0;
+    struct sc_json_update normal = {0};
+    if (call->op == SC_CALL_UPDATE && sc_json_update_normalise(shard->updater, call->ops, &normal) < 0) {
+        *reason = normal.reason.size > 0 ? normal.reason : SC_LITERAL("out of memory");
+        return -EINVAL;
+    }
+    announce(shard, call->connection, override_message(call, normal.value, bit));
+    return 1;
 }
 
 static void call_start(struct shard *shard, struct call *call) {
@@ -238,19 +203,13 @@ static void call_start(struct shard *shard, struct call *call) {
 static void run_call(struct connection *connection, const struct sc_json_index *index, struct call *call,
                      int op) {
     struct shard *shard = connection->shard;
-    struct sc_json_member scratch;
-    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
     struct sc_call_input input;
-    if (sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
+    int rc = take_input(shard, call, op, index, &input);
+    if (rc == 0)
+        rc = hand_to_override(shard, call, &input.reason);
+    if (rc < 0)
         bad_input(connection, call, input.reason);
-        return;
-    }
-    if (input.data.text.size > shard->node->config.value_size_max) {
-        bad_input(connection, call, SC_LITERAL("the value is larger than the limit value_bytes"));
-        return;
-    }
-    call_take_input(shard, call, op, &input);
-    if (hand_to_override(connection, call))
+    if (rc != 0)
         return;
     if (call->wants_answer)
         call->answer = worker_answer_begin(connection);
@@ -432,6 +391,10 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
     if ((shard->watch_all & SC_WATCH_LOGS) == 0)
         return true;
     struct sc_bytes records = {text.data + 4, text.size - 4};
+    if (records.size > SC_TELEMETRY_SIZE_MAX) {
+        shard->counters.telemetry_too_large++;
+        return true;
+    }
     if (sc_json_scan(records, SC_JSON_DEPTH_MAX, &shard->index_scratch) < 0) {
         shard->counters.messages_invalid++;
         shard_log(shard, SC_LOG_WARN, "telemetry_invalid", connection->id, SC_LITERAL("not JSON"));
@@ -509,21 +472,21 @@ void node_call_run(struct shard *shard, struct sc_bytes text) {
                         .size_max = shard->node->config.message_size_max};
     int op = stream_op(call.function_id);
     assert(op >= 0);
-    struct sc_json_member scratch;
-    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
     struct sc_call_input input;
-    struct sc_buffer reason = {0};
-    if (rc < 0)
-        input.reason = SC_LITERAL("the data nests too deep");
-    if (rc < 0 || sc_call_input_read((enum sc_call_op)op, index, data, &input) < 0) {
+    input.reason = SC_LITERAL("the data nests too deep");
+    if (rc == 0)
+        rc = take_input(shard, &call, op, index, &input);
+    if (rc == 0)
+        rc = hand_to_override(shard, &call, &input.reason);
+    if (rc == 0) {
+        call_start(shard, &call);
+    } else if (rc < 0) {
+        struct sc_buffer reason = {0};
         bad_input_text(&reason, &call, input.reason);
         call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
         sc_buffer_deinit(&reason);
         effects_release(shard);
-        return;
     }
-    call_take_input(shard, &call, op, &input);
-    call_start(shard, &call);
 }
 
 // ---- Opening and closing

@@ -64,7 +64,7 @@ extension ControlPlane {
             TriggerEvent(
                 input: .message(message),
                 lane: .subscription(client, Name(message.required(.id))), writer: nil,
-                size: message.dataSize),
+                size: message.dataSize, isDroppable: false),
             at: router.triggers.triggers(onLeaveOf: message.required(.stream)), at: moment)
         message.settle()
     }
@@ -115,6 +115,9 @@ extension ControlPlane {
         case nil: break
         }
         guard let invocationID = call.json(.invocationID) else { return call.settle() }
+        if caller == .node {
+            return endBuiltInCall(call.required(.invocationID), result.answer)
+        }
         let frame = router.resultFrame(
             result.answer, to: invocationID, functionID: call.required(.functionID),
             traceparent: call.string(.traceparent), baggage: call.string(.baggage), for: caller)

@@ -175,6 +175,11 @@ actor ControlPlane {
             into: &routerActions)
     }
 
+    /// A call of the node's own of a built-in function, which a function of a worker has taken over.
+    func endBuiltInCall(_ invocationID: String, _ answer: Result<JSONText?, InvocationError>) {
+        router.endBuiltInCall(invocationID, answer, into: &routerActions)
+    }
+
     private func callEnded(_ tag: UInt64, _ outcome: CallOutcome, at moment: Moment) {
         switch purposes.removeValue(forKey: tag) {
         case .trigger(let run):

@@ -37,6 +37,8 @@ extension NodeCore {
             ("joins_overrun", all.joins_overrun),
             ("origins_refused", all.origins_refused),
             ("calls_refused_waiting", all.calls_refused),
+            ("telemetry_too_large", all.telemetry_too_large),
+            ("custom_syncs_refused", all.custom_syncs_refused),
             ("turns", all.turns),
             ("enters", all.enters),
             ("sends", all.sends),

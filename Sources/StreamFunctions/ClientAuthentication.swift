@@ -7,13 +7,21 @@ package enum ClientAuthentication: Hashable, Sendable {
     /// Refused with an HTTP status.
     case refused(status: Int, reason: String)
 
+    /// Bytes of a context. More: refused.
+    package static let contextSizeMax = 64 << 10
+
     /// Reads what the function has answered. Only an object lets a client in; whatever else fails closed.
     /// - Parameter failOpen: whether a failure lets the client in without a context.
     package init(_ outcome: CallOutcome, failOpen: Bool) {
         switch outcome {
         case .success(let result?) where result.view.kind == .object:
             let context = result.view["context"].map { JSONText(validated: Array($0.text)) }
-            self = .accepted(context: context.flatMap { $0.isNull ? nil : $0 })
+            if let context, context.bytes.count > Self.contextSizeMax {
+                // It goes into every join and leave of the client.
+                self = .refused(status: 503, reason: "context_too_large")
+            } else {
+                self = .accepted(context: context.flatMap { $0.isNull ? nil : $0 })
+            }
         case .success:
             self = .refused(status: 401, reason: "no_object")
         case .failure(let error):

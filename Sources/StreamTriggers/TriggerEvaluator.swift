@@ -124,7 +124,10 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         if queues[id] == nil { queues[id] = (takeID(), TriggerQueue()) }
         queues[id]?.queue.append(event)
         // Looked at in place: with a second reference to the queue, each change of it would copy it whole.
-        guard queues[id]?.queue.isFull(limits) == true else { return }
+        let isFull =
+            event.isDroppable
+            ? queues[id]?.queue.isFull(limits) : queues[id]?.queue.isOversized(limits)
+        guard isFull == true else { return }
         let canWait =
             queues[id]?.queue.isDropping == false
             && event.writer.map { !servers(trigger).contains($0) } ?? false

@@ -22,16 +22,19 @@ package struct TriggerEvent<Payload: CallPayload>: Sendable {
     package var size: Int
     /// For calls that carry one.
     package var traceparent: String?
+    /// Whether it may be dropped when too many wait. One that may not is bounded by its size only.
+    package var isDroppable: Bool
 
     package init(
         input: CallInput<Payload>, lane: TriggerLane, writer: ConnectionID?, size: Int,
-        traceparent: String? = nil
+        traceparent: String? = nil, isDroppable: Bool = true
     ) {
         self.input = input
         self.lane = lane
         self.writer = writer
         self.size = size
         self.traceparent = traceparent
+        self.isDroppable = isDroppable
     }
 }
 
@@ -78,6 +81,8 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
     func isFull(_ limits: TriggerLimits) -> Bool {
         waitingCount > limits.waiting || waitingSize > limits.waitingSize
     }
+
+    func isOversized(_ limits: TriggerLimits) -> Bool { waitingSize > limits.waitingSize }
 
     func isShort(_ limits: TriggerLimits) -> Bool {
         waitingCount <= limits.waiting / 2 && waitingSize <= limits.waitingSize / 2

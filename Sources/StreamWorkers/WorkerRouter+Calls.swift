@@ -181,6 +181,15 @@ extension WorkerRouter {
                 baggage: answer.baggage))
     }
 
+    /// Ends a call that ``WorkerAction/callStream`` started, when no message of the core will.
+    package mutating func endBuiltInCall(
+        _ invocationID: String, _ result: Result<JSONText?, InvocationError>,
+        into actions: inout Actions
+    ) {
+        guard case .call(let call) = calls.take(Name(invocationID), from: .node) else { return }
+        end(call, CallOutcome(result), into: &actions)
+    }
+
     /// Tells whoever waits for a call how it ended.
     mutating func end(_ call: PendingCall, _ outcome: CallOutcome, into actions: inout Actions) {
         switch call.purpose {

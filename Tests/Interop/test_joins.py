@@ -563,3 +563,26 @@ def test_join_in_progress_does_not_hold_up_the_end(tmp_path):
             assert worker.closed() == 1012
     finally:
         node.kill()
+
+
+def test_every_leave_of_a_mass_disconnect_is_heard(start_node):
+    """Far more leaves at once than a trigger's queue holds of other events."""
+    node = start_node({"limits": {"subscriptions_per_connection": 2000}})
+    connections, each = 6, 2000
+    with Executor(node.worker_url()) as worker:
+        left = set()
+        worker.serve("left", lambda data: left.add(data["subscription_id"]))
+        worker.trigger("stream:leave", "left")
+        subscribers = [Subscriber(node.stream_url()) for _ in range(connections)]
+        for number, subscriber in enumerate(subscribers):
+            for sub in range(each):
+                subscriber.join("s", f"g{sub % 7}", subscription=f"{number}/{sub}")
+            for _ in range(each):
+                assert subscriber.event()["type"] == "sync"
+        for subscriber in subscribers:
+            subscriber.socket.socket.close()  # Without a word.
+        deadline = time.monotonic() + 30
+        while len(left) < connections * each and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(left) == connections * each
+        assert node.counters()["trigger_events_dropped"] == 0

@@ -395,3 +395,26 @@ def test_pings_are_answered_while_a_sync_is_made(patient):
             assert subscriber.socket.ping().wait(5)
             call.answer([])
             assert subscriber.event()["type"] == "sync"
+
+
+def test_call_of_the_node_itself_is_overridden_too(owner, caller, custom):
+    """A trigger may call a stream function, and that function may be taken over."""
+    owner.serve("stream::list(own)", ["custom"])
+    owner.trigger("stream", "stream::list", config={"stream_name": "own"})
+    caller.result("stream::set", **AT, data=1)
+    assert owner.called("stream::list(own)").data == GROUP
+    counters = custom.counters()
+    assert counters["triggers_failed"] == 0
+
+
+def test_snapshot_that_fits_no_frame_is_left_out(owner, caller, custom):
+    deep = []
+    for _ in range(125):
+        deep = [deep]
+    owner.serve("stream::list(own)", deep)
+    with Subscriber(custom.stream_url()) as subscriber:
+        subscriber.join("own", "g")
+        owner.called("stream::list(own)")
+        caller.result("stream::send", **GROUP, type="t", data=1)
+        assert subscriber.event()["type"] == "event"
+    assert custom.counters()["custom_syncs_refused"] == 1

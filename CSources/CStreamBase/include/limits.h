@@ -14,6 +14,8 @@
 #define SC_FRAME_SIZE_MAX (16u << 20)
 /// Payload bytes of one inbound WebSocket message. Bigger: closed with 1009.
 #define SC_MESSAGE_SIZE_MAX (64u << 20)
+/// Bytes of log records in one message. More: dropped, and counted.
+#define SC_TELEMETRY_SIZE_MAX (1u << 20)
 /// Payload bytes of one outbound frame. A bigger message leaves in fragments.
 #define SC_FRAGMENT_SIZE_MAX (8u << 20)
 /// Bytes of an HTTP request head. More: 431.
