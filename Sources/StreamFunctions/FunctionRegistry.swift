@@ -69,7 +69,8 @@ package struct FunctionRegistry: FunctionDirectory {
     ) {
         let served = self.owner(of: id) == owner
         removeEntry(of: owner, under: id)
-        if served { raiseLivingEntry(under: id, isAlive) }
+        guard served else { return }
+        if stacks[id] == nil { noteChange(id) } else { raiseLivingEntry(under: id, isAlive) }
     }
 
     package mutating func unregisterAll(
@@ -100,10 +101,7 @@ package struct FunctionRegistry: FunctionDirectory {
             let index = stacks[id]?.lastIndex(where: { $0.owner == owner }),
             let entry = stacks[id]?.remove(at: index)
         else { return }
-        if stacks[id]?.isEmpty == true {
-            stacks[id] = nil
-            noteChange(id)
-        }
+        if stacks[id]?.isEmpty == true { stacks[id] = nil }
         holdings[owner]?.size -= entry.function.size
         if holdings[owner]?.ids.isEmpty == true { holdings[owner] = nil }
     }
