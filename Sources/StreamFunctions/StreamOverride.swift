@@ -76,15 +76,16 @@ package struct OverrideResult: Hashable, Sendable {
             let result: JSONText
             switch outcome {
             case .failure(let error):
-                throw Self.failure(operation, error.message, error.stacktrace)
+                throw Self.failure(operation, error.message)
             case .success(nil):
-                throw Self.failure(operation, "Function returned no result", nil)
+                throw Self.failure(operation, "Function returned no result")
             case .success(let value?):
                 result = value
             }
             let view = result.view
             guard view.kind == .object else {
-                throw Self.mismatch(view.mismatch(expected: "struct \(operation.structName)").reason)
+                throw Self.mismatch(
+                    view.mismatch(expected: "struct \(operation.structName)").reason)
             }
             old = view["old_value"].map(Self.text).flatMap { $0.isNull ? nil : $0 }
             new = view["new_value"].map(Self.text)
@@ -119,12 +120,11 @@ package struct OverrideResult: Hashable, Sendable {
         }
 
         private static func failure(
-            _ operation: StreamOperation, _ message: String, _ stacktrace: String?
+            _ operation: StreamOperation, _ message: String
         ) -> InvocationError {
             InvocationError(
                 code: "STREAM_\(operation.rawValue.uppercased())_ERROR",
-                message: "Failed to \(operation.rawValue) value: \(message)",
-                stacktrace: stacktrace)
+                message: "Failed to \(operation.rawValue) value: \(message)")
         }
 
         private static func mismatch(_ reason: String) -> InvocationError {
@@ -147,6 +147,6 @@ extension StreamOperation {
 
 extension JSONText {
     fileprivate var isEmptyArray: Bool {
-        bytes.allSatisfy { "[] \t\r\n".utf8.contains($0) }
+        view.elements.first { _ in true } == nil
     }
 }
