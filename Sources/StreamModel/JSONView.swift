@@ -55,7 +55,7 @@ package struct JSONView: Sendable {
         case .null: return true
         case .boolean: return text.first == other.text.first
         case .number:
-            return text == other.text || number.flatMap(Double.init) == other.number.flatMap(Double.init)
+            return text == other.text || isSameNumber(as: other)
         case .string: return Name(string ?? "") == Name(other.string ?? "")
         case .array:
             let left = Array(elements)
@@ -74,6 +74,13 @@ package struct JSONView: Sendable {
         }
     }
 
+    /// Integers are compared as such: a double does not tell those above 2^53 apart.
+    private func isSameNumber(as other: JSONView) -> Bool {
+        guard let left = number, let right = other.number else { return false }
+        if let left = Integer(left), let right = Integer(right) { return left == right }
+        return Double(left) == Double(right)
+    }
+
     /// The last member called `name`. O(size of the object).
     package subscript(name: String) -> JSONView? {
         let name = Name(name)
@@ -82,6 +89,22 @@ package struct JSONView: Sendable {
             found = member.value
         }
         return found
+    }
+}
+
+/// Any integer that a signed or an unsigned word holds.
+private enum Integer: Equatable {
+    case signed(Int64)
+    case unsigned(UInt64)
+
+    init?(_ digits: String) {
+        if let value = Int64(digits) {
+            self = .signed(value)
+        } else if let value = UInt64(digits) {
+            self = .unsigned(value)
+        } else {
+            return nil
+        }
     }
 }
 
