@@ -122,11 +122,14 @@ package struct TriggerRegistry: TriggerDirectory {
     ) throws(JSONMismatch) -> OwnedTrigger? {
         let filter = try TriggerFilter(trigger)
         let id = Name(trigger.id)
+        let wasGone = goneIDs.contains(id)
         let previous = removeEntry(id)
         let place = previous?.place ?? takePlace()
         insert(Entry(trigger: trigger, owner: owner, place: place, filter: filter), id)
         // Events that wait for the trigger are still its own if it listens to the same.
-        if previous?.filter == filter, previous?.trigger.triggerType == trigger.triggerType {
+        if !wasGone, previous?.filter == filter,
+            previous.map({ Name($0.trigger.triggerType) }) == Name(trigger.triggerType)
+        {
             goneIDs.remove(id)
         }
         return previous.map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
