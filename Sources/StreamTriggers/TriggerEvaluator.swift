@@ -108,21 +108,22 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
     ) {
         for trigger in triggers {
-            enqueue(event, trigger, now: now, servers, into: &actions)
+            if queues[trigger.id] == nil { queues[trigger.id] = (takeID(), TriggerQueue()) }
+            queues[trigger.id]?.queue.append(event)
             startWaiting(trigger.id, registry, into: &actions)
+            holdOrDrop(event, trigger, now: now, servers, into: &actions)
         }
     }
 
     /// A lane that keeps no order with any other event.
     package mutating func loneLane() -> TriggerLane { .alone(takeID()) }
 
-    private mutating func enqueue(
+    /// Makes room in a queue that is full with what could not start.
+    private mutating func holdOrDrop(
         _ event: Event, _ trigger: ActiveTrigger, now: UInt64,
         _ servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
     ) {
         let id = trigger.id
-        if queues[id] == nil { queues[id] = (takeID(), TriggerQueue()) }
-        queues[id]?.queue.append(event)
         // Looked at in place: with a second reference to the queue, each change of it would copy it whole.
         let isFull =
             event.isDroppable
@@ -141,10 +142,12 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         actions.append(.hold(writer))
     }
 
+    /// Drops until the queue is not full: one large event may take the room of many.
     private mutating func dropOldest(_ id: Name, into actions: inout Actions) {
-        guard queues[id]?.queue.dropOldest() != nil else { return }
-        counters.dropped += 1
-        actions.append(.log(LogLine(.warning, "trigger_event_dropped", ["trigger": id.string])))
+        while queues[id]?.queue.isFull(limits) == true, queues[id]?.queue.dropOldest() != nil {
+            counters.dropped += 1
+            actions.append(.log(LogLine(.warning, "trigger_event_dropped", ["trigger": id.string])))
+        }
     }
 
     private mutating func startWaiting(
@@ -212,7 +215,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             guard let deadline = queues[id]?.queue.holdDeadline, deadline <= now else { continue }
             letGo(id, into: &actions)
             queues[id]?.queue.isDropping = true
-            while queues[id]?.queue.isFull(limits) == true { dropOldest(id, into: &actions) }
+            dropOldest(id, into: &actions)
         }
     }
 
