@@ -1,4 +1,5 @@
 internal import StreamCore
+internal import StreamFunctions
 internal import StreamModel
 internal import StreamTriggers
 internal import StreamWorkers
@@ -30,7 +31,7 @@ extension ControlPlane {
         fire(
             TriggerEvent(
                 input: .text(input), lane: .single, writer: worker == .node ? nil : worker,
-                size: input.bytes.count, traceparent: logGuard.makeTraceparent()),
+                size: input.bytes.count, traceparent: LogGuard.traceparent(UUIDText.random)),
             at: triggers, at: moment)
     }
 
@@ -61,91 +62,5 @@ extension ControlPlane {
             TriggerEvent(
                 input: .text(payload), lane: lane, writer: nil, size: payload.bytes.count),
             at: triggers, at: moment)
-    }
-}
-
-/// When the trigger type `engine::functions-available` fires: once for many changes.
-struct FunctionsNotice {
-    /// Milliseconds after the last change, and between two notices.
-    private static let quiet: UInt64 = 100
-    private static let interval: UInt64 = 1000
-
-    private(set) var due: UInt64?
-    private var last: UInt64?
-
-    mutating func change(at moment: Moment) {
-        let earliest = last.map { $0 + Self.interval } ?? 0
-        due = max(moment.uptime + Self.quiet, earliest)
-    }
-
-    func isDue(at moment: Moment) -> Bool {
-        due.map { $0 <= moment.uptime } ?? false
-    }
-
-    mutating func fire(at moment: Moment) {
-        due = nil
-        last = moment.uptime
-    }
-}
-
-/// Knows which log records handlers of `log` triggers have written themselves: those with the trace id that
-/// their call was given, and those that their connection writes with `engine::log::*` meanwhile. The trace ids
-/// of the last 4,096 calls that have ended still count.
-struct LogGuard {
-    private var traceIDs: [UInt64: String] = [:]
-    private var servers: [UInt64: ConnectionID] = [:]
-    /// How many calls under way have a trace id, and how many a connection serves.
-    private var tracing: [String: Int] = [:]
-    /// Trace ids of the latest calls that have ended: telemetry comes in batches, after its call.
-    private var ended: [String] = []
-    private var endedIDs: Set<String> = []
-    private var oldest = 0
-    private static let endedMax = 4096
-    private var handling: [ConnectionID: Int] = [:]
-
-    /// The trace context of one call of a handler (W3C Trace Context, version 00).
-    func makeTraceparent() -> String {
-        let trace = UUIDText.random().filter { $0 != "-" }
-        let span = UUIDText.random().filter { $0 != "-" }.prefix(16)
-        return "00-\(trace)-\(span)-01"
-    }
-
-    mutating func begin(run: UInt64, traceparent: String?, server: ConnectionID?) {
-        guard let traceparent else { return }
-        let traceID = String(traceparent.dropFirst(3).prefix(32))
-        traceIDs[run] = traceID
-        tracing[traceID, default: 0] += 1
-        guard let server else { return }
-        servers[run] = server
-        handling[server, default: 0] += 1
-    }
-
-    mutating func end(run: UInt64) {
-        guard let traceID = traceIDs.removeValue(forKey: run) else { return }
-        decrement(&tracing, traceID)
-        if tracing[traceID] == nil { remember(traceID) }
-        if let server = servers.removeValue(forKey: run) { decrement(&handling, server) }
-    }
-
-    private mutating func remember(_ traceID: String) {
-        guard endedIDs.insert(traceID).inserted else { return }
-        if ended.count < Self.endedMax { return ended.append(traceID) }
-        endedIDs.remove(ended[oldest])
-        ended[oldest] = traceID
-        oldest = (oldest + 1) % Self.endedMax
-    }
-
-    private func decrement<Key>(_ counts: inout [Key: Int], _ key: Key) {
-        guard let count = counts[key] else { return }
-        counts[key] = count > 1 ? count - 1 : nil
-    }
-
-    mutating func forget(_ connection: ConnectionID) {
-        handling[connection] = nil
-    }
-
-    func isOwnLine(_ record: TelemetryLogRecord, from worker: ConnectionID, isFunction: Bool) -> Bool {
-        tracing[record.traceID] != nil || endedIDs.contains(record.traceID)
-            || (isFunction && handling[worker] != nil)
     }
 }
