@@ -15,13 +15,13 @@ extension WorkerRouter {
             case "engine::workers::register":
                 return .success(try registerWorker(data, at: caller, into: &actions))
             case "engine::functions::list":
-                return .success(functionList(try ListInput(data), for: caller))
+                return .success(functionList(try includesInternal(data), for: caller))
             case "engine::workers::list":
-                return .success(workerList(try ListInput(data), for: caller))
+                return .success(workerList(try wantedWorker(data), for: caller))
             case "engine::triggers::list":
-                return .success(triggerList(try ListInput(data), for: caller))
+                return .success(triggerList(try includesInternal(data), for: caller))
             case "engine::trigger-types::list":
-                return .success(triggerTypeList(try ListInput(data)))
+                return .success(triggerTypeList(try includesInternal(data)))
             default:
                 guard let level = LogLevel(functionID: id) else { break }
                 let record = try LogInput(data).record(level, moment, logOrigin)
@@ -45,11 +45,11 @@ extension WorkerRouter {
         _ input: JSONText, at connection: ConnectionID, into actions: inout Actions
     ) throws(JSONMismatch) -> JSONText {
         let metadata = try WorkerMetadata(input: input)
-        workers[connection]?.metadata = metadata
-        if let size = metadata.messageSizeMax {
-            actions.append(.setOutboundLimit(connection, bytes: size))
-        }
         if let worker = workers[connection] {
+            workers[connection]?.metadata = metadata
+            if let size = metadata.messageSizeMax {
+                actions.append(.setOutboundLimit(connection, bytes: size))
+            }
             noteChange("worker_metadata_updated", worker, into: &actions)
         }
         return JSONText(validated: Array(#"{"success":true}"#.utf8))
@@ -73,23 +73,23 @@ extension WorkerRouter {
         }
     }
 
-    private func functionList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+    private func functionList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText {
         var result = JSONObjectWriter()
-        let infos = callable(input.includeInternal, by: caller).map(\.info)
+        let infos = callable(includesInternal, by: caller).map(\.info)
         result.add("functions", JSONText(array: infos))
         return result.finish()
     }
 
     // MARK: Workers
 
-    private func workerList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+    private func workerList(_ wanted: String?, for caller: ConnectionID) -> JSONText {
         let visible = workers.filter { entry in
             !entry.value.peer.isTelemetry
-                && input.workerID.map { Name($0) == Name(entry.value.id) }
+                && wanted.map { Name($0) == Name(entry.value.id) }
                     ?? (entry.value.metadata?.pid != nil)
         }
         var entries = visible.map { (key: $0.value.sortKey, text: info($0.key, $0.value, caller)) }
-        if input.workerID.map({ $0 == "iii-stream" }) ?? true {
+        if wanted.map({ $0 == "iii-stream" }) ?? true {
             entries.append((key: ("iii-stream", "iii-stream"), text: nodeInfo(for: caller)))
         }
         entries.sort { $0.key < $1.key }
@@ -154,12 +154,12 @@ extension WorkerRouter {
 
     // MARK: Triggers
 
-    private func triggerList(_ input: ListInput, for caller: ConnectionID) -> JSONText {
+    private func triggerList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText {
         let session = workers[caller]?.session
         let rules = access(of: caller)
         let shown = triggers.allTriggers.filter { owned in
             let id = owned.trigger.functionID
-            return (input.includeInternal || !Name(id).hasPrefix("engine::"))
+            return (includesInternal || !Name(id).hasPrefix("engine::"))
                 && (owned.owner == caller
                     || session?.refusal(of: id, functions.function(Name(id)), rules) == nil)
         }
@@ -168,9 +168,9 @@ extension WorkerRouter {
         return result.finish()
     }
 
-    private func triggerTypeList(_ input: ListInput) -> JSONText {
+    private func triggerTypeList(_ includesInternal: Bool) -> JSONText {
         let shown = triggers.allTypes.filter {
-            input.includeInternal || !Name($0.id).hasPrefix("engine::")
+            includesInternal || !Name($0.id).hasPrefix("engine::")
         }
         var result = JSONObjectWriter()
         result.add("trigger_types", JSONText(array: shown.map(\.info)))
@@ -178,19 +178,21 @@ extension WorkerRouter {
     }
 }
 
-/// What the list functions take; each looks at its own part.
-private struct ListInput {
-    var includeInternal = false
-    var workerID: String?
+/// What the lists take, but for that of workers.
+private func includesInternal(_ input: JSONText) throws(JSONMismatch) -> Bool {
+    try listInput(input)?["include_internal"]?.optionalBool() ?? false
+}
 
-    /// Null counts as an object without members.
-    init(_ data: JSONText) throws(JSONMismatch) {
-        let view = data.view
-        guard view.kind != .null else { return }
-        guard view.kind == .object else { throw view.mismatch(expected: "a map") }
-        includeInternal = try view["include_internal"]?.optionalBool() ?? false
-        workerID = try view["worker_id"]?.optionalString()
-    }
+/// The worker that the list of workers is limited to.
+private func wantedWorker(_ input: JSONText) throws(JSONMismatch) -> String? {
+    try listInput(input)?["worker_id"]?.optionalString()
+}
+
+/// Null counts as an object without members.
+private func listInput(_ input: JSONText) throws(JSONMismatch) -> JSONView? {
+    let view = input.view
+    guard view.kind == .object || view.kind == .null else { throw view.mismatch(expected: "a map") }
+    return view.kind == .null ? nil : view
 }
 
 extension WorkerRouter.Worker {

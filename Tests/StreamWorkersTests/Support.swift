@@ -24,7 +24,8 @@ struct Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
     }
 }
 
-let origin = LogOrigin(resource: text(#"{"service.name":"iii"}"#), scopeName: "iii", scopeVersion: "9")
+let origin = LogOrigin(
+    resource: text(#"{"service.name":"iii"}"#), scopeName: "iii", scopeVersion: "9")
 
 func text(_ string: String) -> JSONText {
     JSONText(validated: Array(string.utf8))
@@ -43,14 +44,20 @@ struct Node {
     var router: Router
     var moment = Moment(uptime: 1000, unix: 1_767_225_600_000)
     private(set) var releases = 0
+    /// Workers that came, went or told of themselves: the event and the worker's id.
+    private(set) var changes: [String] = []
 
-    init(limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(), listeners: [WorkerListener] = [WorkerListener()]) {
+    init(
+        limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(),
+        listeners: [WorkerListener] = [WorkerListener()],
+        builtIns: [FunctionRegistration] = Node.builtIns, types: [TriggerTypeRegistration] = []
+    ) {
         let next = Counter()
         let tokens = Counter()
         router = Router(
             limits: limits, listeners: listeners, timeouts: (100, 300),
-            builtInFunctions: builtIns.map { FunctionRegistration(id: $0) }, logOrigin: origin,
-            functions: FunctionRegistry(), triggers: TriggerRegistry(),
+            builtInFunctions: builtIns, logOrigin: origin, functions: FunctionRegistry(),
+            triggers: TriggerRegistry(builtInTypes: types), startedAt: 1_767_225_500_000,
             makeUUID: { uuid(next.increment()) }, makeToken: { "token \(tokens.increment())" })
     }
 
@@ -61,21 +68,26 @@ struct Node {
         self.init(limits: limits, listeners: [listener])
     }
 
-    private let builtIns = [
+    private static let builtIns = [
         "stream::set", "stream::get", "stream::delete", "stream::list", "stream::list_groups",
         "stream::list_all", "stream::send", "stream::update",
-    ]
+    ].map { FunctionRegistration(id: $0) }
 
     /// A node with so many connections, whose worker ids are the first UUIDs.
-    static func with(_ connections: Int, limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits()) -> Node {
+    static func with(
+        _ connections: Int, limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits()
+    ) -> Node {
         var node = Node(limits: limits)
         for connection in 0..<connections { _ = node.open(connection + 1) }
         return node
     }
 
-    mutating func open(_ connection: Int) -> [String] {
-        let peer = WorkerPeer(listener: 0, address: "127.0.0.1:1")
-        return feed(.opened(id(connection), peer, head: "{}"))
+    mutating func open(
+        _ connection: Int, listener: Int = 0, address: String = "127.0.0.1:1",
+        isTelemetry: Bool = false, head: Packet = "{}"
+    ) -> [String] {
+        let peer = WorkerPeer(listener: listener, address: address, isTelemetry: isTelemetry)
+        return feed(.opened(id(connection), peer, head: head))
     }
 
     mutating func close(_ connection: Int) -> [String] { feed(.closed(id(connection))) }
@@ -107,12 +119,13 @@ struct Node {
     /// Calls with the caller's id `id`, or without one.
     mutating func call(
         _ connection: Int, _ function: String, id: String? = "1", isVoid: Bool = false,
-        traceparent: String? = nil, baggage: String? = nil, data: String? = nil,
-        payload: String = "in"
+        isEnqueue: Bool = false, action: String? = nil, traceparent: String? = nil,
+        baggage: String? = nil, data: String? = nil, payload: String = "in"
     ) -> [String] {
         let invocation = Invocation(
             functionID: function, invocationID: id.map { text("\"\($0)\"") }, isVoid: isVoid,
-            traceparent: traceparent, baggage: baggage, data: data.map(text), payload: Packet(payload))
+            isEnqueue: isEnqueue, action: action.map(text), traceparent: traceparent,
+            baggage: baggage, data: data.map(text), payload: Packet(payload))
         return say(connection, .invoke(invocation))
     }
 
@@ -124,9 +137,38 @@ struct Node {
         return say(connection, .result(outcome))
     }
 
+    /// A call of the node itself.
+    mutating func nodeCall(
+        _ function: String, _ input: CallInput<Packet>, tag: UInt64 = 7, traceparent: String? = nil,
+        timeout: UInt64 = 1000
+    ) -> [String] {
+        var actions: Router.Actions = []
+        router.call(
+            function, input, tag: tag, traceparent: traceparent, timeout: timeout, at: moment,
+            into: &actions)
+        return lines(actions)
+    }
+
+    mutating func nodeCall(
+        _ function: String, _ data: String = "{}", tag: UInt64 = 7, timeout: UInt64 = 1000
+    ) -> [String] {
+        nodeCall(function, .text(text(data)), tag: tag, timeout: timeout)
+    }
+
+    mutating func tick(after milliseconds: UInt64) -> [String] {
+        moment.uptime += milliseconds
+        return feed(.tick)
+    }
+
     mutating func feed(_ event: WorkerEvent<Packet>) -> [String] {
-        let actions = router.handle(event, at: moment)
+        lines(router.handle(event, at: moment))
+    }
+
+    private mutating func lines(_ actions: Router.Actions) -> [String] {
         releases += actions.count { if case .release = $0 { true } else { false } }
+        for case .workersChanged(let event, let workerID) in actions {
+            changes.append("\(event) \(workerID)")
+        }
         return actions.compactMap(line)
     }
 
