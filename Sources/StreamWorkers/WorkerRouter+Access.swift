@@ -48,7 +48,8 @@ extension WorkerRouter {
             let middleware = listeners[worker.peer.listener].middlewareFunctionID,
             !Name(invocation.functionID).hasPrefix("engine::")
         else { return false }
-        if let error = functions.owner(of: Name(middleware)).flatMap({ refusal(to: $0) }) {
+        let executor = functions.owner(of: Name(middleware))
+        if let error = executor.flatMap({ refusal(from: answer.caller, to: $0) }) {
             counters.callsRefused += 1
             send(.failure(error), to: answered(answer, invocation), into: &actions)
             return true
@@ -60,17 +61,20 @@ extension WorkerRouter {
         input.add("context", session.context)
         startCall(
             middleware, .text(input.finish()),
-            .access(.middleware(answered(answer, invocation))),
+            .access(.middleware(answered(answer, invocation))), caller: answer.caller,
             traceparent: answer.traceparent, timeout: timeouts.handler, into: &actions)
         return true
     }
 
-    /// Some answers go to void calls too, under an id of ours.
+    /// Some answers go to void calls too, under an id of ours if the call has none that is short enough.
     private func answered(
         _ answer: AnswerAddress, _ invocation: Invocation<Payload>
     ) -> AnswerAddress {
         var answer = answer
-        answer.invocationID = invocation.invocationID ?? JSONText(string: makeUUID())
+        let id = invocation.invocationID
+        answer.invocationID =
+            id.flatMap { $0.bytes.count <= limits.invocationIDSize ? $0 : nil }
+            ?? JSONText(string: makeUUID())
         return answer
     }
 
@@ -94,7 +98,8 @@ extension WorkerRouter {
         }
         startCall(
             hook, .text(registration.hookInput(session.context)),
-            .access(.hook(worker, registration)), timeout: timeouts.handler, into: &actions)
+            .access(.hook(worker, registration)), caller: worker, timeout: timeouts.handler,
+            into: &actions)
     }
 
     private mutating func perform(

@@ -57,14 +57,14 @@ extension WorkerRouter {
                 functionID: unprefixed(invocation.functionID, executor)))
     }
 
-    private func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
+    func refusal(from caller: ConnectionID, to executor: ConnectionID) -> InvocationError? {
         let waiting = limits(of: caller).pendingCallsPerWorker
         if calls.waitingCount(of: caller) >= waiting { return tooManyCalls("calling", waiting) }
         return refusal(to: executor)
     }
 
     /// Why a worker may not be given a further call; nil: it may.
-    func refusal(to executor: ConnectionID) -> InvocationError? {
+    private func refusal(to executor: ConnectionID) -> InvocationError? {
         let executing = limits(of: executor).pendingCallsPerWorker
         guard calls.executingCount(of: executor) >= executing else { return nil }
         return tooManyCalls("executing", executing)
@@ -92,14 +92,16 @@ extension WorkerRouter {
             into: &actions)
     }
 
+    /// - Parameter caller: the connection for which the router calls. The call goes when it closes.
     mutating func startCall(
         _ functionID: String, _ input: CallInput<Payload>, _ purpose: CallPurpose,
-        traceparent: String? = nil, timeout: UInt64?, into actions: inout Actions
+        caller: ConnectionID = .node, traceparent: String? = nil, timeout: UInt64?,
+        into actions: inout Actions
     ) {
         let id = Name(functionID)
         let invocationID = makeUUID()
         var call = PendingCall(
-            invocationID: Name(invocationID), executor: .node, caller: .node,
+            invocationID: Name(invocationID), executor: .node, caller: caller,
             functionID: functionID, purpose: purpose, timeout: timeout)
         if let timeout { call.deadline = moment.uptime + timeout }
         if id.hasPrefix("engine::") {

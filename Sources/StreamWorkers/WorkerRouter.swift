@@ -18,6 +18,8 @@ package struct WorkerRouter<
         let reattachToken: String
         let connectedAt: UInt64
         var isAlive = true
+        /// Whether it has got past the auth function of its listener.
+        var isAdmitted = false
         /// What it may do; nil: everything. Set once it is admitted.
         var session: AccessSession?
         var metadata: WorkerMetadata?
@@ -116,8 +118,8 @@ package struct WorkerRouter<
         case .opened(let connection, let peer, let head):
             open(connection, peer, head, into: &actions)
         case .message(let connection, let message):
-            // Messages still under way when their connection has closed.
-            guard workers[connection] != nil || connection == .node else { return }
+            // Messages still under way when their connection has closed, or has not been let in.
+            guard workers[connection]?.isAdmitted == true || connection == .node else { return }
             handle(message, from: connection, into: &actions)
         case .liveness(let connection, let isAlive):
             workers[connection]?.isAlive = isAlive
@@ -183,7 +185,7 @@ package struct WorkerRouter<
         let access = listeners[peer.listener].accessControl
         if let function = access?.authFunctionID {
             startCall(
-                function, .message(head), .access(.authenticate(connection)),
+                function, .message(head), .access(.authenticate(connection)), caller: connection,
                 timeout: timeouts.authentication, into: &actions)
         } else {
             let hasRules = access != nil || listeners[peer.listener].middlewareFunctionID != nil
@@ -197,6 +199,7 @@ package struct WorkerRouter<
     ) {
         guard let worker = workers[connection] else { return }
         workers[connection]?.session = session
+        workers[connection]?.isAdmitted = true
         actions.append(
             .admit(
                 connection, workerID: worker.id, reattachToken: worker.reattachToken,
@@ -221,7 +224,7 @@ package struct WorkerRouter<
             tellProvider(thatGone: trigger, into: &actions)
         }
         triggers.unregisterAllTypes(of: connection)
-        noteChange("worker_disconnected", worker, into: &actions)
+        if worker.isAdmitted { noteChange("worker_disconnected", worker, into: &actions) }
     }
 
     /// Retires the worker's previous connection at once, if the token proves that it was its own.

@@ -224,7 +224,7 @@ struct CallTests {
         for connection in 1...2 { _ = node.open(connection) }
         _ = node.registerFunction(2, "m")
         for _ in 1...3 { #expect(node.call(1, "f", payload: "{}").first?.hasPrefix("2 send") == true) }
-        let message = "The executing worker has 3 calls pending"
+        let message = "The calling worker has 3 calls pending"
         #expect(node.call(1, "f") == [errorLine(1, "f", "too_many_calls", message)])
         #expect(node.router.pendingCallCount == 3)
         #expect(node.router.counters.callsRefused == 1)
