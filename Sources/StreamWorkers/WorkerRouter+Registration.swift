@@ -8,7 +8,9 @@ extension WorkerRouter {
     ) {
         let id = Name(function.id)
         if let error = refusal(of: function, id, by: worker) {
-            return refuse(function, error, by: worker, into: &actions)
+            var asked = function
+            asked.id = unprefixed(function.id, worker)
+            return refuse(asked, error, by: worker, into: &actions)
         }
         if function.hasInvocation {
             return log(.warning, "http_function_dropped", function.id, worker, into: &actions)
@@ -39,7 +41,8 @@ extension WorkerRouter {
         return overlong("function id", function.id)
             ?? refusal(
                 of: function.size, replacing: functions.size(of: id, by: worker),
-                functions.usage(of: worker), countMax: limits(of: worker).functionsPerWorker, "functions",
+                functions.usage(of: worker), countMax: limits(of: worker).functionsPerWorker,
+                "functions",
                 worker)
     }
 
@@ -82,7 +85,8 @@ extension WorkerRouter {
         return overlong("trigger type id", type.id)
             ?? refusal(
                 of: type.size, replacing: triggers.size(ofType: id, by: worker),
-                triggers.typeUsage(of: worker), countMax: limits(of: worker).triggersPerWorker, "trigger types",
+                triggers.typeUsage(of: worker), countMax: limits(of: worker).triggersPerWorker,
+                "trigger types",
                 worker)
             ?? refusalOfReplay(of: id)
     }
@@ -100,8 +104,10 @@ extension WorkerRouter {
     mutating func register(
         _ trigger: TriggerRegistration, by worker: ConnectionID, into actions: inout Actions
     ) {
+        var asked = trigger
+        asked.functionID = unprefixed(trigger.functionID, worker)
         if let error = refusal(of: trigger, by: worker) {
-            return refuse(trigger, error, by: worker, into: &actions)
+            return refuse(asked, error, by: worker, into: &actions)
         }
         let replaced: OwnedTrigger?
         do {
@@ -110,7 +116,7 @@ extension WorkerRouter {
             let error = InvocationError(
                 code: "trigger_registration_failed",
                 message: "Failed to deserialize \(trigger.triggerType) trigger: \(error.reason)")
-            return refuse(trigger, error, by: worker, into: &actions)
+            return refuse(asked, error, by: worker, into: &actions)
         }
         if let replaced { tellProvider(thatGone: replaced.trigger, into: &actions) }
         if let provider = triggers.provider(of: Name(trigger.triggerType)) {
@@ -144,7 +150,8 @@ extension WorkerRouter {
             Name(owned.trigger.functionID) == Name(functionID)
         else { return }
         let frame = WorkerFrame.triggerRegistrationResult(
-            id: id, triggerType: type, functionID: functionID, error: error)
+            id: id, triggerType: type, functionID: unprefixed(functionID, owned.owner), error: error
+        )
         actions.append(.send(owned.owner, frame))
     }
 
@@ -156,7 +163,8 @@ extension WorkerRouter {
             ?? overlong("function id", trigger.functionID)
             ?? refusal(
                 of: trigger.size, replacing: triggers.size(of: Name(trigger.id), by: worker),
-                triggers.usage(of: worker), countMax: limits(of: worker).triggersPerWorker, "triggers", worker)
+                triggers.usage(of: worker), countMax: limits(of: worker).triggersPerWorker,
+                "triggers", worker)
     }
 
     mutating func refuse(
