@@ -1,0 +1,556 @@
+"""Several worker ports, one of them with rules: who may connect, call and register."""
+
+import pytest
+
+from clients import Closed, Connection, Subscriber
+from executor import HELD, Executor, Failure
+from node import Node, yaml
+
+AUTH_MS, HANDLER_MS = 300, 300
+
+
+def text_of(rbac=None, **settings):
+    """A configuration with a plain worker port and one with rules."""
+    own = {"host": "127.0.0.1", "port": 0}
+    timeouts = {"auth_ms": AUTH_MS, "handler_ms": HANDLER_MS}
+    guarded = {**own, **settings} | ({} if rbac is None else {"rbac": rbac})
+    return yaml(
+        {
+            "workers": [
+                {"name": "iii-stream", "config": {**own, "timeouts": timeouts}},
+                {"name": "iii-worker-manager", "config": own},
+                {"name": "iii-worker-manager", "config": guarded},
+            ]
+        }
+    )
+
+
+@pytest.fixture
+def start_guarded(start_node):
+    def start(rbac=None, **settings):
+        node = start_node(text=text_of(rbac, **settings))
+        node.guarded_url = f"ws://127.0.0.1:{node.worker_ports[1]}"
+        return node
+
+    return start
+
+
+class World:
+    """A node with rules, and a worker on its plain port, which is who the rules ask."""
+
+    def __init__(self, node):
+        self.node = node
+        self.plain = Executor(node.worker_url())
+
+    def connect(self, path="/", **options):
+        return Executor(self.node.guarded_url + path, **options)
+
+    def close(self):
+        self.plain.close()
+
+
+NO_AUTH = object()
+
+
+@pytest.fixture
+def world(start_guarded):
+    worlds = []
+
+    def make(rbac=None, auth=NO_AUTH, **settings):
+        if auth is not NO_AUTH:
+            rbac = {**(rbac or {}), "auth_function_id": "auth"}
+        worlds.append(World(start_guarded(rbac, **settings)))
+        if auth is not NO_AUTH:
+            worlds[-1].plain.serve("auth", auth)
+        return worlds[-1]
+
+    yield make
+    for each in worlds:
+        each.close()
+
+
+def fails(data):
+    raise Failure("denied", "not you")
+
+
+def refused(worker, kind, registration_id):
+    message = worker.said(kind)
+    assert message["id"] == registration_id
+    return message["error"]["code"]
+
+
+# ---- Who may connect
+
+DENIED = {
+    "an error": (fails, "not you"),
+    "nothing": (None, "auth function returned no result"),
+    "a string": ("yes", None),
+    "a list": ([], None),
+    "a field of a wrong type": ({"allowed_functions": "all"}, None),
+    "a flag of a wrong type": ({"allow_function_registration": 1}, None),
+    "no answer in time": (HELD, None),
+    "no function": ("unregistered", "Function auth not found"),
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/otel"])
+@pytest.mark.parametrize("row", DENIED)
+def test_denied_connection_gets_one_error_and_1008(world, row, path):
+    answer, text = DENIED[row]
+    here = world(auth=answer)
+    if answer == "unregistered":
+        here.plain.withdraw("auth")
+    with Connection(here.node.guarded_url + path) as connection:
+        message = connection.receive()
+        assert message["type"] == "error" and message["error"]["code"] == "AUTH_ERROR"
+        assert text is None or message["error"]["message"] == text
+        with pytest.raises(Closed) as end:
+            connection.receive()
+        assert end.value.code == 1008
+
+
+def test_input_of_the_auth_function(world):
+    here = world(auth={})
+    headers = [("X-Token", "a"), ("X-Token", "b"), ("X-Bad", "caf\xe9")]
+    with here.connect("/?t=%41&t=2&c", additional_headers=headers):
+        data = here.plain.called("auth").data
+    assert data.keys() == {"headers", "query_params", "ip_address"}
+    assert data["ip_address"] == "127.0.0.1"
+    assert data["query_params"] == {"t": ["%41", "2"], "c": [""]}
+    assert data["headers"]["x-token"] == "b"
+
+
+def test_what_is_sent_before_the_answer_waits_for_it(world):
+    here = world({"expose_functions": ['match("*")']}, auth=HELD)
+    with Connection(here.node.guarded_url) as early:
+        call = {"type": "invokefunction", "invocation_id": "1", "function_id": "stream::list_all"}
+        early.send({**call, "data": {}})
+        early.send({"type": "registerfunction", "id": "early"})
+        here.plain.called("auth").answer({})
+        assert early.receive()["type"] == "workerregistered"
+        assert early.receive()["result"] == {"stream": [], "count": 0}
+        early.send({"type": "ping"})
+        assert early.receive() == {"type": "pong"}
+        invocation = here.plain.invoke("early", {})
+        forwarded = early.receive()
+        assert forwarded["function_id"] == "early"
+        result = {"type": "invocationresult", "invocation_id": forwarded["invocation_id"]}
+        early.send({**result, "function_id": "early", "result": 1})
+        assert here.plain.answer(invocation)["result"] == 1
+
+
+def test_telemetry_connection_is_admitted_silently(world):
+    here = world(auth={})
+    with Connection(here.node.guarded_url + "/otel") as telemetry:
+        here.plain.called("auth")
+        telemetry.socket.send(b"OTLP{}")
+        assert telemetry.socket.ping().wait(5)
+
+
+def test_other_listener_knows_no_rules(world):
+    here = world({"auth_function_id": "auth"})
+    here.plain.serve("anything", 1)
+    with Executor(here.node.worker_url()) as other:
+        assert other.result("anything") == 1
+
+
+# ---- What may be called
+
+INFRASTRUCTURE = ["engine::workers::register", *(f"engine::log::{x}" for x in ("info", "warn", "error", "debug", "trace"))]
+FORBIDDEN_ADD = "function '{}' not allowed (add to rbac.expose_functions)"
+FORBIDDEN_REMOVE = "function '{}' not allowed (remove from rbac.forbidden_functions)"
+
+# The rules, the auth function's answer, what is called, and why not (None: it may).
+CALLS = {
+    "nothing exposed": ({}, None, "open::f", FORBIDDEN_ADD),
+    "nothing exposed, a built-in": ({}, None, "stream::list_all", FORBIDDEN_ADD),
+    "exposed by its name": ({"expose_functions": ['match("open::f")']}, None, "open::f", None),
+    "exposed in single quotes": ({"expose_functions": ["match('open::f')"]}, None, "open::f", None),
+    "exposed by a pattern": ({"expose_functions": ['match("open::*")']}, None, "open::f", None),
+    "a pattern in the middle": ({"expose_functions": [' match("o*n::*f") ']}, None, "open::f", None),
+    "a pattern that does not fit": ({"expose_functions": ['match("pen::*")']}, None, "open::f", FORBIDDEN_ADD),
+    "no other wildcard": ({"expose_functions": ['match("open::?")']}, None, "open::f", FORBIDDEN_ADD),
+    "exposed by metadata": ({"expose_functions": [{"metadata": {"public": True}}]}, None, "open::f", None),
+    "exposed by a metadata pattern": (
+        {"expose_functions": [{"metadata": {"team": 'match("a*")', "public": True}}]},
+        None,
+        "open::f",
+        None,
+    ),
+    "metadata that differs": (
+        {"expose_functions": [{"metadata": {"public": True, "team": "core"}}]},
+        None,
+        "open::f",
+        FORBIDDEN_ADD,
+    ),
+    "one of several": ({"expose_functions": ['match("x")', 'match("open::f")']}, None, "open::f", None),
+    "allowed by the auth function": ({}, {"allowed_functions": ["open::f"]}, "open::f", None),
+    "not the allowed one": ({}, {"allowed_functions": ["open::g"]}, "open::f", FORBIDDEN_ADD),
+    "forbidden": (
+        {"expose_functions": ['match("*")']},
+        {"forbidden_functions": ["open::f"]},
+        "open::f",
+        FORBIDDEN_REMOVE,
+    ),
+    "forbidden and allowed": (
+        {"expose_functions": ['match("*")']},
+        {"forbidden_functions": ["open::f"], "allowed_functions": ["open::f"]},
+        "open::f",
+        FORBIDDEN_REMOVE,
+    ),
+    "infrastructure that is forbidden": (
+        {},
+        {"forbidden_functions": ["engine::log::info"]},
+        "engine::log::info",
+        FORBIDDEN_REMOVE,
+    ),
+    "other engine functions": ({}, None, "engine::functions::list", FORBIDDEN_ADD),
+    "an unknown function": ({}, None, "nowhere", FORBIDDEN_ADD),
+}
+
+
+@pytest.mark.parametrize("row", CALLS)
+def test_call_check(world, row):
+    rbac, auth, function_id, reason = CALLS[row]
+    here = world({"expose_functions": [], **rbac}, auth=NO_AUTH if auth is None else auth)
+    here.plain.serve("open::f", "reached", metadata={"public": True, "team": "apps"})
+    with here.connect() as worker:
+        answer = worker.call(function_id, {"message": "m"})
+        if reason:
+            assert answer["error"] == {"code": "FORBIDDEN", "message": reason.format(function_id)}
+            assert here.plain.all_called("open::f") == []
+        else:
+            assert answer["result"] == "reached"
+
+
+def test_infrastructure_may_be_called_always(world):
+    here = world({"expose_functions": []})
+    with here.connect() as worker:
+        for function_id in INFRASTRUCTURE:
+            assert "error" not in worker.call(function_id, {"message": "m"})
+
+
+def test_forbidden_void_call_is_answered_too(world):
+    here = world({"expose_functions": []})
+    with Connection(here.node.guarded_url) as worker:
+        assert worker.receive()["type"] == "workerregistered"
+        worker.send(
+            {
+                "type": "invokefunction",
+                "function_id": "stream::list_all",
+                "data": {},
+                "action": {"type": "void"},
+            }
+        )
+        message = worker.receive()
+        assert message["error"]["code"] == "FORBIDDEN"
+        assert len(message["invocation_id"]) == 36
+
+
+def test_built_in_functions_that_are_exposed_work_as_ever(world):
+    here = world({"expose_functions": ['match("stream::*")']})
+    with here.connect() as worker, Subscriber(here.node.stream_url("/stream/s/g")) as subscriber:
+        assert subscriber.event()["type"] == "sync"
+        assert worker.set("s", "g", "i", 1) == {"old_value": None, "new_value": 1}
+        assert subscriber.event() == {"type": "create", "data": 1}
+        error = worker.error("stream::get", {"stream_name": "s"})
+        assert error["code"] == "deserialization_error"
+        calls = [
+            worker.invoke("stream::set", {"stream_name": "s", "group_id": "g", "item_id": "i", "data": n})
+            for n in range(100)
+        ]
+        assert [worker.answer(call)["result"]["new_value"] for call in calls] == list(range(100))
+        assert [subscriber.event()["data"] for _ in range(100)] == list(range(100))
+
+
+def test_lists_show_only_what_may_be_called(world):
+    here = world({"expose_functions": ['match("engine::functions::list")', 'match("open::*")']})
+    here.plain.serve("open::f", 1)
+    here.plain.serve("closed::f", 1)
+    with here.connect() as worker:
+        listed = worker.result("engine::functions::list")["functions"]
+        assert [entry["function_id"] for entry in listed] == ["open::f"]
+
+
+def test_rules_bind_the_worker_and_not_its_functions(world):
+    """A function that a restricted worker serves is called by others as any."""
+    here = world({"expose_functions": []})
+    with here.connect() as worker:
+        worker.serve("restricted::f", "served")
+        assert here.plain.result("restricted::f") == "served"
+
+
+# ---- What may be registered
+
+GATES = {
+    "functions by default": ({}, "function", True),
+    "functions forbidden": ({"allow_function_registration": False}, "function", False),
+    "trigger types by default": ({}, "type", False),
+    "trigger types allowed": ({"allow_trigger_type_registration": True}, "type", True),
+    "triggers by default": ({}, "trigger", True),
+    "triggers of any type": ({"allowed_trigger_types": None}, "trigger", True),
+    "triggers of this type": ({"allowed_trigger_types": ["stream"]}, "trigger", True),
+    "triggers of another type": ({"allowed_trigger_types": ["log"]}, "trigger", False),
+    "triggers of no type": ({"allowed_trigger_types": []}, "trigger", False),
+}
+
+
+def register(worker, what):
+    """Registers one of the kind, and returns the refusal, or None."""
+    if what == "function":
+        worker.send({"type": "registerfunction", "id": "x"})
+    elif what == "type":
+        worker.send({"type": "registertriggertype", "id": "x", "description": "d"})
+    else:
+        trigger = {"type": "registertrigger", "id": "x", "trigger_type": "stream"}
+        worker.send({**trigger, "function_id": "f", "config": {"stream_name": "s"}, "metadata": {"m": 1}})
+    worker.barrier()
+    return None if worker.said_messages.empty() else worker.said_messages.get()["error"]["code"]
+
+
+def registered(here, what):
+    """Whether one of the kind is registered."""
+    if what == "function":
+        listed = here.plain.result("engine::functions::list")["functions"]
+        return "x" in {entry["function_id"] for entry in listed}
+    if what == "type":
+        return "x" in {e["id"] for e in here.plain.result("engine::trigger-types::list")["trigger_types"]}
+    return "x" in {e["id"] for e in here.plain.result("engine::triggers::list")["triggers"]}
+
+
+@pytest.mark.parametrize("row", GATES)
+def test_registration_gate(world, row):
+    answer, what, allowed = GATES[row]
+    here = world(auth=answer)
+    with here.connect() as worker:
+        assert register(worker, what) == (None if allowed else "FORBIDDEN")
+        assert registered(here, what) == allowed
+
+
+@pytest.mark.parametrize("what", ["function", "type", "trigger"])
+def test_without_an_auth_function_everything_may_be_registered(world, what):
+    here = world({"expose_functions": []})
+    with here.connect() as worker:
+        assert register(worker, what) is None
+        assert registered(here, what)
+
+
+HOOKS = {
+    "function": "on_function_registration_function_id",
+    "type": "on_trigger_type_registration_function_id",
+    "trigger": "on_trigger_registration_function_id",
+}
+HOOK_INPUTS = {
+    "function": {"function_id": "x", "description": None, "metadata": None},
+    "type": {"trigger_type_id": "x", "description": "d"},
+    "trigger": {
+        "trigger_id": "x",
+        "trigger_type": "stream",
+        "function_id": "f",
+        "config": {"stream_name": "s"},
+        "metadata": {"m": 1},
+    },
+}
+ALL_ALLOWED = {"allow_trigger_type_registration": True, "context": {"team": "a"}}
+
+HOOK_ANSWERS = {
+    "an empty object": ({}, None),
+    "an object of nulls": (dict.fromkeys(["function_id", "config", "metadata", "description"]), None),
+    "nothing": (None, "registration_refused"),
+    "a string": ("x", "registration_refused"),
+    "an error": (fails, "denied"),
+    "no answer in time": (HELD, "invocation_timeout"),
+}
+
+
+@pytest.mark.parametrize("row", HOOK_ANSWERS)
+@pytest.mark.parametrize("what", HOOKS)
+def test_hook_decides_on_a_registration(world, what, row):
+    answer, code = HOOK_ANSWERS[row]
+    here = world({HOOKS[what]: "hook"}, auth=ALL_ALLOWED)
+    here.plain.serve("hook", answer)
+    with here.connect() as worker:
+        assert register(worker, what) == code
+        assert registered(here, what) == (code is None)
+        assert here.plain.called("hook").data == {**HOOK_INPUTS[what], "context": {"team": "a"}}
+
+
+def test_hook_replaces_what_it_names(world):
+    changed = {
+        "trigger_id": "renamed",
+        "function_id": "g",
+        "config": {"stream_name": "t"},
+        "metadata": {"m": 2},
+    }
+    here = world({HOOKS["trigger"]: "hook"}, auth=ALL_ALLOWED)
+    here.plain.serve("hook", changed)
+    here.plain.serve("g", None)
+    with here.connect() as worker:
+        assert register(worker, "trigger") is None
+        assert here.plain.result("engine::triggers::list")["triggers"] == [
+            {
+                "id": "renamed",
+                "trigger_type": "stream",
+                "function_id": "g",
+                "config": {"stream_name": "t"},
+                "metadata": {"m": 2},
+            }
+        ]
+        here.plain.set("t", "g", "i", 1)
+        assert here.plain.called("g").data["event_type"] == "create"
+
+
+def test_hook_of_a_function_renames_it(world):
+    here = world({HOOKS["function"]: "hook"}, auth=ALL_ALLOWED)
+    here.plain.serve("hook", {"function_id": "renamed", "description": "d", "metadata": {"a": 1}})
+    with here.connect() as worker:
+        register(worker, "function")
+        worker.handlers["renamed"] = "served"
+        entry = here.plain.result("engine::functions::list")["functions"]
+        entry = next(each for each in entry if each["function_id"] == "renamed")
+        assert (entry["description"], entry["metadata"]) == ("d", {"a": 1})
+        assert here.plain.result("renamed") == "served"
+
+
+def test_pings_and_results_pass_while_a_hook_runs(world):
+    """A registration is a barrier for calls, and for nothing that others wait for."""
+    here = world({HOOKS["trigger"]: "hook", "expose_functions": ['match("*")']}, auth=ALL_ALLOWED)
+    here.plain.serve("hook")
+    with here.connect() as worker:
+        worker.serve("busy")
+        pending = here.plain.invoke("busy")
+        call = worker.called("busy")
+        trigger = {"type": "registertrigger", "id": "x", "trigger_type": "stream", "function_id": "f"}
+        worker.send({**trigger, "config": {"stream_name": "s"}})
+        behind = worker.invoke("stream::list_all", {})
+        hook = here.plain.called("hook")
+        worker.send({"type": "ping"})
+        worker.said("pong")
+        call.answer("done")
+        assert here.plain.answer(pending)["result"] == "done"
+        assert behind not in worker.results
+        hook.answer({})
+        assert "result" in worker.answer(behind)
+
+
+# ---- Middleware
+
+def test_middleware_is_called_in_place_of_the_function(world):
+    here = world({"expose_functions": ['match("*")']}, auth={"context": {"team": "a"}}, middleware_function_id="middle")
+    here.plain.serve("middle", lambda data: {"instead": data})
+    here.plain.serve("target", "never")
+    with here.connect() as worker:
+        assert worker.result("target", n=1) == {
+            "instead": {
+                "function_id": "target",
+                "payload": {"n": 1},
+                "action": None,
+                "context": {"team": "a"},
+            }
+        }
+        assert worker.result("stream::list_all")["instead"]["function_id"] == "stream::list_all"
+        assert here.plain.all_called("target") == []
+        # Not for functions of the engine, and not for what is forbidden.
+        assert "functions" in worker.result("engine::functions::list")
+    assert here.plain.result("target") == "never", "the other port has none"
+
+
+def test_middleware_gets_void_calls_and_answers_them(world):
+    here = world(middleware_function_id="middle")
+    here.plain.serve("middle", lambda data: data["action"])
+    with here.connect() as worker:
+        for action in ({"type": "void"}, {"type": "enqueue", "queue": "q"}):
+            answer = worker.call("target", {"n": 1}, action=action)
+            assert answer["result"] == action
+
+
+@pytest.mark.parametrize(
+    "middle, code", [(fails, "denied"), ("unregistered", "function_not_found"), (HELD, "invocation_timeout")], ids=str
+)
+def test_failing_middleware_fails_the_call(world, middle, code):
+    here = world(middleware_function_id="middle")
+    if middle != "unregistered":
+        here.plain.serve("middle", middle)
+    with here.connect() as worker:
+        assert worker.error("stream::list_all", {})["code"] == code
+
+
+def test_middleware_does_not_see_what_is_forbidden(world):
+    here = world({"expose_functions": ['match("open::*")']}, middleware_function_id="middle")
+    here.plain.serve("middle", "passed")
+    with here.connect() as worker:
+        assert worker.error("closed::f")["code"] == "FORBIDDEN"
+        assert worker.result("open::f") == "passed"
+    assert len(here.plain.all_called("middle")) == 1
+
+
+# ---- Prefixes
+
+def test_prefix_of_functions(world):
+    here = world({"expose_functions": ['match("*")']}, auth={"function_registration_prefix": "tenant"})
+    with here.connect() as worker:
+        worker.serve("f", "served")
+        listed = here.plain.result("engine::functions::list")["functions"]
+        assert "tenant::f" in {entry["function_id"] for entry in listed}
+        assert here.plain.error("f")["code"] == "function_not_found"
+        assert here.plain.result("tenant::f") == "served"
+        assert worker.called("f").function_id == "f", "its own name for it"
+        # Calls of the worker are not prefixed.
+        assert worker.error("f")["code"] == "function_not_found"
+        assert worker.result("tenant::f") == "served"
+        worker.trigger("stream", "f", {"stream_name": "s"}, trigger_id="t")
+        shown = here.plain.result("engine::triggers::list")["triggers"]
+        assert [(entry["id"], entry["function_id"]) for entry in shown] == [("t", "tenant::f")]
+        worker.all_called("f")
+        here.plain.set("s", "g", "i", 1)
+        assert worker.called("f").data["event_type"] == "create"
+        worker.withdraw("f")
+        assert here.plain.error("tenant::f")["code"] == "function_not_found"
+
+
+def test_reattach_on_a_restricted_listener(world):
+    here = world({"expose_functions": []}, auth={})
+    with here.connect() as old:
+        old.serve("f")
+        pending = here.plain.invoke("f")
+        old.called("f")
+        token = {"previous_worker_id": old.id, "reattach_token": old.registered["reattach_token"]}
+        with here.connect(reattach=token) as new:
+            assert old.closed() == 1012
+            assert here.plain.answer(pending)["error"]["code"] == "invocation_stopped"
+            new.serve("f", "new")
+            assert here.plain.result("f") == "new"
+
+
+# ---- Configuration
+
+def test_file_with_rules_only_has_no_plain_port(tmp_path):
+    own = {"host": "127.0.0.1", "port": 0}
+    text = yaml(
+        {
+            "workers": [
+                {"name": "iii-stream", "config": own},
+                {"name": "iii-worker-manager", "config": {**own, "rbac": {"expose_functions": []}}},
+            ]
+        }
+    )
+    node = Node(tmp_path, text)
+    try:
+        node.start()
+        assert len(node.worker_ports) == 1
+        with Executor(node.worker_url()) as worker:
+            assert worker.error("stream::list_all", {})["code"] == "FORBIDDEN"
+        node.stop()
+    finally:
+        node.kill()
+
+
+@pytest.mark.parametrize("entry", ["open::*", "match(open)", {"metadata": {}}, {"meta": {"a": 1}}, 5], ids=str)
+def test_entry_of_expose_functions_that_is_wrong_ends_the_start(tmp_path, entry):
+    node = Node(tmp_path, text_of({"expose_functions": [entry]}))
+    try:
+        node.launch()
+        assert node.wait_exit() == 1
+        assert "expose_functions" in node.tail() or "match(" in node.tail()
+    finally:
+        node.kill()
