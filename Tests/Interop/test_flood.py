@@ -1,7 +1,5 @@
 """Many changes through one remote handler: all are handled, in order, and the node stays small."""
 
-import itertools
-import json
 import os
 import random
 import threading
@@ -9,8 +7,7 @@ import time
 
 import pytest
 
-from clients import TIMEOUT_SECONDS, Worker
-from executor import Executor
+from clients import Worker
 from node import FULL
 
 CHANGES = 100_000 if FULL else 5_000
@@ -21,23 +18,27 @@ GROWTH_BYTES_MAX = 96 << 20
 PATIENCE_SECONDS = 300
 
 
+# Events of one trigger that may wait before its writers do.
+WAITING_MAX = 10_000
+
+
 class Writer(Worker):
     """Sends void calls as fast as the node takes them."""
 
-    def set_many(self, count):
+    def set_many(self, count, items=ITEMS, pad=PAYLOAD):
         for number in range(count):
-            at = {"stream_name": "s", "group_id": "g", "item_id": str(number % ITEMS)}
+            at = {"stream_name": "s", "group_id": "g", "item_id": str(number % items)}
             self.send(
                 {
                     "type": "invokefunction",
                     "function_id": "stream::set",
                     "action": {"type": "void"},
-                    "data": {**at, "data": {"n": number, "pad": PAYLOAD}},
+                    "data": {**at, "data": {"n": number, "pad": pad}},
                 }
             )
 
 
-class Handler(Worker):
+class Handler(Writer):
     """Answers the calls of `changed`, in batches and in no order; keeps what it saw."""
 
     def __init__(self, url, seed):
@@ -106,3 +107,57 @@ def test_all_changes_are_handled_in_order_and_in_bounded_memory(start_node, caps
         )
     assert counters["trigger_events_dropped"] == 0
     assert largest - before < GROWTH_BYTES_MAX
+
+
+# ---- A full queue
+
+
+def wait_for_counter(node, name):
+    deadline = time.monotonic() + 20
+    while (counters := node.counters())[name] == 0:
+        assert time.monotonic() < deadline, f"{name} stays 0"
+        time.sleep(0.05)  # The node logs no more than fifty a second of a kind.
+    return counters
+
+
+def test_writer_is_read_no_further_while_the_queue_is_full(node):
+    """Nothing is lost, and nobody else waits: neither another writer, nor the handler's own calls."""
+    count = WAITING_MAX + 30_000  # More than the buffers of the sockets hold.
+    with (
+        Handler(node.worker_url(), 1) as handler,
+        Writer(node.worker_url()) as writer,
+        Writer(node.worker_url()) as other,
+    ):
+        thread = threading.Thread(target=writer.set_many, args=(count,), kwargs={"pad": "y" * 200})
+        thread.start()
+        wait_for_counter(node, "trigger_writers_held")
+        assert thread.is_alive(), "its socket is full"
+        other.set("unwatched", "g", "i", 1)
+        handler.handle(count)
+        thread.join()
+        assert "result" in writer.call("stream::list_all", {})
+        for item, seen in enumerate(handler.seen):
+            assert seen == list(range(item, count, ITEMS))
+        assert node.counters()["trigger_events_dropped"] == 0
+
+
+def test_writer_waits_for_the_handler_timeout_at_most(start_node):
+    """A handler that never answers: then the oldest events are dropped, and counted."""
+    node = start_node({"timeouts": {"handler_ms": 700}})
+    with Handler(node.worker_url(), 1), Writer(node.worker_url()) as writer:
+        writer.set_many(WAITING_MAX + 500, items=1, pad="")
+        began = time.monotonic()
+        assert "result" in writer.answer(writer.invoke("stream::list_all", data={}))
+        assert time.monotonic() - began < 10
+        counters = wait_for_counter(node, "trigger_events_dropped")
+        assert counters["trigger_writers_held"] >= 1
+        assert any('"trigger_event_dropped"' in line for line in node.lines)
+
+
+def test_connection_that_serves_a_trigger_is_never_held(node):
+    """It could not answer while it waits for itself."""
+    with Handler(node.worker_url(), 1) as handler:
+        handler.set_many(WAITING_MAX + 500, pad="")
+        assert "result" in handler.answer(handler.invoke("stream::list_all", data={}))
+        counters = wait_for_counter(node, "trigger_events_dropped")
+        assert counters["trigger_writers_held"] == 0
