@@ -174,9 +174,9 @@ def socketify():
 FAN = ["fanout", "--size", "40"]
 FUNCTIONS = ["functions", "--callers", "100", "--size", "64", "--items", "1"]
 CASES = {
-    "fan-1": ([*FAN, "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
-    "fan-16": ([*FAN, "--in-flight", "16"], {"uws": 0.85}, "perDelivery"),
-    "fan-32": ([*FAN, "--in-flight", "32"], {"uws": 0.75}, "perDelivery"),
+    "fan-1": ([*FAN, "--in-flight", "1"], {"uws": 0.90, "limit": None}, "perDelivery"),
+    "fan-16": ([*FAN, "--in-flight", "16"], {"uws": 0.85, "limit": None}, "perDelivery"),
+    "fan-32": ([*FAN, "--in-flight", "32"], {"uws": 0.75, "limit": None}, "perDelivery"),
     "fan-64": ([*FAN, "--in-flight", "64"], {"redis": 0.60, "limit": 1.3, "uws": None, "nats": None}, "perDelivery"),
     "fan-1k-1": (["fanout", "--size", "1024", "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
     "fan-1k-16": (["fanout", "--size", "1024", "--in-flight", "16"], {"uws": 0.85}, "perDelivery"),
