@@ -105,12 +105,19 @@ uint64_t sc_hash(struct sc_bytes bytes, uint64_t seed) {
 
 size_t sc_decimal_write(uint8_t *out, uint64_t value) {
     uint8_t digits[20];
-    size_t count = 0;
-    do {
-        digits[count++] = (uint8_t)('0' + value % 10);
+    size_t at = sizeof digits;
+    // Two digits a division: every frame has a time stamp of thirteen.
+    while (value >= 100) {
+        uint64_t pair = value % 100;
+        value /= 100;
+        digits[--at] = (uint8_t)('0' + pair % 10);
+        digits[--at] = (uint8_t)('0' + pair / 10);
+    }
+    if (value >= 10) {
+        digits[--at] = (uint8_t)('0' + value % 10);
         value /= 10;
-    } while (value != 0);
-    for (size_t i = 0; i < count; i++)
-        out[i] = digits[count - 1 - i];
-    return count;
+    }
+    digits[--at] = (uint8_t)('0' + value);
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
 }

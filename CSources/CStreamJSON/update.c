@@ -21,7 +21,8 @@ struct sc_json_updater *sc_json_updater_create(void) {
         return NULL;
     sc_tree_init(&updater->working.tree);
     // Keys are hashed with it, so that nobody can choose keys that collide. No result depends on it.
-    if (getrandom(&updater->working.tree.seed, sizeof updater->working.tree.seed, GRND_NONBLOCK) < 0)
+    if (getrandom(&updater->working.tree.seed, sizeof updater->working.tree.seed, GRND_NONBLOCK) <
+        0)
         updater->working.tree.seed = (uintptr_t)updater;
     return updater;
 }
@@ -94,6 +95,8 @@ int sc_json_update_apply(struct sc_json_updater *updater, struct sc_bytes old,
     *update = (struct sc_json_update){0};
     struct working *working = &updater->working;
     working->missing = old.data == NULL;
+    if (!working->missing && sc_op_splice(working, old, ops, &updater->out))
+        return finish(updater, size_max, depth_max, update);
     struct sc_bytes text = working->missing ? SC_LITERAL("{}") : old;
     struct sc_json_value value;
     walk_value(text.data, text.data + text.size, &value);

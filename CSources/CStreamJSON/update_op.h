@@ -73,6 +73,10 @@ struct working {
     struct op_errors errors;
 };
 
+/// Applies `ops` to `old`, compact text, when that is one operation which changes the only member of its key.
+/// Then the root is the new text, in `out`. False, with nothing changed: sc_op_apply has to do it.
+bool sc_op_splice(struct working *working, struct sc_bytes old, struct sc_json_value ops,
+                  struct sc_buffer *out);
 /// Applies one operation. After a failure of memory `working->tree.failed` is set.
 void sc_op_apply(struct working *working, const struct op *op);
 
