@@ -71,9 +71,27 @@ sanitize: test-packages ## Run the tests under the address, undefined and thread
 	swift test $(ADDRESS_FLAGS) --disable-xctest
 	$(THREAD_OPTIONS) swift test $(THREAD_FLAGS) --disable-xctest
 	swift build $(ADDRESS_FLAGS) --product iii-stream
-	III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+	swift build $(ADDRESS_FLAGS) --product iii-stream-bench
+	III_BENCH=.build/address/debug/iii-stream-bench III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 	swift build $(THREAD_FLAGS) --product iii-stream
 	$(THREAD_OPTIONS) III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+
+.PHONY: load-generator
+load-generator: packages ## Build iii-stream-bench, optimised
+	swift build -c release --product iii-stream-bench
+
+.PHONY: bench
+bench: build load-generator ## Measure the node and its peers in turn, small (minutes)
+	.ci/packages bench
+	python3 Benchmarks/Peers/pairs.py --pairs 3 --seconds 1 --only fan-1,fan-16,fan-64,set-1,set-16,handshake
+	python3 Benchmarks/storms.py --small
+
+.PHONY: bench-full
+bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (about half an hour)
+	.ci/packages bench
+	python3 Benchmarks/Peers/pairs.py --pairs 9 --seconds 3
+	python3 Benchmarks/Peers/redis_hset.py --pairs 5
+	python3 Benchmarks/storms.py
 
 .PHONY: lint
 lint: packages ## Check formats, dependencies and the rules of the house

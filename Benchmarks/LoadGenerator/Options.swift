@@ -145,6 +145,7 @@ struct Options {
         work.rate = try values.number("--rate") ?? work.rate
         if let mix = values["--mix"] { work.mix = try Work.readMix(mix) }
         if values["--until-answered"] != nil { work.untilDelivered = false }
+        if kind == .connect, work.rate > 0 { work.idle = false }  // Storms on a live group.
         if kind == .functions, values["--groups"] == nil { work.groups = max(work.callers, 1) }
         try work.check()
         return work

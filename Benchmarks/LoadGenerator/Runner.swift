@@ -130,6 +130,7 @@ struct Runner: ~Copyable {
 
     /// Everybody connects; then all are reset and connect again.
     private mutating func storms() throws(RunError) {
+        startAll()
         measuredFrom = now()
         measuredUsage = usage()
         for round in 0..<max(scenario.rounds, 1) {
@@ -158,6 +159,7 @@ struct Runner: ~Copyable {
                     listenOverflows: listenOverflows() - overflows))
             residentOpen = server?.memory()?.resident ?? 0
         }
+        stopAll()
         lastUsage = usage()
         lastNow = now()
         measured = workResults()
