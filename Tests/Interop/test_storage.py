@@ -13,7 +13,7 @@ from node import BINARY, ROOT, Node, configuration
 from raw import Raw
 from test_durability import call, store
 
-GOLDEN = ROOT / "Tests/Vectors/golden"
+VECTORS = ROOT / "Tests/Vectors"
 
 
 def run(*arguments):
@@ -91,7 +91,7 @@ def test_an_update_of_one_item_of_a_large_group_costs_one_record(tmp_path, start
 
 def expected(split_last):
     groups = {}
-    for entry in json.loads((GOLDEN / "kv-store.json").read_text()):
+    for entry in json.loads((VECTORS / "kv-store.json").read_text()):
         stream, group = entry["stream_name"], entry["group_id"]
         if not split_last:
             stream, _, rest = f"{stream}:{group}".partition(":")
@@ -113,7 +113,7 @@ def check_groups(node, groups):
 
 
 def originals(folder):
-    shutil.copytree(GOLDEN / "kv-store", folder)
+    shutil.copytree(VECTORS / "kv-store", folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
