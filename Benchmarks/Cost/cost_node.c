@@ -34,13 +34,18 @@ void *realloc(void *memory, size_t size) {
 
 static struct sc_node *node;
 
-static void worker_opened(void *context, uint64_t connection, uint32_t listener,
-                          struct sc_bytes address, struct sc_bytes query) {
-    (void)context, (void)listener, (void)address, (void)query;
-    sc_node_admit(node, connection, SC_LITERAL("00000000-0000-4000-8000-000000000000"));
+static void worker_opened(void *context, uint64_t connection, uint32_t listener, bool telemetry,
+                          struct sc_bytes address, struct sc_message *head) {
+    (void)context, (void)listener, (void)telemetry, (void)address, (void)head;
+    sc_node_admit(node, connection, SC_LITERAL("00000000-0000-4000-8000-000000000000"),
+                  SC_LITERAL("token"), false);
 }
 
-static void worker_message(void *context, uint64_t connection, struct sc_message *message) {
+static void worker_alive(void *context, uint64_t connection, bool alive) {
+    (void)context, (void)connection, (void)alive;
+}
+
+static void on_message(void *context, uint64_t connection, struct sc_message *message) {
     (void)context, (void)connection, (void)message;
 }
 
@@ -73,14 +78,15 @@ static void report(void) {
 
 int main(void) {
     struct sc_node_config config = sc_node_config_default();
-    struct sc_node_address worker = {"127.0.0.1", 0};
+    struct sc_node_address worker = {"127.0.0.1", 0, 8u << 20};
     config.shard_count = 1;
     config.stream = worker;
     config.workers = &worker;
     config.worker_count = 1;
     config.seed = 1;
     struct sc_node_events events = {.worker_opened = worker_opened,
-                                    .worker_message = worker_message,
+                                    .message = on_message,
+                                    .worker_alive = worker_alive,
                                     .worker_closed = worker_closed,
                                     .undeliverable = undeliverable,
                                     .log = on_log};

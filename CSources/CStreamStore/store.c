@@ -91,6 +91,16 @@ static uint64_t stamp_of_floor(struct sc_store *store, struct sc_group *group, u
     return given_out(store, stamp, false);
 }
 
+// Of no item: nothing has to grow, but a sync that comes after it must not look older.
+static uint64_t stamp_of_group(struct sc_store *store, struct sc_group *group, uint64_t now_ms) {
+    if (now_ms > group->newest) {
+        group->newest = now_ms;
+        group->is_synced = false;
+        group_cache_drop(group);
+    }
+    return given_out(store, group->newest, false);
+}
+
 static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
     uint64_t stamp = greater(now_ms, store->floor + 1);
     store->floor = stamp;
@@ -221,8 +231,8 @@ uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name
     if (group == NULL)
         return id == NULL ? given_out(store, greater(now_ms, store->floor), false)
                           : stamp_of_store(store, now_ms);
-    if (id == NULL) // Of no item: nothing has to grow.
-        return given_out(store, greater(now_ms, group->newest), false);
+    if (id == NULL)
+        return stamp_of_group(store, group, now_ms);
     struct item *item = item_find(store, group, *id);
     return item == NULL ? stamp_of_floor(store, group, now_ms)
                         : stamp_of_item(store, group, item, now_ms, false);

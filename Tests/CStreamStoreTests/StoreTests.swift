@@ -179,7 +179,7 @@ struct StoreTests {
         store.delete("s", "h", "i")
         store.delete("s", "g", "nothing")
         _ = store.event("s", "h", "i", at: 5)
-        _ = store.event("s", "g", nil, at: 5)
+        _ = store.event("s", "g", nil, at: 0)
         _ = store.get("s", "g", "i")
         _ = store.values("s", "g")
         #expect(cached == "c")

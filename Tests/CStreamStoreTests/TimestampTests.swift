@@ -78,6 +78,19 @@ struct TimestampTests {
         #expect(store.set("s", "g", "i", "2", at: 1500).timestamp == 1500)
     }
 
+    @Test("of a sync are not older than a custom event before it, of an item or of none")
+    func syncAfterGroupEvent() {
+        store.set("s", "g", "i", "1", at: 1000)
+        let first = store.groupSync("s", "g", at: 1001)
+        #expect(store.groupSync("s", "g", at: 1500) == first)
+        let event = store.event("s", "g", nil, at: 2000)
+        #expect(event == 2000)
+        let second = store.groupSync("s", "g", at: 1500)
+        #expect(second > event)
+        #expect(store.event("s", "g", nil, at: 1600) == second)
+        #expect(store.groupSync("s", "g", at: 1600) == second)
+    }
+
     @Test("grow over the end and the new beginning of a group") func groupsComeAgain() {
         let last = store.delete("s", "g", "i").timestamp
         #expect(last == 0)
