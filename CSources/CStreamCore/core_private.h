@@ -309,6 +309,7 @@ struct request {
     uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
     size_t size;
+    size_t sent_size; // Counted against the owner's shard.
     uint8_t bytes[];
 };
 
@@ -330,6 +331,7 @@ struct batch_entry {
 /// What this shard knows of another one.
 struct peer {
     uint32_t requests; // Under way to it.
+    uint64_t request_bytes;
     uint64_t event_bytes;
     struct event_batch *_Nullable batch;
 };

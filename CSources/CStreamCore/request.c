@@ -7,6 +7,7 @@
 #include "core_private.h"
 
 #define REQUESTS_PER_PEER_MAX 4096u
+#define REQUEST_BYTES_PER_PEER_MAX (8u << 20)
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)
 
 struct shard *shard_of(struct shard *shard, uint64_t hash) {
@@ -66,7 +67,8 @@ void request_free(struct request *request) {
 static void update_crowded(struct shard *shard) {
     shard->crowded = false;
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
-        shard->crowded |= shard->peers[i].requests >= REQUESTS_PER_PEER_MAX;
+        shard->crowded |= shard->peers[i].requests >= REQUESTS_PER_PEER_MAX ||
+                          shard->peers[i].request_bytes >= REQUEST_BYTES_PER_PEER_MAX;
 }
 
 static void call_returned(struct shard *shard, struct request *request) {
@@ -103,6 +105,7 @@ static void returned(struct sc_loop_message *message) {
     struct request *request = SC_CONTAINER_OF(message, struct request, message);
     struct shard *shard = request->origin;
     shard->peers[request->owner->index].requests--;
+    shard->peers[request->owner->index].request_bytes -= request->sent_size;
     update_crowded(shard);
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
@@ -178,6 +181,8 @@ static void arrived(struct sc_loop_message *message) {
 void request_send(struct request *request) {
     struct shard *origin = request->origin;
     origin->peers[request->owner->index].requests++;
+    request->sent_size = request->size;
+    origin->peers[request->owner->index].request_bytes += request->sent_size;
     update_crowded(origin);
     request->message.run = arrived;
     sc_loop_post(request->owner->loop, &request->message);

@@ -1,0 +1,140 @@
+"""A real disk that stalls and one that runs full: a file system of its own, frozen and filled. Needs root and a loop
+device, and is skipped without."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from node import Node, configuration
+from raw import PING, PONG, Raw, frame
+from test_durability import answer, call, invoke, store
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """The mount point of an empty file system of 100 MiB."""
+    image, point = tmp_path / "disk.img", tmp_path / "disk"
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a file system")
+    point.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 100 * MIB)
+    made = subprocess.run(["mkfs.ext4", "-q", image], capture_output=True)
+    if made.returncode != 0 or subprocess.run(["mount", "-o", "loop", image, point], capture_output=True).returncode != 0:
+        pytest.skip("needs a loop device")
+    yield point
+    subprocess.run(["umount", "-l", point], check=True)
+
+
+@pytest.fixture
+def node(tmp_path, disk):
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration({**store(disk / "store", segment_bytes=4 * MIB), "shards": 2})).start()
+    yield node
+    node.kill()
+
+
+class Frozen:
+    """Nothing reaches the file system for so long. What ends it is started first: it must end."""
+
+    def __init__(self, point, seconds):
+        self.end = subprocess.Popen(["sh", "-c", f"sleep {seconds}; fsfreeze -u {point}"])
+        subprocess.run(["fsfreeze", "-f", point], check=True)
+
+    def wait(self):
+        assert self.end.wait(30) == 0
+
+
+def test_a_disk_that_stalls_holds_up_only_its_own_changes(node, disk):
+    quiet = Raw(node.worker_port).upgrade()
+    groups = [f"g{i}" for i in range(16)]
+    for group in groups:
+        call(quiet, "stream::set", stream_name="s", group_id=group, item_id="i", data=1)
+    writer = Raw(node.worker_port).upgrade()
+    resident = node.resident_bytes()
+    frozen = Frozen(disk, 1.2)
+    began = time.monotonic()
+    writer.send(invoke(1, "stream::set", {"stream_name": "s", "group_id": "g0", "item_id": "i", "data": 2}))
+    readers = {}
+    for group in groups:
+        readers[group] = Raw(node.worker_port).upgrade()
+        readers[group].send(invoke(1, "stream::list", {"stream_name": "s", "group_id": group}))
+    # Far more than may wait: its caller is paused, and the node does not grow by it.
+    flood = Raw(node.worker_port).upgrade()
+    flood.socket.setblocking(False)
+    message = invoke(2, "stream::set", {"stream_name": "s", "group_id": "g0", "item_id": "j", "data": "x" * 60000})
+    sent, whole = 0, message * 1000
+    deadline = began + 0.8
+    while time.monotonic() < deadline:
+        try:
+            sent += flood.socket.send(whole[sent : sent + MIB])
+        except BlockingIOError:
+            time.sleep(0.01)
+    assert sent < 40 * MIB, "its caller was never paused"
+    assert node.resident_bytes() - resident < 48 * MIB
+    quiet.send(frame(b"alive?", PING))
+    assert quiet.frame() == (PONG, b"alive?")
+    served = []
+    for group, reader in readers.items():
+        reader.socket.settimeout(0.01)
+        try:
+            assert answer(reader)["result"] == [1]
+            served.append(group)
+        except TimeoutError:
+            pass
+        reader.socket.settimeout(10)
+    assert time.monotonic() - began < 1.2, "too slow to say anything"
+    assert "g0" not in served, "a read saw past a change that the disk does not have"
+    assert served, "the other shard's reads go on"
+    frozen.wait()
+    assert "result" in answer(writer)
+    for group, reader in readers.items():
+        if group not in served:
+            assert "result" in answer(reader)
+    flood.socket.setblocking(True)
+    flood.socket.settimeout(10)
+    flood.send(message[sent % len(message) :] if sent % len(message) else b"")
+    for _ in range(-(-sent // len(message))):
+        assert "result" in answer(flood)
+
+
+def test_a_full_disk_refuses_changes_and_takes_them_again(node, disk):
+    node.expected_errors = ["store_refuses"]
+    connection = Raw(node.worker_port).upgrade()
+
+    def put(i):
+        return call(connection, "stream::set", stream_name="s", group_id=f"g{i % 8}", item_id="i", data="x" * 50000)
+
+    with open(disk / "filler", "wb") as filler:
+        try:
+            while True:
+                filler.write(bytes(MIB))
+                filler.flush()
+        except OSError:
+            pass
+    for i in range(1000):
+        message = put(i)
+        if "error" in message:
+            break
+    assert message["error"]["code"] == "STREAM_SET_ERROR"
+    assert "No space left on device" in message["error"]["message"]
+    assert node.counters()["store_unhealthy"] > 0
+    assert "result" in call(connection, "stream::get", stream_name="s", group_id="g0", item_id="i")
+    os.unlink(disk / "filler")
+    deadline = time.monotonic() + 10
+    while any("error" in put(group) for group in range(8)):  # Of both shards.
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not any("error" in put(i) for i in range(200))
+    assert node.counters()["store_unhealthy"] == 0
+    before = {g: len(json.dumps(call(connection, "stream::list", stream_name="s", group_id=f"g{g}")["result"])) for g in range(8)}
+    node.kill()
+    node.start()
+    connection = Raw(node.worker_port).upgrade()
+    assert before == {g: len(json.dumps(call(connection, "stream::list", stream_name="s", group_id=f"g{g}")["result"])) for g in range(8)}
