@@ -68,7 +68,7 @@ def restart(scale):
         again = bench.folder / "again.sh"
         pid = bench.folder / "again.pid"
         again.write_text(f"echo $$ > {pid}\nexec taskset -c 0 {node_command(bench)}\n")
-        arguments = ["fanout", "--subscribers", 10_000 // scale, "--items", 1000, "--rate", 100, "--duration", 4]
+        arguments = ["fanout", "--subscribers", 10_000 // scale, "--items", 1000, "--rate", 10, "--duration", 4]
         done = subprocess.run(
             [part for part in bench.command([*arguments, "--restart", f"sh {again}"], bench.folder / "r.json") if part != "--quiet"],
             stdout=subprocess.PIPE,

@@ -30,7 +30,8 @@ static void put(struct fragment_writer *writer, struct sc_bytes part) {
             bool final = writer->left <= SC_FRAGMENT_SIZE_MAX;
             writer->fragment_left = final ? writer->left : SC_FRAGMENT_SIZE_MAX;
             uint8_t opcode = writer->begun ? SC_WS_CONTINUATION : SC_WS_TEXT;
-            writer->at += sc_ws_header_write(writer->at, opcode, final, writer->fragment_left, NULL);
+            writer->at +=
+                sc_ws_header_write(writer->at, opcode, final, writer->fragment_left, NULL);
             writer->begun = true;
         }
         size_t size = part.size < writer->fragment_left ? part.size : writer->fragment_left;
@@ -43,7 +44,17 @@ static void put(struct fragment_writer *writer, struct sc_bytes part) {
     }
 }
 
-static void write_parts(uint8_t *out, const struct sc_bytes *parts, size_t count, uint64_t payload) {
+static void write_parts(uint8_t *out, const struct sc_bytes *parts, size_t count,
+                        uint64_t payload) {
+    if (payload <= SC_FRAGMENT_SIZE_MAX) { // One frame, as nearly always.
+        out += sc_ws_header_write(out, SC_WS_TEXT, true, payload, NULL);
+        for (size_t i = 0; i < count; i++) {
+            if (parts[i].size > 0)
+                memcpy(out, parts[i].data, parts[i].size);
+            out += parts[i].size;
+        }
+        return;
+    }
     struct fragment_writer writer = {.at = out, .left = payload};
     for (size_t i = 0; i < count; i++)
         put(&writer, parts[i]);
@@ -69,7 +80,8 @@ struct sc_blob *frame_build_blob(const struct sc_bytes *parts, size_t count, siz
 
 // ---- Frames of stream clients
 
-static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped, const struct sc_bytes *id) {
+static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped,
+                       const struct sc_bytes *id) {
     if (id == NULL) {
         parts[0] = SC_LITERAL("null");
         return 1;
@@ -79,8 +91,9 @@ static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped, const 
     return 1;
 }
 
-struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp, struct sc_bytes prefix,
-                                 const struct sc_bytes *id, const struct sc_bytes *event, size_t count) {
+struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
+                          struct sc_bytes prefix, const struct sc_bytes *id,
+                          const struct sc_bytes *event, size_t count) {
     uint8_t digits[20];
     uint8_t inline_id[256];
     struct sc_buffer escaped = {.data = inline_id, .capacity = sizeof inline_id};

@@ -210,6 +210,11 @@ static inline void close_container(struct scan *scan, const uint8_t *end) {
     };
 }
 
+static inline uint64_t key_bit(struct sc_bytes key) {
+    unsigned first = key.size == 0 ? 0 : key.data[0];
+    return (uint64_t)1 << ((key.size + 5 * first) & 63);
+}
+
 static inline void begin_member(struct scan *scan, struct sc_bytes key, bool escaped) {
     struct sc_json_index *index = scan->index;
     unsigned level = scan->depth;
@@ -223,6 +228,7 @@ static inline void begin_member(struct scan *scan, struct sc_bytes key, bool esc
     scan->slot[level] = index->count;
     if (level == 1) {
         index->roots[index->root_count] = (uint8_t)index->count;
+        index->root_keys |= escaped ? UINT64_MAX : key_bit(key);
         index->root_key_sizes[index->root_count++] =
             escaped || key.size > 255 ? 255 : (uint8_t)key.size;
     }
@@ -326,6 +332,7 @@ int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_json_index 
     index->error_offset = 0;
     index->count = 0;
     index->root_count = 0;
+    index->root_keys = 0;
     index->overflow = false;
     if (text.size == 0)
         return -EBADMSG;
@@ -388,7 +395,7 @@ const struct sc_json_member *sc_json_index_find(const struct sc_json_index *inde
         return found;
     }
     if (parent < 0)
-        return find_in_root(index, key);
+        return index->root_keys & key_bit(key) ? find_in_root(index, key) : NULL;
     for (int i = index->count - 1; i > parent; i--) {
         const struct sc_json_member *member = &index->members[i];
         if (member->parent == parent && has_key(member, key))
