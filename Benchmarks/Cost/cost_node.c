@@ -37,16 +37,16 @@ static struct sc_node *node;
 static void worker_opened(void *context, uint64_t connection, uint32_t listener, bool telemetry,
                           struct sc_bytes address, struct sc_message *head) {
     (void)context, (void)listener, (void)telemetry, (void)address, (void)head;
-    sc_node_admit(node, connection, SC_LITERAL("00000000-0000-4000-8000-000000000000"),
-                  SC_LITERAL("token"), false);
-}
-
-static void worker_alive(void *context, uint64_t connection, bool alive) {
-    (void)context, (void)connection, (void)alive;
+    struct sc_bytes id = SC_LITERAL("00000000-0000-4000-8000-000000000000");
+    sc_node_admit(node, connection, id, id, false);
 }
 
 static void on_message(void *context, uint64_t connection, struct sc_message *message) {
     (void)context, (void)connection, (void)message;
+}
+
+static void worker_alive(void *context, uint64_t connection, bool alive) {
+    (void)context, (void)connection, (void)alive;
 }
 
 static void worker_closed(void *context, uint64_t connection) {
@@ -78,7 +78,7 @@ static void report(void) {
 
 int main(void) {
     struct sc_node_config config = sc_node_config_default();
-    struct sc_node_address worker = {"127.0.0.1", 0, 8u << 20};
+    struct sc_node_address worker = {"127.0.0.1", 0};
     config.shard_count = 1;
     config.stream = worker;
     config.workers = &worker;
