@@ -9,6 +9,7 @@ enum Shell {
         process.arguments = ["-c", "exec \(command)"]
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice  // Nobody would wait for the end of a pipe otherwise.
         do {
             try process.run()
         } catch {

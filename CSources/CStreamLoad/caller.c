@@ -355,6 +355,19 @@ static void control_frame(struct caller *caller, const struct frame *frame) {
     }
 }
 
+// Answers over 8 MiB come in several frames.
+static void fragment(struct caller *caller, const struct frame *frame) {
+    sc_buffer_append_bytes(&caller->assembly, frame->payload);
+    if (caller->assembly.failed)
+        abort();
+    if (!frame->last)
+        return;
+    struct sc_buffer whole = caller->assembly;
+    caller->assembly = (struct sc_buffer){0};
+    data_frame(caller, sc_buffer_bytes(&whole));
+    sc_buffer_deinit(&whole);
+}
+
 static size_t process(struct caller *caller, const uint8_t *data, size_t size) {
     size_t at = 0;
     while (at < size && caller->connection.state == STATE_OPEN) {
@@ -367,6 +380,8 @@ static size_t process(struct caller *caller, const uint8_t *data, size_t size) {
             break;
         if (frame.kind == FRAME_DATA)
             data_frame(caller, frame.payload);
+        else if (frame.kind == FRAME_FRAGMENT)
+            fragment(caller, &frame);
         else
             control_frame(caller, &frame);
         at += frame.size;
@@ -386,6 +401,10 @@ void caller_receive(struct caller *caller, const uint8_t *data, size_t size) {
     struct sc_buffer held = connection->held;
     connection->held = (struct sc_buffer){0};
     size_t used = process(caller, held.data, held.size);
+    if (used == 0 && connection->state == STATE_OPEN) {
+        connection->held = held; // Not copied with each piece of a large frame.
+        return;
+    }
     if (used < held.size && connection->state == STATE_OPEN)
         connection_hold(connection, held.data + used, held.size - used);
     sc_buffer_deinit(&held);
@@ -408,5 +427,6 @@ void caller_closed(struct caller *caller) {
         caller->connection.work->open_callers--;
     caller->ready = false;
     caller->open_calls = 0;
+    sc_buffer_deinit(&caller->assembly);
     caller->call_first = caller->call_next;
 }

@@ -22,13 +22,17 @@ static int websocket_read(const uint8_t *data, size_t size, struct frame *frame)
     frame->size = header + (size_t)payload;
     uint8_t opcode = data[0] & 0x0f;
     bool final = (data[0] & 0x80) != 0;
-    frame->kind = opcode == SC_WS_TEXT || opcode == SC_WS_BINARY || opcode == SC_WS_CONTINUATION
-                      ? FRAME_DATA
-                  : opcode == SC_WS_PING  ? FRAME_PING
-                  : opcode == SC_WS_CLOSE ? FRAME_CLOSE
-                                          : FRAME_IGNORED;
-    if (!final || opcode == SC_WS_CONTINUATION)
-        return -1; // Fragments begin at 8 MiB, over what is asked for here.
+    frame->last = final;
+    if (opcode == SC_WS_CONTINUATION || (opcode <= SC_WS_BINARY && !final))
+        frame->kind = FRAME_FRAGMENT;
+    else if (opcode <= SC_WS_BINARY)
+        frame->kind = FRAME_DATA;
+    else if (!final)
+        return -1;
+    else
+        frame->kind = opcode == SC_WS_PING    ? FRAME_PING
+                      : opcode == SC_WS_CLOSE ? FRAME_CLOSE
+                                              : FRAME_IGNORED;
     if (size < frame->size)
         return 0;
     frame->payload = (struct sc_bytes){data + header, (size_t)payload};

@@ -155,6 +155,7 @@ struct call {
 
 struct caller {
     struct connection connection;
+    struct sc_buffer assembly;    // Fragments of one message.
     struct call *_Nullable calls; // A ring by number.
     uint64_t call_first, call_next;
     uint32_t call_capacity;
@@ -247,10 +248,11 @@ void control_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes paylo
 
 // ---- framing.c
 
-enum frame_kind { FRAME_DATA, FRAME_PING, FRAME_CLOSE, FRAME_IGNORED };
+enum frame_kind { FRAME_DATA, FRAME_FRAGMENT, FRAME_PING, FRAME_CLOSE, FRAME_IGNORED };
 struct frame {
     size_t size; // Of the whole frame.
     enum frame_kind kind;
+    bool last; // FRAME_FRAGMENT: of its message.
     struct sc_bytes payload;
     uint16_t close_code;
 };

@@ -177,6 +177,11 @@ static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, siz
     }
     if (rc == 0)
         return 0;
+    if (frame.kind == FRAME_FRAGMENT) {
+        connection_violates(&subscriber->connection,
+                            "an event in fragments: values are too large to be checked");
+        return 0;
+    }
     if (frame.kind != FRAME_DATA) {
         control(subscriber, &frame);
         return frame.size;
@@ -310,6 +315,11 @@ static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, siz
         topic->begun = true;
         subscriber_go_live(subscriber, topic->entry_end);
         return frame.size;
+    }
+    if (frame.kind == FRAME_FRAGMENT) {
+        connection_violates(&subscriber->connection,
+                            "a sync in fragments: the group is too large to be checked");
+        return 0;
     }
     if (frame.kind != FRAME_DATA) {
         control(subscriber, &frame);

@@ -88,6 +88,12 @@ def test_idle(node, tmp_path):
     assert result["works"][0]["liveSubscribers"] == 200
 
 
+def test_triggers(node, tmp_path):
+    result = bench(node, tmp_path, "triggers", "--rate", "200", "--items", "3", *SMALL)
+    assert totals(result, "triggered") >= totals(result, "calls") / 2
+    assert result["works"][0]["latencies"]["trigger"]["p50"] > 0
+
+
 def test_mixed(node, tmp_path):
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text(
