@@ -77,7 +77,8 @@ def test_a_disk_that_stalls_holds_up_only_its_own_changes(node, disk):
         except BlockingIOError:
             time.sleep(0.01)
     assert sent < 40 * MIB, "its caller was never paused"
-    assert node.resident_bytes() - resident < 48 * MIB
+    # A build under the address sanitizer keeps what it has freed.
+    assert node.resident_bytes() - resident < (48 if "address" not in str(node.binary) else 192) * MIB
     quiet.send(frame(b"alive?", PING))
     assert quiet.frame() == (PONG, b"alive?")
     served = []
@@ -138,3 +139,88 @@ def test_a_full_disk_refuses_changes_and_takes_them_again(node, disk):
     node.start()
     connection = Raw(node.worker_port).upgrade()
     assert before == {g: len(json.dumps(call(connection, "stream::list", stream_name="s", group_id=f"g{g}")["result"])) for g in range(8)}
+
+
+@pytest.fixture
+def failing_disk(tmp_path):
+    """The mount point of a file system, and a function after which nothing can be written to its disk."""
+    under, point = tmp_path / "under", tmp_path / "failing"
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a file system")
+    under.mkdir()
+    point.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", under], capture_output=True).returncode != 0:
+        pytest.skip("cannot mount")
+    image = under / "disk.img"
+    image.write_bytes(b"")
+    os.truncate(image, 40 * MIB)
+    made = subprocess.run(["mkfs.ext4", "-q", image], capture_output=True)
+    if made.returncode != 0 or subprocess.run(["mount", "-o", "loop", image, point], capture_output=True).returncode != 0:
+        subprocess.run(["umount", "-l", under], check=True)
+        pytest.skip("needs a loop device")
+
+    def fail():
+        os.truncate(image, 0)
+        with open(under / "filler", "wb", buffering=0) as filler:
+            try:
+                while True:
+                    filler.write(bytes(MIB))
+            except OSError:
+                pass
+
+    yield point, fail
+    subprocess.run(["umount", "-l", point], check=True)
+    subprocess.run(["umount", "-l", under], check=True)
+
+
+def test_a_disk_that_fails_poisons_the_store_and_reads_go_on(tmp_path, failing_disk):
+    point, fail = failing_disk
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration({**store(point / "store", segment_bytes=MIB), "shards": 2})).start()
+    try:
+        connection = Raw(node.worker_port).upgrade()
+        groups = [f"g{i}" for i in range(8)]
+        for group in groups:
+            for item in ("a", "b"):
+                call(connection, "stream::set", stream_name="s", group_id=group, item_id=item, data=1)
+        client = Raw(node.stream_port).upgrade("/stream/s/g0")
+        assert json.loads(client.message())["event"] == {"type": "sync", "data": [1, 1]}
+        fail()
+        # One message: all of them are evaluated before any of them is answered.
+        calls = []
+        for group in groups:
+            calls.append(("stream::set", {"item_id": "a", "data": 2}, group))
+            calls.append(("stream::delete", {"item_id": "b"}, group))
+            calls.append(("stream::update", {"item_id": "c", "ops": [{"type": "set", "path": "", "value": 3}]}, group))
+            calls.append(("stream::get", {"item_id": "a"}, group))
+            calls.append(("stream::list", {}, group))
+        connection.send(b"".join(
+            invoke(i, function, {"stream_name": "s", "group_id": group, **data})
+            for i, (function, data, group) in enumerate(calls)))
+        codes = {"stream::set": "STREAM_SET_ERROR", "stream::delete": "STREAM_DELETE_ERROR",
+                 "stream::update": "STREAM_UPDATE_ERROR", "stream::get": "STREAM_GET_ERROR",
+                 "stream::list": "STREAM_GET_GROUP_ERROR"}
+        unknown = 0
+        for i, (function, _, _) in enumerate(calls):
+            message = answer(connection)
+            assert message["invocation_id"] == str(i) and message["function_id"] == function
+            if function in ("stream::get", "stream::list") and "result" in message:
+                assert message["result"] in (1, [1, 1]), "a read saw what was taken back"
+                continue
+            assert message["error"]["code"] == codes[function], message
+            unknown += "outcome is unknown" in message["error"]["message"]
+        assert unknown > 0
+        for group in groups:
+            assert call(connection, "stream::list", stream_name="s", group_id=group)["result"] == [1, 1]
+            refused = call(connection, "stream::set", stream_name="s", group_id=group, item_id="a", data=9)
+            assert "until the node is started again" in refused["error"]["message"]
+        late = Raw(node.stream_port).upgrade("/stream/s/g0")
+        assert json.loads(late.message())["event"] == {"type": "sync", "data": [1, 1]}
+        client.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.message()  # No event of what was taken back.
+        counters = node.counters()
+        assert counters["store_unhealthy"] > 0 and counters["answers_taken_back"] > 0
+    finally:
+        node.kill()
