@@ -356,6 +356,7 @@ struct shard {
     struct sc_store *store;
     struct sc_log *_Nullable log; // NULL: the store is in memory only.
     struct sc_timer log_timer, gather_timer;
+    uint32_t taken_back; // How often changes were: what was read before then may not be true any more.
     struct sc_json_updater *updater;
     pthread_t thread;
     uint32_t index;

@@ -316,6 +316,7 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
 
 static void on_failed(void *context, int error, bool unknown) {
     struct shard *shard = context;
+    shard->taken_back++;
     struct effects waiting = shard->effects;
     shard->effects = (struct effects){0};
     for (; waiting.head != waiting.tail; waiting.head++)

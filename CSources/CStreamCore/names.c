@@ -13,6 +13,7 @@ struct name_pair {
 struct gather {
     struct request *call; // Never sent: it keeps what the answer needs.
     uint32_t missing;
+    uint32_t taken_back; // Of the shard, when its own names were collected.
     struct sc_buffer names; // As collect writes them.
 };
 
@@ -90,6 +91,10 @@ static void write_streams(struct sc_buffer *out, const struct name_pair *pairs, 
 
 static void finish(struct shard *shard, struct gather *gather) {
     struct call *call = &gather->call->call;
+    if (gather->taken_back != shard->taken_back) {
+        gather->names.size = 0; // Some of them may never have been.
+        gather->names.failed = true;
+    }
     struct name_pair *pairs;
     size_t count = read_pairs(&gather->names, &pairs);
     struct sc_buffer text = {0};
@@ -101,7 +106,9 @@ static void finish(struct shard *shard, struct gather *gather) {
     call->request = NULL; // The answer stays on this shard.
     struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), sc_buffer_bytes(&text)};
     if (text.failed || gather->names.failed)
-        call_fail(shard, call, "result_too_large", SC_LITERAL("out of memory"));
+        call_fail(shard, call, call->op == SC_CALL_LIST_GROUPS ? "STREAM_LIST_GROUPS_ERROR" : "STREAM_LIST_ALL_ERROR",
+                  gather->taken_back != shard->taken_back ? SC_LITERAL("Failed to list: the disk failed; ask again")
+                                                          : SC_LITERAL("Failed to list: out of memory"));
     else
         call_answer(shard, call, body, 2);
     sc_buffer_deinit(&text);
@@ -114,7 +121,7 @@ static void finish(struct shard *shard, struct gather *gather) {
 void names_start(struct shard *shard, struct call *call) {
     struct sc_bytes none = {0};
     struct gather *gather = allocate(sizeof *gather);
-    *gather = (struct gather){.missing = shard->node->shard_count};
+    *gather = (struct gather){.missing = shard->node->shard_count, .taken_back = shard->taken_back};
     gather->call = request_make(shard, shard, REQUEST_NAMES, call, none);
     collect_all(shard, call, &gather->names);
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {

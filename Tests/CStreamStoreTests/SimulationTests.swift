@@ -126,6 +126,21 @@ struct SimulationTests {
         }
     }
 
+    @Test(
+        "keeps its promises when the process dies at any kind of operation",
+        arguments: [true, false])
+    func deaths(powerCuts: Bool) {
+        for site in 0..<simulator_site_count() {
+            for after in [UInt32(0), 1, 4] {
+                let outcome = simulate(seeds: 8) {
+                    ($0.fault_site, $0.fault, $0.fault_after) = (site, SIMULATOR_DEATH, after)
+                    $0.power_cuts = powerCuts
+                }
+                #expect(outcome.failures.isEmpty, "\(String(cString: simulator_site_name(site)))")
+            }
+        }
+    }
+
     @Test("poisons the log when a batch fails, refuses changes and goes on reading") func poison() {
         let outcome = simulate {
             ($0.fault_site, $0.fault, $0.fault_count) = (

@@ -285,7 +285,7 @@ static ssize_t run_or_fail(struct sim_disk *disk, const struct sim_pending *pend
             disk->descriptors[pending->fd - 1000] = SIM_FREE;
         return pending->op->kind == SC_FILE_CLOSE ? 0 : -EIO;
     }
-    if (!fails_now(disk, pending))
+    if (disk->config->fault == SIMULATOR_DEATH || !fails_now(disk, pending))
         return run(disk, pending);
     bool writes = pending->op->kind == SC_FILE_WRITE || pending->op->kind == SC_FILE_WRITE_SYNC;
     if (disk->config->fault == SIMULATOR_SHORT)
@@ -301,9 +301,12 @@ static ssize_t run_or_fail(struct sim_disk *disk, const struct sim_pending *pend
 bool sim_complete_one(struct sim_disk *disk) {
     if (disk->pending_count == 0)
         return false;
+    int at = (int)sim_random(disk, (uint64_t)disk->pending_count);
     if (disk->die_after > 0 && --disk->die_after == 0)
         sim_end_process(disk);
-    int at = (int)sim_random(disk, (uint64_t)disk->pending_count);
+    else if (!disk->dead && disk->config->fault == SIMULATOR_DEATH &&
+             fails_now(disk, &disk->pending[at]))
+        sim_end_process(disk);
     struct sim_pending pending = disk->pending[at];
     disk->pending[at] = disk->pending[--disk->pending_count];
     ssize_t result = run_or_fail(disk, &pending);

@@ -267,14 +267,14 @@ static void update_released(struct process_shard *shard) {
 
 static void on_durable(void *context) {
     struct process_shard *shard = context;
-    if (!shard->simulation->ended)
+    if (!shard->simulation->ended && !shard->simulation->disk.dead)
         update_released(shard);
 }
 
 static void on_failed(void *context, int error, bool unknown) {
     struct process_shard *shard = context;
     struct simulation *simulation = shard->simulation;
-    if (simulation->ended || shard->log == NULL)
+    if (simulation->ended || simulation->disk.dead || shard->log == NULL)
         return;
     (void)error;
     simulation->result->failures++;
@@ -490,9 +490,9 @@ static void step(struct simulation *simulation) {
     for (uint32_t i = 0; i < simulation->shard_count; i++)
         if (sim_random(disk, 3) > 0)
             sc_log_turn(simulation->shards[i].log, simulation->clock_ns);
-    for (uint64_t count = sim_random(disk, 6); count > 0; count--)
+    for (uint64_t count = sim_random(disk, 6); count > 0 && !disk->dead; count--)
         (void)sim_complete_one(disk);
-    if (sim_random(disk, 16) == 0)
+    if (!disk->dead && sim_random(disk, 16) == 0)
         check_memory(simulation, &simulation->groups[sim_random(disk, GROUPS)]);
 }
 
@@ -534,10 +534,10 @@ static void round_of(struct simulation *simulation) {
         check_recovered(simulation, &simulation->groups[g]);
     disk->faults_on = true;
     for (uint64_t left = sim_random(disk, simulation->config->steps) + 1;
-         left > 0 && !simulation->failed; left--)
+         left > 0 && !simulation->failed && !disk->dead; left--)
         step(simulation);
     count_logs(simulation);
-    if (simulation->config->clean_ends && sim_random(disk, 3) == 0)
+    if (!disk->dead && simulation->config->clean_ends && sim_random(disk, 3) == 0)
         end_in_order(simulation);
     else
         crash(simulation);

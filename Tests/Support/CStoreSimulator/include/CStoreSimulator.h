@@ -10,7 +10,8 @@
 
 #pragma clang assume_nonnull begin
 
-enum simulator_fault { SIMULATOR_NO_FAULT, SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT };
+/// SIMULATOR_DEATH: the process ends, with the operation and all others under way done, or not, or in part.
+enum simulator_fault { SIMULATOR_NO_FAULT, SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT, SIMULATOR_DEATH };
 
 struct simulator_config {
     uint64_t seed;
