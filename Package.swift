@@ -75,6 +75,7 @@ let targets: [Target] = [
     tests("CStreamTLS"),
     tests("CStreamJSON"),
     tests("CStreamLoop"),
+    tests("IIIStream"),
     tests("StreamModel"),
     tests("StreamConfig"),
     tests("StreamTriggers", ["StreamModel"]),

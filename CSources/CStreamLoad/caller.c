@@ -19,7 +19,7 @@ static struct call *call_push(struct caller *caller) {
         caller->call_first++;
     if (caller->call_next - caller->call_first == caller->call_capacity) {
         uint32_t capacity = caller->call_capacity == 0 ? 16 : caller->call_capacity * 2;
-        struct call *calls = allocate(capacity * sizeof *calls);
+        struct call *calls = load_allocate(capacity * sizeof *calls);
         for (uint64_t i = caller->call_first; i < caller->call_next; i++)
             calls[i & (capacity - 1)] = *call_at(caller, i);
         free(caller->calls);

@@ -26,7 +26,7 @@ void connection_violates(struct connection *connection, const char *format, ...)
     const char *topic =
         connection->role == ROLE_SUBSCRIBER ? SUBSCRIBER(connection)->topic->name : "";
     violation(connection->load, "%s%s: %s", role, topic, text);
-    connection_close(connection, true);
+    load_connection_close(connection, true);
 }
 
 void connection_hold(struct connection *connection, const uint8_t *data, size_t size) {
@@ -207,7 +207,7 @@ static void lost(struct connection *connection, int reason) {
                   connection->role == ROLE_SUBSCRIBER ? "subscriber" : "caller",
                   reason == 0 ? "end of the stream" : strerror(-reason));
     }
-    connection_close(connection, false);
+    load_connection_close(connection, false);
 }
 
 static void on_end(struct sc_socket *socket, int reason) {
@@ -259,7 +259,7 @@ static void on_closed(struct sc_socket *socket) {
 static const struct sc_socket_handler handler = {
     .on_receive = on_receive, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
 
-void connection_close(struct connection *connection, bool abort) {
+void load_connection_close(struct connection *connection, bool abort) {
     struct sc_load *load = connection->load;
     if (connection->state == STATE_CLOSING || connection->state <= STATE_QUEUED)
         return;

@@ -17,7 +17,7 @@
 #define ISSUED_PER_TURN_MAX 1024u
 #define LOOK_NS 1000000u
 
-void *allocate(size_t size) {
+void *load_allocate(size_t size) {
     void *memory = malloc(size > 0 ? size : 1);
     if (memory == NULL) {
         fprintf(stderr, "iii-stream-bench: out of memory (%zu bytes)\n", size);
@@ -244,7 +244,7 @@ static void raise_limits(void) {
 }
 
 int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
-    struct sc_load *load = allocate(sizeof *load);
+    struct sc_load *load = load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
     load->timer.on_due = timer_due;
     raise_limits();
@@ -291,9 +291,9 @@ void sc_load_destroy(struct sc_load *load) {
         struct work *work = load->works[i];
         work->running = work->filling = false;
         for (uint32_t j = 0; j < work->config.caller_count; j++)
-            connection_close(&work->callers[j].connection, true);
+            load_connection_close(&work->callers[j].connection, true);
         for (uint32_t j = 0; j < work->subscriber_count; j++)
-            connection_close(&work->subscribers[j].connection, true);
+            load_connection_close(&work->subscribers[j].connection, true);
     }
     while (load->open > 0)
         if (sc_load_run(load, SC_LOAD_CLOSED, sc_load_now_ns() + 1000000000u) < 0)
@@ -316,7 +316,7 @@ static void connection_init(struct connection *connection, struct work *work,
 
 static void add_subscribers(struct work *work) {
     work->subscriber_count = work->config.subscribers_per_topic * work->config.topic_count;
-    work->subscribers = allocate(work->subscriber_count * sizeof *work->subscribers);
+    work->subscribers = load_allocate(work->subscriber_count * sizeof *work->subscribers);
     for (uint32_t i = 0; i < work->subscriber_count; i++) {
         struct subscriber *subscriber = &work->subscribers[i];
         struct topic *topic = &work->topics[i % work->config.topic_count];
@@ -329,15 +329,15 @@ static void add_subscribers(struct work *work) {
 uint32_t sc_load_work_add(struct sc_load *load, const struct sc_load_work_config *config) {
     assert(load->work_count < WORKS_MAX);
     assert(config->topic_count > 0 && config->item_count > 0);
-    struct work *work = allocate(sizeof *work);
+    struct work *work = load_allocate(sizeof *work);
     *work = (struct work){.load = load, .config = *config, .index = load->work_count};
     load->works[load->work_count++] = work;
     for (uint32_t op = 0; op < SC_LOAD_OP_COUNT; op++)
         work->weight_total += config->weights[op];
     value_prepare(work);
-    work->topics = allocate(config->topic_count * sizeof *work->topics);
-    work->hungry = allocate(config->topic_count * sizeof(struct topic *));
-    work->callers = allocate(config->caller_count * sizeof *work->callers);
+    work->topics = load_allocate(config->topic_count * sizeof *work->topics);
+    work->hungry = load_allocate(config->topic_count * sizeof(struct topic *));
+    work->callers = load_allocate(config->caller_count * sizeof *work->callers);
     for (uint32_t i = 0; i < config->caller_count; i++) {
         work->callers[i] = (struct caller){.serves_trigger = config->trigger && i == 0};
         connection_init(&work->callers[i].connection, work, ROLE_CALLER);
@@ -375,7 +375,7 @@ void sc_load_close_subscribers(struct sc_load *load, uint32_t index, bool abort)
     struct work *work = load->works[index];
     work->subscribers_wanted = false;
     for (uint32_t i = 0; i < work->subscriber_count; i++)
-        connection_close(&work->subscribers[i].connection, abort);
+        load_connection_close(&work->subscribers[i].connection, abort);
 }
 
 void sc_load_reconnect_subscribers(struct sc_load *load, uint32_t index) {
@@ -386,7 +386,7 @@ void sc_load_reconnect_subscribers(struct sc_load *load, uint32_t index) {
             connection_queue(connection);
         } else if (connection->state != STATE_QUEUED) {
             connection->reopen = true;
-            connection_close(connection, true);
+            load_connection_close(connection, true);
         }
     }
     connection_connect_more(load);
@@ -467,7 +467,7 @@ void sc_load_kill(struct sc_load *load, uint32_t index, uint32_t count) {
         if (!may_fail(subscriber))
             continue;
         subscriber->connection.reopen = true;
-        connection_close(&subscriber->connection, true);
+        load_connection_close(&subscriber->connection, true);
         work->counters.killed++;
         count--;
     }

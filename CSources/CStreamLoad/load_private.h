@@ -222,7 +222,7 @@ struct sc_load {
     struct sc_buffer scratch;
 };
 
-void *allocate(size_t size);
+void *load_allocate(size_t size);
 /// Notes a violation. Formats as printf.
 void violation(struct sc_load *load, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void work_feed(struct work *work);
@@ -267,7 +267,7 @@ void connection_queue(struct connection *connection);
 void connection_connect_more(struct sc_load *load);
 void connection_mark_dirty(struct connection *connection);
 void connection_flush_all(struct sc_load *load);
-void connection_close(struct connection *connection, bool abort);
+void load_connection_close(struct connection *connection, bool abort);
 /// The server did what it must not: notes it and closes the connection.
 void connection_violates(struct connection *connection, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

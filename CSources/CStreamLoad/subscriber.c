@@ -243,7 +243,7 @@ static void synced(struct subscriber *subscriber, size_t size, uint64_t entry) {
     struct topic *topic = subscriber->topic;
     subscriber->connection.work->counters.sync_bytes += size;
     if (entry < topic->entry_base) { // The log went on without it.
-        connection_close(&subscriber->connection, true);
+        load_connection_close(&subscriber->connection, true);
         subscriber->connection.reopen = true;
         return;
     }

@@ -14,7 +14,7 @@
 
 void topic_init(struct topic *topic, struct work *work, uint32_t number) {
     *topic = (struct topic){.work = work, .log_limit = LOG_LIMIT};
-    topic->items = allocate(work->config.item_count * sizeof *topic->items);
+    topic->items = load_allocate(work->config.item_count * sizeof *topic->items);
     memset(topic->items, 0, work->config.item_count * sizeof *topic->items);
     uint8_t digits[20];
     size_t size = sc_decimal_write(digits, number);
@@ -52,7 +52,7 @@ static uint64_t entry_start(const struct topic *topic, uint64_t index) {
 void topic_write_expect(struct topic *topic, const struct call *call) {
     if (topic->write_count == topic->write_capacity) {
         uint32_t capacity = topic->write_capacity == 0 ? 16 : topic->write_capacity * 2;
-        struct write *writes = allocate(capacity * sizeof *writes);
+        struct write *writes = load_allocate(capacity * sizeof *writes);
         for (uint32_t i = 0; i < topic->write_count; i++)
             writes[i] = topic->writes[(topic->write_head + i) & (topic->write_capacity - 1)];
         free(topic->writes);
@@ -112,7 +112,7 @@ static void trim(struct topic *topic) {
         if (each->state != SUBSCRIBER_LIVE || each->connection.state != STATE_OPEN)
             continue;
         if (topic_log_end(topic) - each->position > LOG_BEHIND_MAX)
-            connection_close(&each->connection, true);
+            load_connection_close(&each->connection, true);
         else
             keep(&least, each->entry);
     }
@@ -266,7 +266,7 @@ static struct entry *entry_push(struct topic *topic) {
     uint64_t count = topic->entry_end - topic->entry_base;
     if (count == topic->entry_capacity) {
         uint32_t capacity = topic->entry_capacity == 0 ? 16 : topic->entry_capacity * 2;
-        struct entry *entries = allocate(capacity * sizeof *entries);
+        struct entry *entries = load_allocate(capacity * sizeof *entries);
         for (uint64_t i = topic->entry_base; i < topic->entry_end; i++)
             entries[i & (capacity - 1)] = *topic_entry(topic, i);
         free(topic->entries);
@@ -444,7 +444,7 @@ static void remember(struct topic *topic, const uint8_t *data, size_t size, uint
     if (reference == NULL)
         return;
     free(reference->bytes);
-    reference->bytes = allocate(size);
+    reference->bytes = load_allocate(size);
     memcpy(reference->bytes, data, size);
     reference->size = size;
     reference->entry = entry;
@@ -458,7 +458,7 @@ enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
     const char *wrong = read_event(topic, frame->payload, &event);
     if (wrong == NULL && !sc_bytes_equal(event.type, SC_LITERAL("sync")))
         wrong = "the first frame is no sync";
-    struct snapshot snapshot = {.counts = allocate(work->config.item_count * sizeof(uint64_t))};
+    struct snapshot snapshot = {.counts = load_allocate(work->config.item_count * sizeof(uint64_t))};
     if (wrong == NULL)
         wrong = read_values(topic, event.data, &snapshot, topic->begun && !deletes(work));
     if (wrong != NULL) {
@@ -493,7 +493,7 @@ enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
 bool topic_check_list(struct topic *topic, struct sc_bytes result) {
     struct work *work = topic->work;
     static struct sc_json_index index;
-    struct snapshot snapshot = {.counts = allocate(work->config.item_count * sizeof(uint64_t))};
+    struct snapshot snapshot = {.counts = load_allocate(work->config.item_count * sizeof(uint64_t))};
     const char *wrong =
         sc_json_scan(result, SC_JSON_DEPTH_MAX, &index) < 0 ? "it is not JSON" : NULL;
     if (wrong == NULL)
