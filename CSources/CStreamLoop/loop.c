@@ -10,7 +10,7 @@ static struct sc_loop_config with_defaults(const struct sc_loop_config *config) 
     if (out.receive_buffer_size == 0)
         out.receive_buffer_size = 8192;
     if (out.receive_buffer_count == 0)
-        out.receive_buffer_count = 512;
+        out.receive_buffer_count = 256;
     if (out.receive_bytes_per_turn == 0)
         out.receive_bytes_per_turn = 256u << 10;
     if (out.socket_count_max == 0)

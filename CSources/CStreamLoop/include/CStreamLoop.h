@@ -22,8 +22,8 @@ enum sc_loop_feature {
 };
 
 struct sc_loop_config {
-    uint32_t receive_buffer_size;  // Bytes of one lent receive buffer. Default 4096.
-    uint32_t receive_buffer_count; // A power of two. Default 1024.
+    uint32_t receive_buffer_size;  // Bytes of one lent receive buffer. Default 8192.
+    uint32_t receive_buffer_count; // A power of two. Default 256.
     uint32_t
         receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
     uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
