@@ -16,6 +16,8 @@ struct ProcessProbe {
     struct Memory: Codable, Equatable {
         /// Resident bytes, now and at most.
         var resident, peak: Int
+        /// Of them, those that are no pages of files: code that ran for the first time is no memory of a connection.
+        var anonymous: Int
     }
 
     func memory() -> Memory? {
@@ -27,7 +29,9 @@ struct ProcessProbe {
             }
             return 0
         }
-        return Memory(resident: kilobytes("VmRSS:") * 1024, peak: kilobytes("VmHWM:") * 1024)
+        return Memory(
+            resident: kilobytes("VmRSS:") * 1024, peak: kilobytes("VmHWM:") * 1024,
+            anonymous: kilobytes("RssAnon:") * 1024)
     }
 
     /// Whether the process is there and no zombie.

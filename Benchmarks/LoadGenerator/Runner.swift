@@ -18,6 +18,8 @@ struct Runner: ~Copyable {
     private var rounds: [Round] = []
     private var residentBefore = 0
     private var residentOpen = 0
+    private var anonymousBefore = 0
+    private var anonymousOpen = 0
     private var extra: [String] = []
 
     private var scenario: Scenario { options.scenario }
@@ -56,8 +58,10 @@ struct Runner: ~Copyable {
     mutating func run() throws(RunError) -> RunResult {
         let started = ISO8601DateFormatter().string(from: Date())
         residentBefore = server?.memory()?.resident ?? 0
+        anonymousBefore = server?.memory()?.anonymous ?? 0
         try open()
         residentOpen = server?.memory()?.resident ?? 0
+        anonymousOpen = server?.memory()?.anonymous ?? 0
         let before = usage()
         let begun = now()
         switch scenario.kind {
@@ -315,7 +319,7 @@ struct Runner: ~Copyable {
             residentAfter: end.resident, residentPeak: end.peak, perDelivery: per(total.deliveries),
             perAnswer: per(total.answers),
             perConnectionBytes: subscribers > 0
-                ? Double(residentOpen - residentBefore) / Double(subscribers) : nil)
+                ? Double(anonymousOpen - anonymousBefore) / Double(subscribers) : nil)
     }
 
     private func workResults() -> [WorkResult] {
