@@ -8,7 +8,7 @@
 
 #include "log_private.h"
 
-#define REPORT_BYTES (256u << 20)
+#define REPORT_BYTES (64u << 20)
 
 /// The reading of one shard of the last run.
 struct source {
@@ -458,5 +458,10 @@ int recover(const struct recover_config *config, struct recovered *out, char *re
         if (source.ceiling > out->ceiling)
             out->ceiling = source.ceiling;
     }
+    if (config->reports && directory->old_epoch > 0)
+        directory_report(directory, SC_REPORT_INFO, "recovered",
+                         "epoch %llu of %u shards: %llu items set, %llu KiB read",
+                         (unsigned long long)directory->old_epoch, directory->old_shard_count,
+                         (unsigned long long)out->items, (unsigned long long)(bytes >> 10));
     return 0;
 }

@@ -52,6 +52,7 @@ class Group:
         self.base = {}  # Item to value, in the order of the group.
         self.changes = []
         self.known = 0
+        self.stamps = {}  # The last time stamp of each item that was seen; of `None`, of a sync.
         self.lock = threading.Lock()
 
     @staticmethod
@@ -90,6 +91,16 @@ class Group:
                     return
             if self.base.get(item) != value:
                 raise AssertionError(f"{self.name}: {item} was never {value}")
+
+    def saw_stamp(self, item, stamp):
+        """Frames of an item grow, over every restart; a sync is not older than anything it covers."""
+        with self.lock:
+            if item is None:
+                assert stamp >= max(self.stamps.values(), default=0), f"{self.name}: a sync of {stamp} {self.stamps}"
+            else:
+                last = max(self.stamps.get(item, 0), self.stamps.get(None, 0))
+                assert stamp > last, f"{self.name}: {item} at {stamp}, after {last}"
+            self.stamps[item] = stamp
 
     def check(self, values):
         """What came back is a prefix, with all that is known. It is what the next round begins with."""
@@ -179,6 +190,7 @@ def subscribe(node, group):
             continue
         message = json.loads(payload)
         event = message["event"]
+        group.saw_stamp(message["id"], message["timestamp"])
         if event["type"] == "sync":
             group.saw_state(event["data"])
         elif event["type"] in ("create", "update"):

@@ -70,6 +70,7 @@ def test_items_their_order_and_time_survive_a_restart(tmp_path, start):
     connection.close()
     node.stop()
     node = start(folder)
+    assert node.wait_for("recovered")["detail"].startswith("epoch 1 of ")
     for name in names:
         assert listed(node, name, name) == ["a", "c"]
     client = Raw(node.stream_port).upgrade("/stream/plain/plain/a")
