@@ -49,7 +49,9 @@ let targets: [Target] = [
     core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
     core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
     core("CStreamStore", ["CStreamBase"]),
-    core("CStreamCore", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
+    core(
+        "CStreamCore",
+        ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
     core("CStreamLoad", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS"]),
     module("StreamModel"),
     module("StreamConfig", ["StreamModel"]),
@@ -58,18 +60,27 @@ let targets: [Target] = [
     module("StreamWorkers", ["StreamConfig", "StreamModel"]),
     module("StreamCore", ["CStreamCore", "StreamModel"]),
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
-    module("IIIStream", ["StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel", "StreamTriggers", "StreamWorkers"]),
-    .executableTarget(name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"], swiftSettings: swiftSettings),
+    module(
+        "IIIStream",
+        [
+            "StreamAdapters", "StreamConfig", "StreamCore", "StreamFunctions", "StreamModel",
+            "StreamTriggers", "StreamWorkers",
+        ]),
+    .executableTarget(
+        name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"],
+        swiftSettings: swiftSettings),
     .executableTarget(
         name: "LoadGenerator", dependencies: ["CStreamLoad", "StreamConfig"],
         path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
     tests("CStreamBase"),
     tests("CStreamLoad"),
     .target(
-        name: "CStoreSimulator", dependencies: ["CStreamStore"], path: "Tests/Support/CStoreSimulator",
+        name: "CStoreSimulator", dependencies: ["CStreamStore"],
+        path: "Tests/Support/CStoreSimulator",
         cSettings: cSettings),
     .testTarget(
-        name: "CStreamStoreTests", dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator"],
+        name: "CStreamStoreTests",
+        dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator"],
         swiftSettings: testSettings),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),

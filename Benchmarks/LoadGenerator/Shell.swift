@@ -9,7 +9,8 @@ enum Shell {
         process.arguments = ["-c", "exec \(command)"]
         process.standardInput = FileHandle.nullDevice
         process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice  // Nobody would wait for the end of a pipe otherwise.
+        // A pipe would stay open for as long as what was started does.
+        process.standardError = FileHandle.nullDevice
         do {
             try process.run()
         } catch {

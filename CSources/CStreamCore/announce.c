@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 
 #include "call_input.h"
-#include "core_private.h"
+#include "core_functions.h"
 
-void announce(struct shard *shard, uint64_t connection, struct sc_message *message) {
+void sc_announce(struct shard *shard, uint64_t connection, struct sc_message *message) {
     if (message == NULL)
         return;
     const struct sc_node_events *events = &shard->node->events;
@@ -18,102 +18,104 @@ void announce(struct shard *shard, uint64_t connection, struct sc_message *messa
 
 static void add_number(struct message_builder *builder, uint64_t number) {
     uint8_t digits[20];
-    builder_add(builder, (struct sc_bytes){digits, sc_decimal_write(digits, number)});
+    sc_builder_add(builder, (struct sc_bytes){digits, sc_decimal_write(digits, number)});
 }
 
 static void add_string_or_null(struct message_builder *builder, enum sc_message_field field,
                                const struct sc_bytes *text) {
     if (text == NULL)
-        builder_add(builder, SC_LITERAL("null"));
+        sc_builder_add(builder, SC_LITERAL("null"));
     else
-        builder_string(builder, field, *text);
+        sc_builder_string(builder, field, *text);
 }
 
 // ---- Changes
 
 // {"type":"stream","timestamp":…,"streamName":…,"groupId":…,"id":…,"event":{"type":…},
 //  "event_type":…,"stream_name":…,"group_id":…}
-struct sc_message *change_message(uint64_t timestamp, const struct sc_group_name *name,
-                                  const struct sc_bytes *item, const struct sc_bytes *event, size_t count,
-                                  struct sc_bytes kind, struct handed *handed) {
+struct sc_message *sc_change_message(uint64_t timestamp, const struct sc_group_name *name,
+                                     const struct sc_bytes *item, const struct sc_bytes *event,
+                                     size_t count, struct sc_bytes kind, struct handed *handed) {
     struct message_builder builder = {0};
-    builder_begin(&builder, SC_FIELD_DATA);
-    builder_add(&builder, SC_LITERAL("{\"type\":\"stream\",\"timestamp\":"));
+    sc_builder_begin(&builder, SC_FIELD_DATA);
+    sc_builder_add(&builder, SC_LITERAL("{\"type\":\"stream\",\"timestamp\":"));
     add_number(&builder, timestamp);
-    builder_add(&builder, SC_LITERAL(",\"streamName\":"));
-    builder_string(&builder, SC_FIELD_STREAM, name->stream);
-    builder_add(&builder, SC_LITERAL(",\"groupId\":"));
-    builder_string(&builder, SC_FIELD_GROUP, name->group);
-    builder_add(&builder, SC_LITERAL(",\"id\":"));
+    sc_builder_add(&builder, SC_LITERAL(",\"streamName\":"));
+    sc_builder_string(&builder, SC_FIELD_STREAM, name->stream);
+    sc_builder_add(&builder, SC_LITERAL(",\"groupId\":"));
+    sc_builder_string(&builder, SC_FIELD_GROUP, name->group);
+    sc_builder_add(&builder, SC_LITERAL(",\"id\":"));
     add_string_or_null(&builder, SC_FIELD_ITEM, item);
-    builder_add(&builder, SC_LITERAL(",\"event\":{\"type\":"));
+    sc_builder_add(&builder, SC_LITERAL(",\"event\":{\"type\":"));
     for (size_t i = 0; i < count; i++)
-        builder_add(&builder, event[i]);
-    builder_add(&builder, SC_LITERAL("},\"event_type\":\""));
-    builder_add(&builder, kind);
-    builder_add(&builder, SC_LITERAL("\",\"stream_name\":"));
+        sc_builder_add(&builder, event[i]);
+    sc_builder_add(&builder, SC_LITERAL("},\"event_type\":\""));
+    sc_builder_add(&builder, kind);
+    sc_builder_add(&builder, SC_LITERAL("\",\"stream_name\":"));
     sc_json_write_string(&builder.text, name->stream);
-    builder_add(&builder, SC_LITERAL(",\"group_id\":"));
+    sc_builder_add(&builder, SC_LITERAL(",\"group_id\":"));
     sc_json_write_string(&builder.text, name->group);
-    builder_add(&builder, SC_LITERAL("}"));
-    builder_end(&builder, SC_FIELD_DATA);
-    return builder_finish(&builder, SC_MESSAGE_CHANGE, handed);
+    sc_builder_add(&builder, SC_LITERAL("}"));
+    sc_builder_end(&builder, SC_FIELD_DATA);
+    return sc_builder_finish(&builder, SC_MESSAGE_CHANGE, handed);
 }
 
 // ---- Joins and leaves
 
-struct sc_message *join_message(enum sc_message_type type, uint64_t timestamp,
-                                const struct subscription_name *name, struct handed *handed) {
+struct sc_message *sc_join_message(enum sc_message_type type, uint64_t timestamp,
+                                   const struct subscription_name *name, struct handed *handed) {
     struct message_builder builder = {0};
-    builder_begin(&builder, SC_FIELD_DATA);
-    builder_add(&builder, SC_LITERAL("{\"subscription_id\":"));
-    builder_string(&builder, SC_FIELD_ID, name->id);
-    builder_add(&builder, SC_LITERAL(",\"stream_name\":"));
-    builder_string(&builder, SC_FIELD_STREAM, name->stream);
-    builder_add(&builder, SC_LITERAL(",\"group_id\":"));
-    builder_string(&builder, SC_FIELD_GROUP, name->group);
-    builder_add(&builder, SC_LITERAL(",\"id\":"));
+    sc_builder_begin(&builder, SC_FIELD_DATA);
+    sc_builder_add(&builder, SC_LITERAL("{\"subscription_id\":"));
+    sc_builder_string(&builder, SC_FIELD_ID, name->id);
+    sc_builder_add(&builder, SC_LITERAL(",\"stream_name\":"));
+    sc_builder_string(&builder, SC_FIELD_STREAM, name->stream);
+    sc_builder_add(&builder, SC_LITERAL(",\"group_id\":"));
+    sc_builder_string(&builder, SC_FIELD_GROUP, name->group);
+    sc_builder_add(&builder, SC_LITERAL(",\"id\":"));
     add_string_or_null(&builder, SC_FIELD_ITEM, name->item);
-    builder_add(&builder, SC_LITERAL(",\"context\":"));
-    builder_field(&builder, SC_FIELD_METADATA,
-                  name->context.data == NULL ? SC_LITERAL("null") : name->context);
-    builder_add(&builder, type == SC_MESSAGE_JOIN ? SC_LITERAL(",\"event_type\":\"stream:join\",\"timestamp\":")
-                                                  : SC_LITERAL(",\"event_type\":\"stream:leave\",\"timestamp\":"));
+    sc_builder_add(&builder, SC_LITERAL(",\"context\":"));
+    sc_builder_field(&builder, SC_FIELD_METADATA,
+                     name->context.data == NULL ? SC_LITERAL("null") : name->context);
+    sc_builder_add(&builder, type == SC_MESSAGE_JOIN
+                                 ? SC_LITERAL(",\"event_type\":\"stream:join\",\"timestamp\":")
+                                 : SC_LITERAL(",\"event_type\":\"stream:leave\",\"timestamp\":"));
     add_number(&builder, timestamp);
-    builder_add(&builder, SC_LITERAL("}"));
-    builder_end(&builder, SC_FIELD_DATA);
-    return builder_finish(&builder, type, handed);
+    sc_builder_add(&builder, SC_LITERAL("}"));
+    sc_builder_end(&builder, SC_FIELD_DATA);
+    return sc_builder_finish(&builder, type, handed);
 }
 
-void announce_leave(struct shard *shard, uint64_t connection, const struct subscription_name *name,
-                    struct handed *handed) {
-    if ((watch_flags(shard, name->stream) & SC_WATCH_LEAVES) != 0)
-        announce(shard, connection, join_message(SC_MESSAGE_LEAVE, now_ms(shard), name, handed));
+void sc_announce_leave(struct shard *shard, uint64_t connection,
+                       const struct subscription_name *name, struct handed *handed) {
+    if ((sc_watch_flags(shard, name->stream) & SC_WATCH_LEAVES) != 0)
+        sc_announce(shard, connection,
+                    sc_join_message(SC_MESSAGE_LEAVE, sc_now_ms(shard), name, handed));
 }
 
-struct sc_message *sync_message(const struct subscription_name *name) {
+struct sc_message *sc_sync_message(const struct subscription_name *name) {
     struct message_builder builder = {0};
-    builder_begin(&builder, SC_FIELD_DATA);
-    builder_add(&builder, SC_LITERAL("{\"stream_name\":"));
-    builder_string(&builder, SC_FIELD_STREAM, name->stream);
-    builder_add(&builder, SC_LITERAL(",\"group_id\":"));
-    builder_string(&builder, SC_FIELD_GROUP, name->group);
+    sc_builder_begin(&builder, SC_FIELD_DATA);
+    sc_builder_add(&builder, SC_LITERAL("{\"stream_name\":"));
+    sc_builder_string(&builder, SC_FIELD_STREAM, name->stream);
+    sc_builder_add(&builder, SC_LITERAL(",\"group_id\":"));
+    sc_builder_string(&builder, SC_FIELD_GROUP, name->group);
     if (name->item != NULL) {
-        builder_add(&builder, SC_LITERAL(",\"item_id\":"));
-        builder_string(&builder, SC_FIELD_ITEM, *name->item);
+        sc_builder_add(&builder, SC_LITERAL(",\"item_id\":"));
+        sc_builder_string(&builder, SC_FIELD_ITEM, *name->item);
     }
-    builder_add(&builder, SC_LITERAL("}"));
-    builder_end(&builder, SC_FIELD_DATA);
-    builder_string(&builder, SC_FIELD_ID, name->id);
-    return builder_finish(&builder, SC_MESSAGE_SYNC, NULL);
+    sc_builder_add(&builder, SC_LITERAL("}"));
+    sc_builder_end(&builder, SC_FIELD_DATA);
+    sc_builder_string(&builder, SC_FIELD_ID, name->id);
+    return sc_builder_finish(&builder, SC_MESSAGE_SYNC, NULL);
 }
 
 // ---- Calls of overridden functions
 
-static void add_name(struct message_builder *builder, enum sc_message_field field, struct sc_bytes key,
-                     struct sc_bytes name) {
-    builder_add(builder, key);
-    builder_string(builder, field, name);
+static void add_name(struct message_builder *builder, enum sc_message_field field,
+                     struct sc_bytes key, struct sc_bytes name) {
+    sc_builder_add(builder, key);
+    sc_builder_string(builder, field, name);
 }
 
 static void add_value(struct message_builder *builder, struct sc_json_value value) {
@@ -123,40 +125,41 @@ static void add_value(struct message_builder *builder, struct sc_json_value valu
 }
 
 // The declared keys of a call's input, and no others.
-static void add_input(struct message_builder *builder, const struct call *call, struct sc_bytes ops) {
+static void add_input(struct message_builder *builder, const struct call *call,
+                      struct sc_bytes ops) {
     bool has_group = call->op != SC_CALL_LIST_GROUPS;
     bool has_item = has_group && call->op != SC_CALL_LIST;
-    builder_begin(builder, SC_FIELD_DATA);
+    sc_builder_begin(builder, SC_FIELD_DATA);
     add_name(builder, SC_FIELD_STREAM, SC_LITERAL("{\"stream_name\":"), call->name.stream);
     if (has_group)
         add_name(builder, SC_FIELD_GROUP, SC_LITERAL(",\"group_id\":"), call->name.group);
     if (has_item)
         add_name(builder, SC_FIELD_ITEM, SC_LITERAL(",\"item_id\":"), call->item);
     if (call->op == SC_CALL_SET) {
-        builder_add(builder, SC_LITERAL(",\"data\":"));
+        sc_builder_add(builder, SC_LITERAL(",\"data\":"));
         add_value(builder, call->data);
     } else if (call->op == SC_CALL_UPDATE) {
-        builder_add(builder, SC_LITERAL(",\"ops\":"));
-        builder_add(builder, ops);
+        sc_builder_add(builder, SC_LITERAL(",\"ops\":"));
+        sc_builder_add(builder, ops);
     }
-    builder_add(builder, SC_LITERAL("}"));
-    builder_end(builder, SC_FIELD_DATA);
+    sc_builder_add(builder, SC_LITERAL("}"));
+    sc_builder_end(builder, SC_FIELD_DATA);
 }
 
-struct sc_message *override_message(const struct call *call, struct sc_bytes ops, uint32_t bit) {
+struct sc_message *sc_override_message(const struct call *call, struct sc_bytes ops, uint32_t bit) {
     struct message_builder builder = {.override = (uint8_t)bit, .is_void = !call->wants_answer};
     add_input(&builder, call, ops);
     if (call->wants_answer)
-        builder_field(&builder, SC_FIELD_INVOCATION_ID, call->invocation_id);
-    builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
-    builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
-    builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
-    return builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed);
+        sc_builder_field(&builder, SC_FIELD_INVOCATION_ID, call->invocation_id);
+    sc_builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
+    sc_builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
+    sc_builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
+    return sc_builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed);
 }
 
 // ---- Request heads
 
-size_t peer_address(int fd, uint8_t out[PEER_ADDRESS_SIZE_MAX], size_t *ip_size) {
+size_t sc_peer_address(int fd, uint8_t out[PEER_ADDRESS_SIZE_MAX], size_t *ip_size) {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
     char ip[INET6_ADDRSTRLEN] = "?";
@@ -220,13 +223,13 @@ static void add_headers(struct message_builder *builder, const struct sc_http_re
         const struct sc_http_header *header = &request->headers[i];
         if (!is_plain(header->value) || !is_last(request, i))
             continue;
-        builder_add(builder, begun ? SC_LITERAL(",\"") : SC_LITERAL("\""));
+        sc_builder_add(builder, begun ? SC_LITERAL(",\"") : SC_LITERAL("\""));
         begun = true;
         uint8_t *name = sc_buffer_reserve(&builder->text, header->name.size);
         for (size_t at = 0; name != NULL && at < header->name.size; at++)
             name[at] = lower(header->name.data[at]);
         builder->text.size += name == NULL ? 0 : header->name.size; // A token: nothing to escape.
-        builder_add(builder, SC_LITERAL("\":"));
+        sc_builder_add(builder, SC_LITERAL("\":"));
         sc_json_write_string(&builder->text, header->value);
     }
 }
@@ -264,46 +267,47 @@ static size_t split_query(struct sc_bytes query, struct parameter *out) {
 }
 
 static void add_query(struct message_builder *builder, struct sc_bytes query) {
-    struct parameter *parameters = allocate((query.size / 2 + 1) * sizeof *parameters);
+    struct parameter *parameters = sc_allocate((query.size / 2 + 1) * sizeof *parameters);
     size_t count = split_query(query, parameters);
     qsort(parameters, count, sizeof *parameters, compare_parameters);
     for (size_t i = 0; i < count; i++) {
         bool first = i == 0 || !sc_bytes_equal(parameters[i - 1].key, parameters[i].key);
         bool last = i + 1 == count || !sc_bytes_equal(parameters[i + 1].key, parameters[i].key);
         if (i > 0)
-            builder_add(builder, SC_LITERAL(","));
+            sc_builder_add(builder, SC_LITERAL(","));
         if (first) {
             sc_json_write_string(&builder->text, parameters[i].key);
-            builder_add(builder, SC_LITERAL(":["));
+            sc_builder_add(builder, SC_LITERAL(":["));
         }
         sc_json_write_string(&builder->text, parameters[i].value);
         if (last)
-            builder_add(builder, SC_LITERAL("]"));
+            sc_builder_add(builder, SC_LITERAL("]"));
     }
     free(parameters);
 }
 
-struct sc_message *head_message(const struct sc_http_request *request, struct sc_bytes address, bool worker) {
+struct sc_message *sc_head_message(const struct sc_http_request *request, struct sc_bytes address,
+                                   bool worker) {
     struct message_builder builder = {0};
-    builder_begin(&builder, SC_FIELD_DATA);
-    builder_add(&builder, SC_LITERAL("{\"headers\":{"));
+    sc_builder_begin(&builder, SC_FIELD_DATA);
+    sc_builder_add(&builder, SC_LITERAL("{\"headers\":{"));
     add_headers(&builder, request);
-    builder_add(&builder, SC_LITERAL("},\"query_params\":{"));
+    sc_builder_add(&builder, SC_LITERAL("},\"query_params\":{"));
     add_query(&builder, request->query);
     if (worker) {
-        builder_add(&builder, SC_LITERAL("},\"ip_address\":"));
+        sc_builder_add(&builder, SC_LITERAL("},\"ip_address\":"));
     } else {
-        builder_add(&builder, SC_LITERAL("},\"path\":"));
+        sc_builder_add(&builder, SC_LITERAL("},\"path\":"));
         sc_json_write_string(&builder.text, request->path);
-        builder_add(&builder, SC_LITERAL(",\"addr\":"));
+        sc_builder_add(&builder, SC_LITERAL(",\"addr\":"));
     }
     sc_json_write_string(&builder.text, address);
-    builder_add(&builder, SC_LITERAL("}"));
-    builder_end(&builder, SC_FIELD_DATA);
-    return builder_finish(&builder, SC_MESSAGE_UPGRADE, NULL);
+    sc_builder_add(&builder, SC_LITERAL("}"));
+    sc_builder_end(&builder, SC_FIELD_DATA);
+    return sc_builder_finish(&builder, SC_MESSAGE_UPGRADE, NULL);
 }
 
-void uuid_write(uint8_t out[UUID_TEXT_SIZE], uint64_t number, uint64_t seed) {
+void sc_uuid_write(uint8_t out[UUID_TEXT_SIZE], uint64_t number, uint64_t seed) {
     struct sc_bytes bytes = {(const uint8_t *)&number, sizeof number};
     // One half is the number itself, so that no two are the same; the other keeps it from being guessed.
     uint64_t halves[2] = {sc_hash(bytes, seed), number};
@@ -313,6 +317,6 @@ void uuid_write(uint8_t out[UUID_TEXT_SIZE], uint64_t number, uint64_t seed) {
     for (unsigned digit = 0; digit < 32; digit++) {
         if (digit == 8 || digit == 12 || digit == 16 || digit == 20)
             out[at++] = '-';
-        out[at++] = (uint8_t) "0123456789abcdef"[halves[digit / 16] >> (60 - 4 * (digit % 16)) & 15];
+        out[at++] = (uint8_t)"0123456789abcdef"[halves[digit / 16] >> (60 - 4 * (digit % 16)) & 15];
     }
 }

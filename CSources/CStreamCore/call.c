@@ -2,19 +2,19 @@
 // What follows from a change (its event, its answer, a join) is an effect at the change's position, and
 // effects leave in order once their position is durable (durable.c). In memory that is at once.
 #include "call_input.h"
-#include "core_private.h"
+#include "core_functions.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 // ---- Effects
 
-struct effect *effect_push(struct shard *shard) {
+struct effect *sc_effect_push(struct shard *shard) {
     struct effects *effects = &shard->effects;
     uint32_t capacity = effects->ring == NULL ? 0 : effects->mask + 1;
     if (effects->tail - effects->head == capacity) {
         uint32_t larger = capacity == 0 ? 64 : capacity * 2;
-        struct effect *ring = allocate(larger * sizeof *ring);
+        struct effect *ring = sc_allocate(larger * sizeof *ring);
         for (uint32_t i = effects->head; i != effects->tail; i++)
             ring[i & (larger - 1)] = effects->ring[i & effects->mask];
         free(effects->ring);
@@ -42,33 +42,33 @@ static void release_event(struct shard *shard, struct effect *effect) {
     uint32_t offset = effect->item_offset - shard->effects.names_dropped;
     struct sc_bytes item = {shard->effects.names.data + offset, effect->item_size};
     const struct sc_bytes *id = effect->has_item ? &item : NULL;
-    topic_deliver(shard, topic, id, effect->slice);
+    sc_topic_deliver(shard, topic, id, effect->slice);
     if (topic->remotes != NULL)
-        event_to_peers(shard, topic, id, effect->slice);
-    slice_release(shard, effect->slice);
+        sc_event_to_peers(shard, topic, id, effect->slice);
+    sc_slice_release(shard, effect->slice);
     topic->in_flight--;
-    topic_drop_idle(shard, topic);
+    sc_topic_drop_idle(shard, topic);
     drop_names(&shard->effects, effect);
 }
 
 static void release_answer(struct shard *shard, struct effect *effect) {
     if (effect->message != NULL) {
-        announce(shard, SC_NODE_CONNECTION, effect->message);
+        sc_announce(shard, SC_NODE_CONNECTION, effect->message);
         return;
     }
     if (effect->request != NULL) {
-        request_finish(effect->request);
+        sc_request_finish(effect->request);
         return;
     }
-    struct connection *connection = connection_find(shard, effect->connection);
+    struct connection *connection = sc_connection_find(shard, effect->connection);
     if (connection != NULL)
-        worker_answer_end(connection, effect->answer, effect->slice);
-    slice_release(shard, effect->slice);
+        sc_worker_answer_end(connection, effect->answer, effect->slice);
+    sc_slice_release(shard, effect->slice);
 }
 
-void effects_release(struct shard *shard) {
+void sc_effects_release(struct shard *shard) {
     struct effects *effects = &shard->effects;
-    uint64_t durable = durable_position(shard);
+    uint64_t durable = sc_durable_position(shard);
     while (effects->head != effects->tail) {
         struct effect effect = effects->ring[effects->head & effects->mask];
         if (effect.position > durable)
@@ -77,16 +77,16 @@ void effects_release(struct shard *shard) {
         if (effect.kind == EFFECT_EVENT)
             release_event(shard, &effect);
         else if (effect.kind == EFFECT_TRIGGER)
-            announce(shard, effect.connection, effect.message);
+            sc_announce(shard, effect.connection, effect.message);
         else if (effect.kind == EFFECT_ANSWER)
             release_answer(shard, &effect);
         else
-            join_release(shard, &effect);
+            sc_join_release(shard, &effect);
     }
     effects->names.size = effects->names_dropped = 0;
 }
 
-void effects_deinit(struct shard *shard) {
+void sc_effects_deinit(struct shard *shard) {
     assert(shard->effects.head == shard->effects.tail);
     free(shard->effects.ring);
     sc_buffer_deinit(&shard->effects.names);
@@ -109,8 +109,8 @@ static size_t add_trace(struct sc_bytes *parts, size_t at, const struct call *ca
 }
 
 // `body` is what stands between the ids and the trace context: `,"result":…`, `,"error":…` or nothing.
-static size_t answer_parts(struct sc_bytes *parts, const struct call *call, const struct sc_bytes *body,
-                           size_t count) {
+static size_t answer_parts(struct sc_bytes *parts, const struct call *call,
+                           const struct sc_bytes *body, size_t count) {
     size_t at = 0;
     parts[at++] = SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":");
     parts[at++] = call->invocation_id;
@@ -128,15 +128,16 @@ static struct sc_message *node_answer(struct sc_bytes text) {
     const char *why = NULL;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, &index);
     assert(rc == 0);
-    return message_make(SC_MESSAGE_RESULT, text, &index, (struct sc_bytes){0}, NULL, &why);
+    return sc_message_make(SC_MESSAGE_RESULT, text, &index, (struct sc_bytes){0}, NULL, &why);
 }
 
-void node_answered(struct shard *shard, struct sc_bytes text) {
-    announce(shard, SC_NODE_CONNECTION, node_answer(text));
+void sc_node_answered(struct shard *shard, struct sc_bytes text) {
+    sc_announce(shard, SC_NODE_CONNECTION, node_answer(text));
 }
 
 // The answer to a call of the node itself is a message, not a frame.
-static void answer_node(struct call *call, struct effect *effect, const struct sc_bytes *parts, size_t count) {
+static void answer_node(struct call *call, struct effect *effect, const struct sc_bytes *parts,
+                        size_t count) {
     struct sc_buffer text = {0};
     for (size_t i = 0; i < count; i++)
         sc_buffer_append_bytes(&text, parts[i]);
@@ -152,7 +153,8 @@ static void answer_node(struct call *call, struct effect *effect, const struct s
     sc_buffer_deinit(&text);
 }
 
-void call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body, size_t count) {
+void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,
+                    size_t count) {
     assert(count <= RESULT_PARTS_MAX);
     if (!call->wants_answer && call->request == NULL)
         return;
@@ -164,23 +166,25 @@ void call_answer(struct shard *shard, struct call *call, const struct sc_bytes *
     if (call->wants_answer) {
         struct sc_bytes parts[FRAME_PARTS_MAX];
         size_t part_count = answer_parts(parts, call, body, count);
-        if (parts_size(parts, part_count) > call->size_max) {
+        if (sc_parts_size(parts, part_count) > call->size_max) {
             shard->counters.results_too_large++;
-            struct sc_bytes error = SC_LITERAL(",\"error\":{\"code\":\"result_too_large\",\"message\":"
-                                               "\"the result is larger than the caller accepts\"}");
+            struct sc_bytes error =
+                SC_LITERAL(",\"error\":{\"code\":\"result_too_large\",\"message\":"
+                           "\"the result is larger than the caller accepts\"}");
             part_count = answer_parts(parts, call, &error, 1);
         }
         if (call->connection == SC_NODE_CONNECTION)
             answer_node(call, &answer, parts, part_count);
         else if (call->request == NULL)
-            answer.slice = frame_build(shard, LANE_PRIVATE, parts, part_count);
+            answer.slice = sc_frame_build(shard, LANE_PRIVATE, parts, part_count);
         else
-            call->request->reply = frame_build_blob(parts, part_count, 0);
+            call->request->reply = sc_frame_build_blob(parts, part_count, 0);
     }
-    *effect_push(shard) = answer;
+    *sc_effect_push(shard) = answer;
 }
 
-void call_fail(struct shard *shard, struct call *call, const char *code, struct sc_bytes message) {
+void sc_call_fail(struct shard *shard, struct call *call, const char *code,
+                  struct sc_bytes message) {
     if (!call->wants_answer && call->request == NULL)
         return;
     struct sc_buffer text = {0};
@@ -190,13 +194,13 @@ void call_fail(struct shard *shard, struct call *call, const char *code, struct 
     sc_json_write_string(&text, message);
     sc_buffer_append_bytes(&text, SC_LITERAL("}"));
     struct sc_bytes body = sc_buffer_bytes(&text);
-    call_answer(shard, call, &body, 1);
+    sc_call_answer(shard, call, &body, 1);
     sc_buffer_deinit(&text);
 }
 
 static void answer_result(struct shard *shard, struct call *call, struct sc_bytes text) {
     struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), text};
-    call_answer(shard, call, body, 2);
+    sc_call_answer(shard, call, body, 2);
 }
 
 static void fail_without_memory(struct shard *shard, struct call *call, const char *code,
@@ -205,14 +209,14 @@ static void fail_without_memory(struct shard *shard, struct call *call, const ch
     size_t size = strlen(prefix);
     memcpy(text, prefix, size);
     memcpy(text + size, "out of memory", 13);
-    call_fail(shard, call, code, (struct sc_bytes){(const uint8_t *)text, size + 13});
+    sc_call_fail(shard, call, code, (struct sc_bytes){(const uint8_t *)text, size + 13});
 }
 
 // ---- Events
 
 // The topic of the call's group when anyone, on any shard, subscribes to it.
 static struct topic *interested(struct shard *shard, const struct call *call) {
-    struct topic *topic = topic_find(shard, &call->name);
+    struct topic *topic = sc_topic_find(shard, &call->name);
     return topic != NULL && topic->interest > 0 ? topic : NULL;
 }
 
@@ -230,10 +234,11 @@ struct happening {
 static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t timestamp,
                           const struct happening *happening) {
     const struct sc_bytes *item = happening->item;
-    struct slice slice = stream_frame(shard, lane_of_topic(topic->node.hash), timestamp,
-                                      topic_prefix(topic), item, happening->parts, happening->part_count);
+    struct slice slice =
+        sc_stream_frame(shard, lane_of_topic(topic->node.hash), timestamp, topic_prefix(topic),
+                        item, happening->parts, happening->part_count);
     struct sc_buffer *names = &shard->effects.names;
-    struct effect *effect = effect_push(shard);
+    struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_EVENT;
     effect->topic = topic;
     effect->slice = slice;
@@ -249,11 +254,12 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     shard->counters.events++;
 }
 
-static void emit_to_triggers(struct shard *shard, uint64_t timestamp, const struct happening *happening) {
+static void emit_to_triggers(struct shard *shard, uint64_t timestamp,
+                             const struct happening *happening) {
     struct sc_message *message =
-        change_message(timestamp, happening->name, happening->item, happening->parts,
-                       happening->part_count, happening->kind, happening->handed);
-    struct effect *effect = effect_push(shard);
+        sc_change_message(timestamp, happening->name, happening->item, happening->parts,
+                          happening->part_count, happening->kind, happening->handed);
+    struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_TRIGGER;
     effect->connection = happening->writer;
     effect->message = message;
@@ -269,11 +275,11 @@ static void emit(struct shard *shard, struct topic *topic, bool watched, uint64_
 }
 
 static bool is_watched(struct shard *shard, const struct sc_group_name *name) {
-    return (watch_flags(shard, name->stream) & SC_WATCH_CHANGES) != 0;
+    return (sc_watch_flags(shard, name->stream) & SC_WATCH_CHANGES) != 0;
 }
 
-static void emit_change(struct shard *shard, const struct call *call, const struct sc_change *change,
-                        struct sc_bytes value) {
+static void emit_change(struct shard *shard, const struct call *call,
+                        const struct sc_change *change, struct sc_bytes value) {
     static const struct sc_bytes kinds[] = {[SC_CHANGE_CREATE] = {(const uint8_t *)"create", 6},
                                             [SC_CHANGE_UPDATE] = {(const uint8_t *)"update", 6},
                                             [SC_CHANGE_DELETE] = {(const uint8_t *)"delete", 6}};
@@ -295,17 +301,17 @@ static void emit_change(struct shard *shard, const struct call *call, const stru
 }
 
 // The item is not in the store: it lives wherever the overriding function keeps it.
-void emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
-                   enum sc_event_kind kind, struct sc_bytes data, uint64_t writer) {
+void sc_emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
+                      enum sc_event_kind kind, struct sc_bytes data, uint64_t writer) {
     static const enum sc_change_kind kinds[] = {[SC_EVENT_CREATE] = SC_CHANGE_CREATE,
                                                 [SC_EVENT_UPDATE] = SC_CHANGE_UPDATE,
                                                 [SC_EVENT_DELETE] = SC_CHANGE_DELETE};
     struct call call = {.name = *name, .item = item, .connection = writer};
     struct sc_change change = {
         .kind = kinds[kind],
-        .timestamp_ms = sc_store_stamp_event(shard->store, name, &item, now_ms(shard))};
+        .timestamp_ms = sc_store_stamp_event(shard->store, name, &item, sc_now_ms(shard))};
     emit_change(shard, &call, &change, data);
-    effects_release(shard);
+    sc_effects_release(shard);
 }
 
 // ---- The functions
@@ -327,38 +333,40 @@ static void execute_set(struct shard *shard, struct call *call) {
     }
     struct sc_change change;
     int rc = value == NULL ? -ENOMEM
-                           : sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change);
+                           : sc_store_set(shard->store, &call->name, call->item, value,
+                                          sc_now_ms(shard), &change);
     if (rc < 0) {
-        durable_refuse(shard, call, rc);
+        sc_durable_refuse(shard, call, rc);
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"), text_or_null(change.old_value),
-                              SC_LITERAL(",\"new_value\":"), sc_blob_bytes(value), SC_LITERAL("}")};
-    call_answer(shard, call, body, 5);
+    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"),
+                              text_or_null(change.old_value), SC_LITERAL(",\"new_value\":"),
+                              sc_blob_bytes(value), SC_LITERAL("}")};
+    sc_call_answer(shard, call, body, 5);
     sc_blob_release(change.old_value);
 }
 
 static void execute_get(struct shard *shard, struct call *call) {
     struct sc_blob *value = sc_store_get(shard->store, &call->name, call->item);
     if (value == NULL)
-        call_answer(shard, call, NULL, 0); // A missing item: no `result` at all.
+        sc_call_answer(shard, call, NULL, 0); // A missing item: no `result` at all.
     else
         answer_result(shard, call, sc_blob_bytes(value));
 }
 
 static void execute_delete(struct shard *shard, struct call *call) {
     struct sc_change change;
-    int rc = sc_store_delete(shard->store, &call->name, call->item, now_ms(shard), &change);
+    int rc = sc_store_delete(shard->store, &call->name, call->item, sc_now_ms(shard), &change);
     if (rc < 0) {
-        durable_refuse(shard, call, rc);
+        sc_durable_refuse(shard, call, rc);
         return;
     }
     if (change.kind == SC_CHANGE_DELETE)
         emit_change(shard, call, &change, sc_blob_bytes(change.old_value));
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"), text_or_null(change.old_value),
-                              SC_LITERAL("}")};
-    call_answer(shard, call, body, 3);
+    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"),
+                              text_or_null(change.old_value), SC_LITERAL("}")};
+    sc_call_answer(shard, call, body, 3);
     sc_blob_release(change.old_value);
 }
 
@@ -370,16 +378,19 @@ static void execute_update(struct shard *shard, struct call *call) {
                                   shard->node->config.value_size_max, SC_VALUE_DEPTH_MAX, &update);
     if (rc == -EINVAL) {
         struct sc_buffer text = {0};
-        sc_buffer_append_bytes(&text, SC_LITERAL("Failed to deserialize input for stream::update: "));
+        sc_buffer_append_bytes(&text,
+                               SC_LITERAL("Failed to deserialize input for stream::update: "));
         sc_buffer_append_bytes(&text, update.reason);
-        call_fail(shard, call, "deserialization_error", sc_buffer_bytes(&text));
+        sc_call_fail(shard, call, "deserialization_error", sc_buffer_bytes(&text));
         sc_buffer_deinit(&text);
         return;
     }
     if (rc == -EMSGSIZE || rc == -ELOOP) {
-        call_fail(shard, call, "STREAM_UPDATE_ERROR",
-                  rc == -ELOOP ? SC_LITERAL("Failed to update value: the value would nest deeper than 124")
-                               : SC_LITERAL("Failed to update value: the value would be over value_bytes"));
+        sc_call_fail(
+            shard, call, "STREAM_UPDATE_ERROR",
+            rc == -ELOOP
+                ? SC_LITERAL("Failed to update value: the value would nest deeper than 124")
+                : SC_LITERAL("Failed to update value: the value would be over value_bytes"));
         return;
     }
     struct sc_blob *value = rc < 0 ? NULL : sc_blob_create(update.value.size);
@@ -387,21 +398,23 @@ static void execute_update(struct shard *shard, struct call *call) {
         memcpy(value->data, update.value.data, update.value.size);
     struct sc_change change;
     rc = value == NULL ? -ENOMEM
-                       : sc_store_set(shard->store, &call->name, call->item, value, now_ms(shard), &change);
+                       : sc_store_set(shard->store, &call->name, call->item, value,
+                                      sc_now_ms(shard), &change);
     if (rc < 0) {
-        durable_refuse(shard, call, rc);
+        sc_durable_refuse(shard, call, rc);
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));
-    struct sc_bytes body[7] = {SC_LITERAL(",\"result\":{\"old_value\":"), text_or_null(change.old_value),
-                               SC_LITERAL(",\"new_value\":"), sc_blob_bytes(value)};
+    struct sc_bytes body[7] = {SC_LITERAL(",\"result\":{\"old_value\":"),
+                               text_or_null(change.old_value), SC_LITERAL(",\"new_value\":"),
+                               sc_blob_bytes(value)};
     size_t count = 4;
     if (update.errors.size > 0) {
         body[count++] = SC_LITERAL(",\"errors\":");
         body[count++] = update.errors;
     }
     body[count++] = SC_LITERAL("}");
-    call_answer(shard, call, body, count);
+    sc_call_answer(shard, call, body, count);
     sc_blob_release(change.old_value);
 }
 
@@ -410,15 +423,17 @@ static void execute_send(struct shard *shard, struct call *call) {
     bool watched = is_watched(shard, &call->name);
     const struct sc_bytes *item = call->has_item ? &call->item : NULL;
     if (topic != NULL || watched) {
-        uint64_t timestamp = sc_store_stamp_event(shard->store, &call->name, item, now_ms(shard));
+        uint64_t timestamp =
+            sc_store_stamp_event(shard->store, &call->name, item, sc_now_ms(shard));
         struct sc_buffer type = {0}, compact = {0};
         sc_json_write_string(&type, call->type);
         struct sc_bytes data = call->data.text;
         uint8_t *out = call->data.compact ? NULL : sc_buffer_reserve(&compact, data.size);
         if (out != NULL)
             data = (struct sc_bytes){out, sc_json_compact(call->data, out)};
-        struct sc_bytes parts[] = {SC_LITERAL("\"event\",\"event\":{\"type\":"), sc_buffer_bytes(&type),
-                                   SC_LITERAL(",\"data\":"), data, SC_LITERAL("}")};
+        struct sc_bytes parts[] = {SC_LITERAL("\"event\",\"event\":{\"type\":"),
+                                   sc_buffer_bytes(&type), SC_LITERAL(",\"data\":"), data,
+                                   SC_LITERAL("}")};
         struct happening happening = {.name = &call->name,
                                       .item = item,
                                       .parts = parts,
@@ -435,10 +450,10 @@ static void execute_send(struct shard *shard, struct call *call) {
 
 static void execute_list(struct shard *shard, struct call *call) {
     struct sc_group *group = sc_store_group_find(shard->store, &call->name);
-    if (group_array_size(group) > call->size_max) {
+    if (sc_group_array_size(group) > call->size_max) {
         shard->counters.results_too_large++;
-        call_fail(shard, call, "result_too_large",
-                  SC_LITERAL("the result is larger than the caller accepts"));
+        sc_call_fail(shard, call, "result_too_large",
+                     SC_LITERAL("the result is larger than the caller accepts"));
         return;
     }
     struct sc_blob *cache = group == NULL ? NULL : sc_group_cache(group);
@@ -446,18 +461,19 @@ static void execute_list(struct shard *shard, struct call *call) {
     if (cache != NULL)
         memcpy(&offset, cache->data, sizeof offset);
     if (offset != 0) {
-        answer_result(shard, call, (struct sc_bytes){cache->data + offset, group_array_size(group)});
+        answer_result(shard, call,
+                      (struct sc_bytes){cache->data + offset, sc_group_array_size(group)});
         return;
     }
     struct sc_buffer text = {0};
-    if (group_array_write(&text, group))
+    if (sc_group_array_write(&text, group))
         answer_result(shard, call, sc_buffer_bytes(&text));
     else
         fail_without_memory(shard, call, "STREAM_GET_GROUP_ERROR", "Failed to get group: ");
     sc_buffer_deinit(&text);
 }
 
-void call_execute(struct shard *shard, struct call *call) {
+void sc_call_execute(struct shard *shard, struct call *call) {
     shard->counters.calls++;
     switch ((enum sc_call_op)call->op) {
     case SC_CALL_SET:
@@ -480,8 +496,8 @@ void call_execute(struct shard *shard, struct call *call) {
         break;
     case SC_CALL_LIST_GROUPS:
     case SC_CALL_LIST_ALL:
-        names_start(shard, call); // Groups are on all shards: gathered by the caller's.
+        sc_names_start(shard, call); // Groups are on all shards: gathered by the caller's.
         return;
     }
-    effects_release(shard);
+    sc_effects_release(shard);
 }

@@ -9,9 +9,9 @@
 enum field { DATA, GROUP, ID, ITEM, OPS, STREAM, TYPE, FIELD_COUNT };
 
 static const struct sc_bytes keys[FIELD_COUNT] = {
-    [DATA] = {(const uint8_t *)"data", 4},       [GROUP] = {(const uint8_t *)"group_id", 8},
-    [ID] = {(const uint8_t *)"id", 2},           [ITEM] = {(const uint8_t *)"item_id", 7},
-    [OPS] = {(const uint8_t *)"ops", 3},         [STREAM] = {(const uint8_t *)"stream_name", 11},
+    [DATA] = {(const uint8_t *)"data", 4}, [GROUP] = {(const uint8_t *)"group_id", 8},
+    [ID] = {(const uint8_t *)"id", 2},     [ITEM] = {(const uint8_t *)"item_id", 7},
+    [OPS] = {(const uint8_t *)"ops", 3},   [STREAM] = {(const uint8_t *)"stream_name", 11},
     [TYPE] = {(const uint8_t *)"type", 4},
 };
 
@@ -106,8 +106,8 @@ static void collect(const struct sc_json_index *index, const struct sc_json_memb
 
 static int mismatch(struct sc_call_input *input, struct sc_json_value value,
                     struct sc_bytes expected) {
-    input->reason = (struct sc_bytes){
-        input->reason_text, sc_json_mismatch_write(value, expected, input->reason_text)};
+    input->reason = (struct sc_bytes){input->reason_text,
+                                      sc_json_mismatch_write(value, expected, input->reason_text)};
     return -EINVAL;
 }
 

@@ -30,11 +30,12 @@ struct sc_call_input {
     struct sc_bytes item; // For send its `id`.
     struct sc_bytes type; // For send.
     bool has_item;        // False for a send whose `id` is absent or null.
-    struct sc_json_value data; // For set and send: at most SC_VALUE_DEPTH_MAX deep, as written at most
-                               // SC_VALUE_SIZE_MAX bytes.
-    struct sc_json_value ops;  // For update: an array of anything.
-    struct sc_bytes reason;    // -EINVAL: UTF-8 text to follow
-                               // "Failed to deserialize input for <function id>: ".
+    struct sc_json_value
+        data; // For set and send: at most SC_VALUE_DEPTH_MAX deep, as written at most
+              // SC_VALUE_SIZE_MAX bytes.
+    struct sc_json_value ops; // For update: an array of anything.
+    struct sc_bytes reason;   // -EINVAL: UTF-8 text to follow
+                              // "Failed to deserialize input for <function id>: ".
     uint8_t names[4][SC_NAME_SIZE_MAX];
     uint8_t reason_text[SC_JSON_REASON_SIZE_MAX];
 };

@@ -17,12 +17,13 @@ static void keep(uint8_t **at, struct sc_bytes *bytes) {
 
 static void run(struct sc_loop_message *message);
 
-// Nothing is posted once the shards are about to go: see node_let_in.
-void command_post(struct sc_node *node, struct command command) {
-    if (!node_let_in(node))
+// Nothing is posted once the shards are about to go: see sc_node_let_in.
+void sc_command_post(struct sc_node *node, struct command command) {
+    if (!sc_node_let_in(node))
         return;
-    size_t size = command.first.size + command.second.size + command.third.size + command.fourth.size;
-    struct command *copy = allocate(sizeof *copy + size);
+    size_t size =
+        command.first.size + command.second.size + command.third.size + command.fourth.size;
+    struct command *copy = sc_allocate(sizeof *copy + size);
     *copy = command;
     copy->node = node;
     copy->message.run = run;
@@ -36,17 +37,17 @@ void command_post(struct sc_node *node, struct command command) {
     if (copy->shard == NULL)
         copy->shard = shard_of_id(node, command.connection);
     sc_loop_post(copy->shard->loop, &copy->message);
-    node_let_out(node);
+    sc_node_let_out(node);
 }
 
 void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
                    struct sc_bytes reattach_token, bool restricted) {
     assert(worker_id.size <= 36);
-    command_post(node, (struct command){.kind = COMMAND_ADMIT,
-                                        .connection = connection,
-                                        .number = restricted,
-                                        .first = worker_id,
-                                        .second = reattach_token});
+    sc_command_post(node, (struct command){.kind = COMMAND_ADMIT,
+                                           .connection = connection,
+                                           .number = restricted,
+                                           .first = worker_id,
+                                           .second = reattach_token});
 }
 
 static struct shard *shard_after(const struct shard *shard) {
@@ -58,62 +59,68 @@ static struct shard *shard_after(const struct shard *shard) {
 // release follows it through all of them, and comes to the connection's own last.
 void sc_node_release(struct sc_node *node, uint64_t connection) {
     struct shard *first = shard_after(shard_of_id(node, connection));
-    command_post(node,
-                 (struct command){.kind = COMMAND_RELEASE, .connection = connection, .shard = first});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_RELEASE, .connection = connection, .shard = first});
 }
 
 void sc_node_hold(struct sc_node *node, uint64_t connection) {
-    command_post(node, (struct command){.kind = COMMAND_HOLD, .connection = connection});
+    sc_command_post(node, (struct command){.kind = COMMAND_HOLD, .connection = connection});
 }
 
 void sc_node_run_call(struct sc_node *node, uint64_t connection, struct sc_message *message) {
     assert(sc_message_type(message) == SC_MESSAGE_INVOKE);
-    command_post(node, (struct command){.kind = COMMAND_RUN_CALL, .connection = connection, .content = message});
+    sc_command_post(
+        node,
+        (struct command){.kind = COMMAND_RUN_CALL, .connection = connection, .content = message});
 }
 
 void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text) {
-    command_post(node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
 }
 
 void sc_node_send_call(struct sc_node *node, uint64_t executor, struct sc_bytes text) {
-    command_post(node, (struct command){.kind = COMMAND_SEND_CALL, .connection = executor, .first = text});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_SEND_CALL, .connection = executor, .first = text});
 }
 
 void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
                           struct sc_bytes invocation_id, struct sc_bytes function_id) {
-    command_post(node, (struct command){.kind = COMMAND_CALL,
-                                .connection = executor,
-                                .content = message,
-                                .first = invocation_id,
-                                .second = function_id});
+    sc_command_post(node, (struct command){.kind = COMMAND_CALL,
+                                           .connection = executor,
+                                           .content = message,
+                                           .first = invocation_id,
+                                           .second = function_id});
 }
 
 void sc_node_forward_result(struct sc_node *node, struct sc_message *message, uint64_t caller,
                             struct sc_bytes invocation_id, struct sc_bytes function_id,
                             struct sc_bytes traceparent, struct sc_bytes baggage) {
-    command_post(node, (struct command){.kind = COMMAND_RESULT,
-                                .connection = caller,
-                                .content = message,
-                                .first = invocation_id,
-                                .second = function_id,
-                                .third = traceparent,
-                                .fourth = baggage});
+    sc_command_post(node, (struct command){.kind = COMMAND_RESULT,
+                                           .connection = caller,
+                                           .content = message,
+                                           .first = invocation_id,
+                                           .second = function_id,
+                                           .third = traceparent,
+                                           .fourth = baggage});
 }
 
 void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size) {
-    command_post(node, (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
 }
 
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
-    command_post(node, (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
 }
 
 // ---- On the shard
 
 static void send_parts(struct connection *connection, const struct sc_bytes *parts, size_t count) {
-    struct slice slice = frame_build(connection->shard, LANE_PRIVATE, parts, count);
-    out_append(connection, slice);
-    slice_release(connection->shard, slice);
+    struct slice slice = sc_frame_build(connection->shard, LANE_PRIVATE, parts, count);
+    sc_out_append(connection, slice);
+    sc_slice_release(connection->shard, slice);
 }
 
 static void run_admit(struct connection *connection, const struct command *command) {
@@ -128,7 +135,7 @@ static void run_admit(struct connection *connection, const struct command *comma
     worker->restricted = command->number != 0;
     worker->id_size = (uint8_t)id.size;
     memcpy(worker->id, id.data, id.size);
-    connection_resume(connection);
+    sc_connection_resume(connection);
 }
 
 // A JSON string of text that Swift gave as it is.
@@ -146,7 +153,7 @@ static void undeliverable(struct command *command, enum sc_undeliverable reason,
 static bool begin_executing(struct connection *connection) {
     connection->worker->calls_received++;
     if (connection->paused)
-        connection_read_on(connection);
+        sc_connection_read_on(connection);
     return connection->state == STATE_OPEN;
 }
 
@@ -164,7 +171,7 @@ static void run_call(struct connection *connection, struct command *command) {
     parts[at++] = SC_LITERAL(",\"function_id\":");
     parts[at++] = quoted(&function, command->second);
     parts[at++] = SC_LITERAL(",\"data\":");
-    at += message_data_parts(message, &scratch, &parts[at]);
+    at += sc_message_data_parts(message, &scratch, &parts[at]);
     struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
     struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
     if (traceparent.data != NULL) {
@@ -176,7 +183,7 @@ static void run_call(struct connection *connection, struct command *command) {
         parts[at++] = baggage;
     }
     parts[at++] = SC_LITERAL("}");
-    if (parts_size(parts, at) > connection->worker->outbound_size_max) {
+    if (sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
         undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE, connection->worker->outbound_size_max);
     } else {
         send_parts(connection, parts, at);
@@ -190,8 +197,8 @@ static struct sc_bytes or_else(struct sc_bytes first, struct sc_bytes second) {
     return first.data != NULL ? first : second;
 }
 
-static size_t result_parts(struct sc_bytes *parts, struct command *command, struct sc_bytes function,
-                           struct sc_bytes key, struct sc_bytes value) {
+static size_t result_parts(struct sc_bytes *parts, struct command *command,
+                           struct sc_bytes function, struct sc_bytes key, struct sc_bytes value) {
     size_t at = 0;
     parts[at++] = SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":");
     parts[at++] = command->first;
@@ -229,7 +236,7 @@ static void run_result(struct connection *connection, struct command *command) {
         parts[at++] = baggage;
     }
     parts[at++] = SC_LITERAL("}");
-    if (parts_size(parts, at) > connection->worker->outbound_size_max) {
+    if (sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
         connection->shard->counters.results_too_large++;
         at = result_parts(parts, command, name, SC_LITERAL(",\"error\":"),
                           SC_LITERAL("{\"code\":\"result_too_large\",\"message\":"
@@ -265,7 +272,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         worker->outbound_size_max = command->number;
         break;
     case COMMAND_CLOSE:
-        connection_close(connection, (uint16_t)command->number, "");
+        sc_connection_close(connection, (uint16_t)command->number, "");
         break;
     case COMMAND_RELEASE: // What waits is looked at when the turn ends.
         assert(worker->held > 0);
@@ -275,7 +282,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         worker->held++;
         break;
     case COMMAND_RUN_CALL:
-        worker_run_call(connection, message_text(command->content));
+        sc_worker_run_call(connection, sc_message_text(command->content));
         break;
     default:
         assert(false); // Those are policy_run's.
@@ -284,15 +291,16 @@ static void run_for_worker(struct connection *connection, struct command *comman
 
 // Sends a command on that has not come to its connection's shard. False: this is it.
 static bool pass_on(struct command *command) {
-    if (command->kind != COMMAND_RELEASE || command->shard == shard_of_id(command->node, command->connection))
+    if (command->kind != COMMAND_RELEASE ||
+        command->shard == shard_of_id(command->node, command->connection))
         return false;
-    if (!node_let_in(command->node)) {
+    if (!sc_node_let_in(command->node)) {
         free(command);
         return true;
     }
     command->shard = shard_after(command->shard);
     sc_loop_post(command->shard->loop, &command->message);
-    node_let_out(command->node);
+    sc_node_let_out(command->node);
     return true;
 }
 
@@ -301,10 +309,11 @@ static void run(struct sc_loop_message *loop_message) {
     if (pass_on(command))
         return;
     struct shard *shard = command->shard;
-    struct connection *connection = connection_find(shard, command->connection);
-    bool usable = connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
+    struct connection *connection = sc_connection_find(shard, command->connection);
+    bool usable =
+        connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
     if (command->kind >= COMMAND_WATCH)
-        policy_run(shard, connection, command);
+        sc_policy_run(shard, connection, command);
     else if (usable)
         run_for_worker(connection, command);
     else if (command->kind == COMMAND_CALL)

@@ -2,7 +2,7 @@
 #ifndef CSTREAM_CORE_COMMAND_H
 #define CSTREAM_CORE_COMMAND_H
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #pragma clang assume_nonnull begin
 
@@ -40,11 +40,12 @@ struct command {
 };
 
 /// Copies a command and puts it on its way: to `shard`, or without one to that of its connection.
-void command_post(struct sc_node *node, struct command command);
+void sc_command_post(struct sc_node *node, struct command command);
 
 /// Runs the command if it is about streams and their clients. `connection` is the one that it names, if that
 /// is still there.
-void policy_run(struct shard *shard, struct connection *_Nullable connection, const struct command *command);
+void sc_policy_run(struct shard *shard, struct connection *_Nullable connection,
+                   const struct command *command);
 
 #pragma clang assume_nonnull end
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 // Bytes of messages that wait before their connection is read no further.
 #define PARKED_BYTES_MAX (1u << 20)
@@ -21,7 +21,7 @@ static uint64_t id_of(const struct shard *shard, uint32_t place) {
     return (uint64_t)shard->index << 56 | generation << 32 | place;
 }
 
-struct connection *connection_find(struct shard *shard, uint64_t id) {
+struct connection *sc_connection_find(struct shard *shard, uint64_t id) {
     uint32_t place = (uint32_t)id;
     if (place >= shard->place_count || shard->places[place].connection == NULL)
         return NULL;
@@ -33,7 +33,7 @@ struct connection *connection_find(struct shard *shard, uint64_t id) {
 static uint32_t place_take(struct shard *shard) {
     if (shard->place_free == NO_PLACE) {
         uint32_t count = shard->place_count == 0 ? 64 : shard->place_count * 2;
-        shard->places = reallocate(shard->places, count * sizeof *shard->places);
+        shard->places = sc_reallocate(shard->places, count * sizeof *shard->places);
         for (uint32_t i = shard->place_count; i < count; i++)
             shard->places[i] = (struct connection_place){
                 .generation = 1, .next_free = i + 1 == count ? NO_PLACE : i + 1};
@@ -59,7 +59,7 @@ static void place_give(struct shard *shard, uint64_t id) {
 
 static struct inbound *inbound_of(struct connection *connection) {
     if (connection->inbound == NULL) {
-        connection->inbound = allocate(sizeof *connection->inbound);
+        connection->inbound = sc_allocate(sizeof *connection->inbound);
         *connection->inbound = (struct inbound){0};
     }
     return connection->inbound;
@@ -91,16 +91,18 @@ static void inbound_free(struct connection *connection) {
     connection->inbound = NULL;
 }
 
-bool connection_can_start(struct connection *connection) {
+bool sc_connection_can_start(struct connection *connection) {
     const struct shard *shard = connection->shard;
     if (shard_is_stalled(shard) || shard->crowded || connection->join_pending)
         return false;
     if (connection->worker == NULL)
         return connection->client == NULL || connection->client->handed == NULL ||
-               atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <= HANDED_MAX;
+               atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <=
+                   HANDED_MAX;
     // A worker that does not read its answers gets no more of them, long before its budget is used up.
     uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
-    return waiting <= connection_budget(connection) / 4 && worker_can_start(connection->worker);
+    return waiting <= sc_connection_budget(connection) / 4 &&
+           sc_worker_can_start(connection->worker);
 }
 
 static void park(struct connection *connection, struct sc_bytes text) {
@@ -108,20 +110,20 @@ static void park(struct connection *connection, struct sc_bytes text) {
     struct inbound *inbound = inbound_of(connection);
     if (connection->join_asked && inbound->parked_count >= PARKED_JOINS_MAX) {
         shard->counters.joins_overrun++;
-        connection_close(connection, 1008, "too many messages during a join");
+        sc_connection_close(connection, 1008, "too many messages during a join");
         return;
     }
     bool executes = connection->worker != NULL && connection->worker->calls_received > 0;
     if (executes && inbound->parked_bytes > PARKED_EXECUTOR_BYTES_MAX) {
-        if (worker_refuse_call(connection, text))
+        if (sc_worker_refuse_call(connection, text))
             return;
         if (inbound->parked_bytes > PARKED_EXECUTOR_BYTES_LIMIT) {
-            connection_close(connection, 1008, "too many messages wait");
+            sc_connection_close(connection, 1008, "too many messages wait");
             return;
         }
     }
     inbound->parked_count++;
-    struct parked_message *message = allocate(sizeof *message + text.size);
+    struct parked_message *message = sc_allocate(sizeof *message + text.size);
     message->next = NULL;
     message->binary = connection->binary;
     message->size = (uint32_t)text.size;
@@ -158,9 +160,9 @@ static bool handle(struct connection *connection, struct sc_bytes text, bool wai
     if (connection->kind == KIND_STREAM) {
         bool others_wait =
             !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
-        return !others_wait && stream_message(connection, text);
+        return !others_wait && sc_stream_message(connection, text);
     }
-    return worker_message(connection, text, waited);
+    return sc_worker_message(connection, text, waited);
 }
 
 static void message(struct connection *connection, struct sc_bytes text) {
@@ -177,7 +179,7 @@ static void peer_closed(struct connection *connection, uint16_t code) {
         connection->state = STATE_GONE;
         return;
     }
-    connection_close(connection, code == 1005 ? 0 : code, "");
+    sc_connection_close(connection, code == 1005 ? 0 : code, "");
     connection->close_when_sent = true; // Our half of the handshake ends it.
 }
 
@@ -189,7 +191,7 @@ static void control(struct connection *connection, const struct sc_ws_event *eve
         size_t header = sc_ws_header_write(frame, SC_WS_PONG, true, event->bytes.size, NULL);
         if (event->bytes.size > 0)
             memcpy(frame + header, event->bytes.data, event->bytes.size);
-        out_append_control(connection, frame, header + event->bytes.size);
+        sc_out_append_control(connection, frame, header + event->bytes.size);
     }
 }
 
@@ -204,7 +206,7 @@ static void data(struct connection *connection, const struct sc_ws_event *event)
         inbound->assembly.size = 0;
     sc_buffer_append_bytes(&inbound->assembly, event->bytes);
     if (inbound->assembly.failed) {
-        connection_abort(connection);
+        sc_connection_abort(connection);
         return;
     }
     if (!event->last)
@@ -219,10 +221,10 @@ static void broken(struct connection *connection, int error) {
     struct sc_node_counters *counters = &connection->shard->counters;
     if (error == -EMSGSIZE) {
         counters->messages_too_large++;
-        connection_close(connection, 1009, "message too large");
+        sc_connection_close(connection, 1009, "message too large");
     } else {
         counters->protocol_errors++;
-        connection_close(connection, error == -EILSEQ ? 1007 : 1002, "protocol error");
+        sc_connection_close(connection, error == -EILSEQ ? 1007 : 1002, "protocol error");
     }
 }
 
@@ -254,15 +256,15 @@ static size_t decode(struct connection *connection, uint8_t *bytes, size_t size)
     return at;
 }
 
-void connection_respond(struct connection *connection, const uint8_t *bytes, size_t size) {
+void sc_connection_respond(struct connection *connection, const uint8_t *bytes, size_t size) {
     struct shard *shard = connection->shard;
-    struct slice slice = frames_take(shard, LANE_PRIVATE, size);
+    struct slice slice = sc_frames_take(shard, LANE_PRIVATE, size);
     memcpy(slice_data(slice), bytes, size);
-    out_append(connection, slice);
-    slice_release(shard, slice);
+    sc_out_append(connection, slice);
+    sc_slice_release(shard, slice);
 }
 
-void connection_begin_closing(struct connection *connection) {
+void sc_connection_begin_closing(struct connection *connection) {
     struct shard *shard = connection->shard;
     connection->state = STATE_CLOSING;
     connection->due_tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
@@ -273,7 +275,7 @@ void connection_begin_closing(struct connection *connection) {
 static size_t process(struct connection *connection, uint8_t *bytes, size_t size) {
     size_t used = 0;
     if (connection->state == STATE_HANDSHAKE)
-        used = upgrade_read(connection, bytes, size);
+        used = sc_upgrade_read(connection, bytes, size);
     if (connection->kind != KIND_UNKNOWN)
         used += decode(connection, bytes + used, size - used);
     else if (connection->state == STATE_CLOSING)
@@ -304,7 +306,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
         sc_buffer_append(&held, bytes, size);
         if (held.failed) {
             sc_buffer_deinit(&held);
-            connection_abort(connection);
+            sc_connection_abort(connection);
             return;
         }
         bytes = held.data;
@@ -322,7 +324,7 @@ static void finish_ended(struct connection *connection) {
     sc_socket_close(&connection->socket, false);
 }
 
-void connection_read_on(struct connection *connection) {
+void sc_connection_read_on(struct connection *connection) {
     connection->paused = false;
     struct sc_buffer held = {0};
     if (connection->inbound != NULL) {
@@ -340,7 +342,7 @@ void connection_read_on(struct connection *connection) {
     inbound_free_if_empty(connection);
 }
 
-bool connection_resume(struct connection *connection) {
+bool sc_connection_resume(struct connection *connection) {
     while (connection->state == STATE_OPEN && connection->inbound != NULL &&
            connection->inbound->parked_first != NULL) {
         struct inbound *inbound = connection->inbound;
@@ -357,7 +359,7 @@ bool connection_resume(struct connection *connection) {
     }
     if (!connection->paused || connection->state == STATE_GONE)
         return true;
-    connection_read_on(connection);
+    sc_connection_read_on(connection);
     return connection->inbound == NULL || connection->inbound->parked_first == NULL;
 }
 
@@ -370,7 +372,7 @@ static void on_end(struct sc_socket *socket, int reason) {
         connection->paused = true; // What it sent before the end still counts.
         return;
     }
-    if (connection->state == STATE_CLOSING && reason == 0 && !out_empty(connection)) {
+    if (connection->state == STATE_CLOSING && reason == 0 && !sc_out_empty(connection)) {
         connection->close_when_sent = true;
         return;
     }
@@ -379,7 +381,7 @@ static void on_end(struct sc_socket *socket, int reason) {
 }
 
 static void on_sent(struct sc_socket *socket, ssize_t result) {
-    out_sent(CONNECTION(socket), result);
+    sc_out_sent(CONNECTION(socket), result);
 }
 
 static void on_closed(struct sc_socket *socket) {
@@ -387,15 +389,16 @@ static void on_closed(struct sc_socket *socket) {
     struct shard *shard = connection->shard;
     assert(connection->state == STATE_GONE);
     parked_list_remove(connection);
-    subscriptions_remove_all(connection);
+    sc_subscriptions_remove_all(connection);
     if (connection->kind == KIND_STREAM)
         shard->stream_connections--;
     if (connection->worker != NULL)
-        worker_closed(connection);
-    client_free(connection);
+        sc_worker_closed(connection);
+    sc_client_free(connection);
     if (connection->port == PORT_WORKER)
-        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
-    out_discard(connection);
+        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,
+                                  memory_order_relaxed);
+    sc_out_discard(connection);
     inbound_free(connection);
     place_give(shard, connection->id);
     shard->connection_count--;
@@ -405,9 +408,11 @@ static void on_closed(struct sc_socket *socket) {
 
 static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on_closed};
 
-void connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener) {
+void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
+                         uint32_t listener) {
     shard->counters.connections_accepted++;
-    uint32_t before = atomic_fetch_add_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+    uint32_t before =
+        atomic_fetch_add_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     bool full = before >= shard->node->config.connection_count_max;
     struct connection *connection = full || shard->stopping ? NULL : malloc(sizeof *connection);
     if (connection != NULL) {
@@ -428,14 +433,15 @@ void connection_adopt(struct shard *shard, int fd, enum connection_port port, ui
     shard->counters.connections_refused++;
     atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     if (port == PORT_WORKER)
-        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,
+                                  memory_order_relaxed);
     close(fd);
 }
 
 // ---- Closing
 
 // Everything that was queued has been taken by the socket.
-void connection_drained(struct connection *connection) {
+void sc_connection_drained(struct connection *connection) {
     if (connection->state != STATE_CLOSING)
         return;
     if (connection->close_when_sent) {
@@ -446,9 +452,9 @@ void connection_drained(struct connection *connection) {
     sc_socket_shutdown(&connection->socket);
 }
 
-void connection_close(struct connection *connection, uint16_t code, const char *reason) {
+void sc_connection_close(struct connection *connection, uint16_t code, const char *reason) {
     if (connection->state < STATE_OPEN) {
-        connection_abort(connection);
+        sc_connection_abort(connection);
         return;
     }
     if (connection->state != STATE_OPEN)
@@ -457,16 +463,16 @@ void connection_close(struct connection *connection, uint16_t code, const char *
     struct sc_bytes text = {(const uint8_t *)reason, strlen(reason)};
     size_t size = sc_ws_close_write(frame, code, text);
     if (code == 1013)
-        out_drop_waiting(connection);
-    connection_respond(connection, frame, size);
+        sc_out_drop_waiting(connection);
+    sc_connection_respond(connection, frame, size);
     if (connection->paused) { // For the peer's close, which may be behind what is held.
         connection->paused = false;
         sc_socket_resume(&connection->socket);
     }
-    connection_begin_closing(connection);
+    sc_connection_begin_closing(connection);
 }
 
-void connection_abort(struct connection *connection) {
+void sc_connection_abort(struct connection *connection) {
     if (connection->state == STATE_GONE)
         return;
     connection->state = STATE_GONE;
@@ -482,7 +488,7 @@ static void look_at(struct connection *connection) {
     if (connection->state == STATE_HANDSHAKE) {
         if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
             shard->counters.handshakes_timed_out++;
-            connection_abort(connection);
+            sc_connection_abort(connection);
         }
     } else if (connection->state == STATE_CLOSING) {
         if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
@@ -492,22 +498,24 @@ static void look_at(struct connection *connection) {
     } else if (connection->state == STATE_OPEN && !connection->paused) {
         if (quiet_ms >= config->ping_interval_ms + config->ping_deadline_ms) {
             shard->counters.dead_peers_closed++;
-            shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id, (struct sc_bytes){0});
-            connection_abort(connection);
+            sc_shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id,
+                         (struct sc_bytes){0});
+            sc_connection_abort(connection);
             return;
         }
-        if (connection->worker != NULL && quiet_ms >= config->ping_deadline_ms && !connection->silent &&
-            connection->pinged)
+        if (connection->worker != NULL && quiet_ms >= config->ping_deadline_ms &&
+            !connection->silent && connection->pinged)
             say_alive(connection, false);
         if (quiet_ms >= config->ping_interval_ms && !connection->pinged) {
             uint8_t ping[2];
             connection->pinged = true;
-            out_append_control(connection, ping, sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
+            sc_out_append_control(connection, ping,
+                                  sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
         }
     }
 }
 
-void sweep(struct sc_timer *timer) {
+void sc_sweep(struct sc_timer *timer) {
     struct shard *shard = SC_CONTAINER_OF(timer, struct shard, sweep_timer);
     shard->tick++;
     for (uint32_t i = 0; i < shard->place_count; i++)

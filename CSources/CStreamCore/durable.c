@@ -6,13 +6,13 @@
 #include <stdlib.h>
 
 #include "call_input.h"
-#include "core_private.h"
+#include "core_functions.h"
 
 // ---- Start
 
 static bool owns(void *context, uint64_t hash) {
     struct shard *shard = context;
-    return shard_of(shard, hash) == shard;
+    return sc_shard_of(shard, hash) == shard;
 }
 
 static void report(void *context, enum sc_report_level level, const char *event, const char *text) {
@@ -51,8 +51,8 @@ static int open_directory(struct shard *shard, char *reason) {
 
 static void on_durable(void *context) {
     struct shard *shard = context;
-    effects_release(shard);
-    requests_resume(shard);
+    sc_effects_release(shard);
+    sc_requests_resume(shard);
 }
 
 static void on_failed(void *context, int error, bool unknown);
@@ -65,7 +65,7 @@ static int open_log(struct shard *shard, char *reason) {
     int rc = sc_log_open(shard->loop, node->directory, shard->index, shard->store, owns, &events,
                          &log, reason);
     if (rc == 0 && sc_directory_is_new(node->directory))
-        rc = import_originals(shard, reason);
+        rc = sc_import_originals(shard, reason);
     if (rc == 0)
         rc = sc_log_start(log, reason);
     if (rc < 0)
@@ -81,23 +81,23 @@ static void log_timer_due(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, shard->node->config.storage.sync_interval_ms);
 }
 
-int durable_start(struct shard *shard, int rc) {
+int sc_durable_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
     char reason[SC_REASON_SIZE] = "out of memory";
-    rc = shards_meet(shard, rc, NULL);
+    rc = sc_shards_meet(shard, rc, NULL);
     if (rc < 0 || node->config.storage.path == NULL)
         return rc;
     if (shard->index == 0)
         rc = open_directory(shard, reason);
-    rc = shards_meet(shard, rc, reason);
+    rc = sc_shards_meet(shard, rc, reason);
     if (rc < 0)
         return rc;
-    rc = shards_meet(shard, open_log(shard, reason), reason);
+    rc = sc_shards_meet(shard, open_log(shard, reason), reason);
     if (rc < 0)
         return rc;
     if (shard->index == 0)
         rc = sc_directory_commit(shard->loop, node->directory, reason);
-    rc = shards_meet(shard, rc, reason);
+    rc = sc_shards_meet(shard, rc, reason);
     if (rc == 0 && node->config.storage.durability == SC_NODE_INTERVAL) {
         shard->log_timer.on_due = log_timer_due;
         log_timer_due(&shard->log_timer);
@@ -107,7 +107,7 @@ int durable_start(struct shard *shard, int rc) {
 
 // ---- Running, and the end
 
-uint64_t durable_position(const struct shard *shard) {
+uint64_t sc_durable_position(const struct shard *shard) {
     // In memory a change is as durable as it gets.
     return shard->log == NULL ? sc_store_position(shard->store) : sc_log_released(shard->log);
 }
@@ -116,7 +116,7 @@ static void gather_timer_due(struct sc_timer *timer) {
     (void)timer; // The end of the turn looks at the log.
 }
 
-void durable_turn(struct shard *shard) {
+void sc_durable_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
@@ -126,24 +126,24 @@ void durable_turn(struct shard *shard) {
     }
 }
 
-void durable_finish(struct shard *shard) {
+void sc_durable_finish(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_finish(shard->log);
-    durable_turn(shard);
+    sc_durable_turn(shard);
 }
 
-bool durable_is_idle(const struct shard *shard) {
+bool sc_durable_is_idle(const struct shard *shard) {
     return shard->log == NULL || sc_log_is_idle(shard->log);
 }
 
-void durable_close(struct shard *shard) {
+void sc_durable_close(struct shard *shard) {
     struct sc_log *log = shard->log;
     shard->log = NULL;
     sc_log_close(log);
 }
 
-void durable_close_directory(struct shard *shard) {
+void sc_durable_close_directory(struct shard *shard) {
     if (shard->index == 0)
         sc_directory_close(shard->loop, shard->node->directory);
 }
@@ -167,11 +167,11 @@ static void fail(struct shard *shard, struct call *call, const char *format, con
     char text[384], why[288];
     snprintf(why, sizeof why, format, detail);
     int size = snprintf(text, sizeof text, "%s: %s", errors_by_op[call->op].what, why);
-    call_fail(shard, call, errors_by_op[call->op].code,
-              (struct sc_bytes){(const uint8_t *)text, (size_t)size});
+    sc_call_fail(shard, call, errors_by_op[call->op].code,
+                 (struct sc_bytes){(const uint8_t *)text, (size_t)size});
 }
 
-void durable_refuse(struct shard *shard, struct call *call, int rc) {
+void sc_durable_refuse(struct shard *shard, struct call *call, int rc) {
     if (rc == -ENOMEM || rc == -ENOBUFS)
         fail(shard, call, "%s", "out of memory");
     else if (sc_log_is_poisoned(shard->log))
@@ -237,7 +237,7 @@ static void explain(struct shard *shard, struct call *call, int error, bool unkn
 static bool answer_text(const struct effect *effect, struct sc_buffer *out) {
     if (effect->message == NULL)
         return effect->slice.chunk != NULL && payload_of(effect->slice, out);
-    sc_buffer_append_bytes(out, message_text(effect->message));
+    sc_buffer_append_bytes(out, sc_message_text(effect->message));
     return !out->failed;
 }
 
@@ -276,7 +276,7 @@ static bool answer_failed(struct shard *shard, const struct effect *effect, int 
     sc_blob_release(request->reply);
     request->reply = NULL;
     if (request->kind == REQUEST_NAMES) {
-        names_collect(shard, request);
+        sc_names_collect(shard, request);
         return false;
     }
     explain(shard, &request->call, error, unknown);
@@ -287,13 +287,13 @@ static bool answer_failed(struct shard *shard, const struct effect *effect, int 
 static void effect_failed(struct shard *shard, struct effect *effect, int error, bool unknown) {
     switch ((enum effect_kind)effect->kind) {
     case EFFECT_EVENT:
-        slice_release(shard, effect->slice);
+        sc_slice_release(shard, effect->slice);
         effect->topic->in_flight--;
-        topic_drop_idle(shard, effect->topic);
+        sc_topic_drop_idle(shard, effect->topic);
         return;
     case EFFECT_ANSWER:
         if (answer_failed(shard, effect, error, unknown)) {
-            slice_release(shard, effect->slice);
+            sc_slice_release(shard, effect->slice);
             sc_message_release(effect->message);
             return;
         }
@@ -305,13 +305,13 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
         const struct call *call = &effect->request->call;
         if (effect->request->custom)
             break;
-        slice_release(shard, effect->slice);
-        effect->slice = sync_build(shard, &call->name, call->has_item ? &call->item : NULL);
+        sc_slice_release(shard, effect->slice);
+        effect->slice = sc_sync_build(shard, &call->name, call->has_item ? &call->item : NULL);
         break;
     }
     }
     effect->position = sc_store_position(shard->store);
-    *effect_push(shard) = *effect;
+    *sc_effect_push(shard) = *effect;
 }
 
 static void on_failed(void *context, int error, bool unknown) {
@@ -323,6 +323,6 @@ static void on_failed(void *context, int error, bool unknown) {
         effect_failed(shard, &waiting.ring[waiting.head & waiting.mask], error, unknown);
     free(waiting.ring);
     sc_buffer_deinit(&waiting.names);
-    effects_release(shard);
-    requests_resume(shard);
+    sc_effects_release(shard);
+    sc_requests_resume(shard);
 }

@@ -1,8 +1,8 @@
 // Messages as frames. A message is given as parts, its size is known before the first byte is written, so
 // that a frame is written once, in place. Over SC_FRAGMENT_SIZE_MAX it is cut into fragments.
-#include "core_private.h"
+#include "core_functions.h"
 
-uint64_t parts_size(const struct sc_bytes *parts, size_t count) {
+uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
     uint64_t size = 0;
     for (size_t i = 0; i < count; i++)
         size += parts[i].size;
@@ -61,17 +61,17 @@ static void write_parts(uint8_t *out, const struct sc_bytes *parts, size_t count
     assert(writer.left == 0);
 }
 
-struct slice frame_build(struct shard *shard, uint32_t lane, const struct sc_bytes *parts,
-                         size_t count) {
-    uint64_t payload = parts_size(parts, count);
+struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_bytes *parts,
+                            size_t count) {
+    uint64_t payload = sc_parts_size(parts, count);
     assert(payload > 0);
-    struct slice slice = frames_take(shard, lane, wire_size(payload));
+    struct slice slice = sc_frames_take(shard, lane, wire_size(payload));
     write_parts(slice_data(slice), parts, count, payload);
     return slice;
 }
 
-struct sc_blob *frame_build_blob(const struct sc_bytes *parts, size_t count, size_t room) {
-    uint64_t payload = parts_size(parts, count);
+struct sc_blob *sc_frame_build_blob(const struct sc_bytes *parts, size_t count, size_t room) {
+    uint64_t payload = sc_parts_size(parts, count);
     struct sc_blob *blob = sc_blob_create(room + wire_size(payload));
     if (blob != NULL)
         write_parts(blob->data + room, parts, count, payload);
@@ -91,9 +91,9 @@ static size_t id_parts(struct sc_bytes *parts, struct sc_buffer *escaped,
     return 1;
 }
 
-struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
-                          struct sc_bytes prefix, const struct sc_bytes *id,
-                          const struct sc_bytes *event, size_t count) {
+struct slice sc_stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
+                             struct sc_bytes prefix, const struct sc_bytes *id,
+                             const struct sc_bytes *event, size_t count) {
     uint8_t digits[20];
     uint8_t inline_id[256];
     struct sc_buffer escaped = {.data = inline_id, .capacity = sizeof inline_id};
@@ -110,7 +110,7 @@ struct slice stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp
     for (size_t i = 0; i < count; i++)
         parts[at++] = event[i];
     parts[at++] = SC_LITERAL("}}");
-    struct slice slice = frame_build(shard, lane, parts, at);
+    struct slice slice = sc_frame_build(shard, lane, parts, at);
     if (large)
         sc_buffer_deinit(&escaped);
     return slice;

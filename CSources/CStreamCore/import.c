@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #define NAME_SIZE 256u
 #define REPR_SIZE 8u
@@ -24,8 +24,8 @@ struct import {
 
 static void say(struct import *import, enum sc_log_level level, const char *event,
                 const char *text) {
-    shard_log(import->shard, level, event, 0,
-              (struct sc_bytes){(const uint8_t *)text, strlen(text)});
+    sc_shard_log(import->shard, level, event, 0,
+                 (struct sc_bytes){(const uint8_t *)text, strlen(text)});
 }
 
 // A file that cannot be taken in ends the start, or with the option for it is left out.
@@ -135,7 +135,7 @@ static const char *check_item(const struct import *import, const struct sc_json_
 
 static const char *import_item(struct import *import, const struct sc_group_name *name,
                                const struct sc_json_member *member) {
-    uint8_t *bytes = allocate(6 * SC_NAME_SIZE_MAX + member->value.text.size);
+    uint8_t *bytes = sc_allocate(6 * SC_NAME_SIZE_MAX + member->value.text.size);
     size_t id_size = sc_json_unescape(member->key, bytes);
     uint8_t *value = bytes + 6 * SC_NAME_SIZE_MAX;
     size_t size = sc_json_compact(member->value, value);
@@ -216,7 +216,7 @@ static void import_file(const char *file, void *context) {
     }
     struct sc_group_name group = {name.stream, name.group,
                                   sc_store_hash(name.stream, name.group, shard->node->config.seed)};
-    if (shard_of(shard, group.hash) != shard)
+    if (sc_shard_of(shard, group.hash) != shard)
         return;
     if (name.ambiguous && !at_last)
         say_ambiguous(import, file, &name);
@@ -229,7 +229,7 @@ static void import_file(const char *file, void *context) {
         broken(import, file, problem);
 }
 
-int import_originals(struct shard *shard, char *reason) {
+int sc_import_originals(struct shard *shard, char *reason) {
     struct import import = {
         .shard = shard, .reason = reason, .directory = sc_directory_fd(shard->node->directory)};
     int rc = sc_loop_file_ops.list(shard->loop, import.directory, import_file, &import);

@@ -1,7 +1,7 @@
 // A directory's snapshots and logs as lines of JSON, for people and scripts.
 #include <stdio.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 struct printing {
     void *context;

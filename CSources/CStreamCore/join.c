@@ -2,7 +2,7 @@
 // interest in one step, so that a subscriber gets `sync` and then exactly the changes after it.
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #include <errno.h>
 
@@ -17,23 +17,25 @@ static struct sc_bytes context_of(const struct connection *connection) {
 static void refuse(struct connection *connection, const struct subscription_name *name) {
     struct shard *shard = connection->shard;
     struct sc_group_name group = {name->stream, name->group, 0};
-    struct slice slice = unauthorized_build(shard, &group, name->item);
-    out_append(connection, slice);
-    slice_release(shard, slice);
+    struct slice slice = sc_unauthorized_build(shard, &group, name->item);
+    sc_out_append(connection, slice);
+    sc_slice_release(shard, slice);
     shard->counters.subscriptions_refused++;
 }
 
 // The call carries the names; `extra` of the request the subscription's id.
-static struct request *join_request(struct connection *connection, const struct sc_group_name *group,
+static struct request *join_request(struct connection *connection,
+                                    const struct sc_group_name *group,
                                     const struct subscription_name *name) {
     struct shard *shard = connection->shard;
-    struct call call = {.name = *group, .connection = connection->id, .has_item = name->item != NULL};
+    struct call call = {
+        .name = *group, .connection = connection->id, .has_item = name->item != NULL};
     if (name->item != NULL)
         call.item = *name->item;
-    struct shard *owner = shard_of(shard, group->hash);
-    struct request *request = request_make(shard, owner, REQUEST_JOIN, &call, name->id);
+    struct shard *owner = sc_shard_of(shard, group->hash);
+    struct request *request = sc_request_make(shard, owner, REQUEST_JOIN, &call, name->id);
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
-    request->custom = (watch_flags(shard, name->stream) & override) != 0;
+    request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
     if (connection->client != NULL && connection->client->context != NULL)
         request->context = sc_blob_retain(connection->client->context);
     return request;
@@ -46,35 +48,36 @@ static void join_send(struct connection *connection, const struct subscription_n
     struct request *request = join_request(connection, &group, name);
     connection->join_pending = true;
     if (request->owner == shard) {
-        join_evaluate(shard, request);
+        sc_join_evaluate(shard, request);
         return;
     }
-    request->topic = topic_make(shard, &group);
+    request->topic = sc_topic_make(shard, &group);
     request->topic->registrations++;
-    request_send(request);
+    sc_request_send(request);
 }
 
 static void join(struct connection *connection, const struct subscription_name *name) {
     struct shard *shard = connection->shard;
     if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
-        !subscription_exists(connection, name->id)) {
+        !sc_subscription_exists(connection, name->id)) {
         refuse(connection, name);
         return;
     }
-    if ((watch_flags(shard, name->stream) & SC_WATCH_JOINS) == 0) {
+    if ((sc_watch_flags(shard, name->stream) & SC_WATCH_JOINS) == 0) {
         join_send(connection, name);
         return;
     }
     connection->join_pending = connection->join_asked = true;
     shard->counters.joins_asked++;
-    announce(shard, connection->id, join_message(SC_MESSAGE_JOIN, now_ms(shard), name, NULL));
+    sc_announce(shard, connection->id,
+                sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), name, NULL));
 }
 
-void join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
-                  const struct sc_bytes *item) {
+void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
+                     const struct sc_bytes *item) {
     // The connection's own id makes it unique among all subscriptions that anyone may name.
     uint8_t id[UUID_TEXT_SIZE];
-    uuid_write(id, connection->id, connection->shard->node->config.seed);
+    sc_uuid_write(id, connection->id, connection->shard->node->config.seed);
     struct subscription_name name = {.id = {id, sizeof id},
                                      .stream = stream,
                                      .group = group,
@@ -90,14 +93,16 @@ struct decoded_name {
     uint8_t storage[4][SC_NAME_SIZE_MAX];
 };
 
-static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field, uint8_t *storage) {
+static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field,
+                              uint8_t *storage) {
     return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
 }
 
 static void decode_name(const struct sc_message *message, struct decoded_name *out) {
-    out->name = (struct subscription_name){.id = decode(message, SC_FIELD_ID, out->storage[0]),
-                                           .stream = decode(message, SC_FIELD_STREAM, out->storage[1]),
-                                           .group = decode(message, SC_FIELD_GROUP, out->storage[2])};
+    out->name =
+        (struct subscription_name){.id = decode(message, SC_FIELD_ID, out->storage[0]),
+                                   .stream = decode(message, SC_FIELD_STREAM, out->storage[1]),
+                                   .group = decode(message, SC_FIELD_GROUP, out->storage[2])};
     struct sc_bytes context = sc_message_field(message, SC_FIELD_METADATA);
     if (!sc_bytes_equal(context, SC_LITERAL("null")))
         out->name.context = context;
@@ -107,13 +112,13 @@ static void decode_name(const struct sc_message *message, struct decoded_name *o
     out->name.item = &out->item;
 }
 
-void join_decided(struct shard *shard, struct connection *connection, uint64_t id,
-                  const struct sc_message *message, bool allowed) {
+void sc_join_decided(struct shard *shard, struct connection *connection, uint64_t id,
+                     const struct sc_message *message, bool allowed) {
     struct decoded_name decoded;
     decode_name(message, &decoded);
     if (connection == NULL || connection->state != STATE_OPEN) {
         if (allowed) // Whoever let it in hears that it has gone.
-            announce_leave(shard, id, &decoded.name, NULL);
+            sc_announce_leave(shard, id, &decoded.name, NULL);
         return;
     }
     assert(connection->join_asked);
@@ -126,26 +131,27 @@ void join_decided(struct shard *shard, struct connection *connection, uint64_t i
 
 // ---- At the owner
 
-void join_evaluate(struct shard *owner, struct request *request) {
+void sc_join_evaluate(struct shard *owner, struct request *request) {
     struct call *call = &request->call;
     const struct sc_bytes *item = call->has_item ? &call->item : NULL;
-    struct topic *topic = topic_make(owner, &call->name);
+    struct topic *topic = sc_topic_make(owner, &call->name);
     topic->interest++;
     topic->in_flight++;
     struct effect effect = {.kind = EFFECT_JOIN, .topic = topic, .request = request};
     if (request->custom)
-        request->timestamp = custom_sync_stamp(owner, &call->name, item);
+        request->timestamp = sc_custom_sync_stamp(owner, &call->name, item);
     else
-        effect.slice = sync_build(owner, &call->name, item);
+        effect.slice = sc_sync_build(owner, &call->name, item);
     effect.position = sc_store_position(owner->store);
-    *effect_push(owner) = effect;
-    effects_release(owner);
+    *sc_effect_push(owner) = effect;
+    sc_effects_release(owner);
 }
 
-static void note_remote_interest(struct shard *owner, struct topic *topic, const struct request *request) {
+static void note_remote_interest(struct shard *owner, struct topic *topic,
+                                 const struct request *request) {
     if (topic->remotes == NULL) {
         size_t size = owner->node->shard_count * sizeof(struct remote_interest);
-        topic->remotes = allocate(size);
+        topic->remotes = sc_allocate(size);
         memset(topic->remotes, 0, size);
     }
     struct remote_interest *remote = &topic->remotes[request->origin->index];
@@ -169,46 +175,47 @@ static void reply_with(struct request *request, struct slice slice) {
 }
 
 // The joiner's place in the order of effects has come: what follows is for it.
-void join_release(struct shard *owner, struct effect *effect) {
+void sc_join_release(struct shard *owner, struct effect *effect) {
     struct topic *topic = effect->topic;
     struct request *request = effect->request;
     topic->in_flight--;
     if (request->origin == owner) {
         request->topic = topic;
-        join_complete(owner, request, effect->slice);
-        slice_release(owner, effect->slice);
-        request_free(request);
+        sc_join_complete(owner, request, effect->slice);
+        sc_slice_release(owner, effect->slice);
+        sc_request_free(request);
         return;
     }
     note_remote_interest(owner, topic, request);
     reply_with(request, effect->slice);
-    slice_release(owner, effect->slice);
-    batches_post(owner); // Earlier frames of the group go first.
-    request_finish(request);
+    sc_slice_release(owner, effect->slice);
+    sc_batches_post(owner); // Earlier frames of the group go first.
+    sc_request_finish(request);
 }
 
 // ---- At the joiner's shard
 
 static struct subscription_name name_of(const struct request *request) {
-    return (struct subscription_name){
-        .id = request->subscription_id,
-        .stream = request->call.name.stream,
-        .group = request->call.name.group,
-        .item = request->call.has_item ? &request->call.item : NULL,
-        .context = request->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(request->context)};
+    return (struct subscription_name){.id = request->subscription_id,
+                                      .stream = request->call.name.stream,
+                                      .group = request->call.name.group,
+                                      .item = request->call.has_item ? &request->call.item : NULL,
+                                      .context = request->context == NULL
+                                                     ? (struct sc_bytes){0}
+                                                     : sc_blob_bytes(request->context)};
 }
 
 static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                       const struct sc_bytes *item) {
-    topic_settle(connection->shard, topic);
-    subscription_remove(connection, id);
-    topic_subscribe(connection, topic, id, item);
+    sc_topic_settle(connection->shard, topic);
+    sc_subscription_remove(connection, id);
+    sc_topic_subscribe(connection, topic, id, item);
 }
 
 static void hold(struct connection *connection, const struct request *request) {
     struct subscription_name name = name_of(request);
     size_t item_size = name.item == NULL ? 0 : name.item->size;
-    struct held_join *held = allocate(sizeof *held + item_size + name.id.size);
+    struct held_join *held = sc_allocate(sizeof *held + item_size + name.id.size);
     *held = (struct held_join){.next = request->topic->held_joins,
                                .topic = request->topic,
                                .connection = connection,
@@ -221,18 +228,18 @@ static void hold(struct connection *connection, const struct request *request) {
     if (name.id.size > 0)
         memcpy(held->bytes + item_size, name.id.data, name.id.size);
     request->topic->held_joins = held;
-    client_of(connection)->held_join = held;
+    sc_client_of(connection)->held_join = held;
     connection->join_asked = true; // Its further messages wait as they do for a handler.
-    announce(connection->shard, connection->id, sync_message(&name));
+    sc_announce(connection->shard, connection->id, sc_sync_message(&name));
 }
 
-void join_complete(struct shard *shard, struct request *request, struct slice slice) {
+void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
     struct topic *topic = request->topic;
-    struct connection *connection = connection_find(shard, request->call.connection);
+    struct connection *connection = sc_connection_find(shard, request->call.connection);
     if (connection == NULL || connection->state != STATE_OPEN) {
         struct subscription_name name = name_of(request);
-        announce_leave(shard, request->call.connection, &name, NULL);
-        leave_send(shard, topic);
+        sc_announce_leave(shard, request->call.connection, &name, NULL);
+        sc_leave_send(shard, topic);
         return;
     }
     if (request->custom) {
@@ -240,9 +247,10 @@ void join_complete(struct shard *shard, struct request *request, struct slice sl
         return;
     }
     connection->join_pending = false;
-    subscribe(connection, topic, request->subscription_id, request->call.has_item ? &request->call.item : NULL);
+    subscribe(connection, topic, request->subscription_id,
+              request->call.has_item ? &request->call.item : NULL);
     if (slice.chunk != NULL)
-        out_append(connection, slice);
+        sc_out_append(connection, slice);
 }
 
 // ---- Joins that wait for a function to make their `sync`
@@ -261,7 +269,7 @@ static struct sc_bytes held_id(const struct held_join *held) {
     return (struct sc_bytes){held->bytes + held->item_size, held->id_size};
 }
 
-void held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct slice slice) {
+void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct slice slice) {
     for (struct held_join *held = topic->held_joins; held != NULL; held = held->next) {
         struct sc_bytes own = {held->bytes, held->item_size};
         if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
@@ -269,27 +277,27 @@ void held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct
         if (held->connection->state != STATE_OPEN)
             continue; // The join ends with the turn, or with the socket.
         sc_buffer_append(&held->frames, slice_data(slice), slice.size);
-        uint64_t budget = connection_budget(held->connection);
+        uint64_t budget = sc_connection_budget(held->connection);
         if (held->frames.failed || held->frames.size > budget) {
             held->connection->shard->counters.slow_readers_closed++;
-            connection_close(held->connection, 1013, "the sync takes too long");
+            sc_connection_close(held->connection, 1013, "the sync takes too long");
             sc_buffer_deinit(&held->frames);
         }
     }
 }
 
-void held_join_end(struct connection *connection) {
+void sc_held_join_end(struct connection *connection) {
     struct shard *shard = connection->shard;
     struct held_join *held = held_take(connection);
-    struct sc_group_name group = topic_name(held->topic);
+    struct sc_group_name group = sc_topic_name(held->topic);
     struct sc_bytes item = {held->bytes, held->item_size};
     struct subscription_name name = {.id = held_id(held),
                                      .stream = group.stream,
                                      .group = group.group,
                                      .item = held->has_item ? &item : NULL,
                                      .context = context_of(connection)};
-    announce_leave(shard, connection->id, &name, NULL);
-    leave_send(shard, held->topic);
+    sc_announce_leave(shard, connection->id, &name, NULL);
+    sc_leave_send(shard, held->topic);
     sc_buffer_deinit(&held->frames);
     free(held);
 }
@@ -297,27 +305,28 @@ void held_join_end(struct connection *connection) {
 static void append_copy(struct connection *connection, struct sc_bytes frames) {
     if (frames.size == 0)
         return;
-    struct slice slice = frames_take(connection->shard, LANE_PRIVATE, frames.size);
+    struct slice slice = sc_frames_take(connection->shard, LANE_PRIVATE, frames.size);
     memcpy(slice_data(slice), frames.data, frames.size);
-    out_append(connection, slice);
-    slice_release(connection->shard, slice);
+    sc_out_append(connection, slice);
+    sc_slice_release(connection->shard, slice);
 }
 
-void sync_decided(struct connection *connection, struct sc_bytes data) {
-    if (connection->state != STATE_OPEN || connection->client == NULL || connection->client->held_join == NULL)
+void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
+    if (connection->state != STATE_OPEN || connection->client == NULL ||
+        connection->client->held_join == NULL)
         return;
     struct shard *shard = connection->shard;
     struct held_join *held = held_take(connection);
     struct sc_bytes item = {held->bytes, held->item_size};
     const struct sc_bytes *item_or_null = held->has_item ? &item : NULL;
     // What another subscription of it has brought already is not repeated.
-    bool covered = subscription_covers(connection, held->topic, item_or_null);
+    bool covered = sc_subscription_covers(connection, held->topic, item_or_null);
     connection->join_pending = connection->join_asked = false;
     subscribe(connection, held->topic, held_id(held), item_or_null);
     if (data.data != NULL) {
-        struct slice slice = custom_sync_build(shard, held, data);
-        out_append(connection, slice);
-        slice_release(shard, slice);
+        struct slice slice = sc_custom_sync_build(shard, held, data);
+        sc_out_append(connection, slice);
+        sc_slice_release(shard, slice);
     }
     if (!covered)
         append_copy(connection, sc_buffer_bytes(&held->frames));
@@ -328,18 +337,18 @@ void sync_decided(struct connection *connection, struct sc_bytes data) {
 // ---- Leaving
 
 // One subscription less: tells the owner.
-void leave_send(struct shard *shard, struct topic *topic) {
+void sc_leave_send(struct shard *shard, struct topic *topic) {
     if (topic->owner == shard->index) {
         assert(topic->interest > 0);
         topic->interest--;
-        topic_drop_idle(shard, topic);
+        sc_topic_drop_idle(shard, topic);
         return;
     }
-    struct call call = {.name = topic_name(topic)};
-    struct request *request = request_make(shard, shard->node->shards[topic->owner], REQUEST_LEAVE, &call,
-                                           (struct sc_bytes){0});
+    struct call call = {.name = sc_topic_name(topic)};
+    struct request *request = sc_request_make(shard, shard->node->shards[topic->owner],
+                                              REQUEST_LEAVE, &call, (struct sc_bytes){0});
     request->topic = topic;
-    request_send(request);
+    sc_request_send(request);
 }
 
 // ---- Messages
@@ -354,8 +363,8 @@ struct client_message {
 
 enum field_result { FIELD_ABSENT, FIELD_OK, FIELD_WRONG };
 
-static enum field_result read_name(const struct sc_json_index *index, int parent, struct sc_bytes key,
-                                   uint8_t *storage, struct sc_bytes *out) {
+static enum field_result read_name(const struct sc_json_index *index, int parent,
+                                   struct sc_bytes key, uint8_t *storage, struct sc_bytes *out) {
     struct sc_json_member scratch;
     const struct sc_json_member *member = sc_json_index_find(index, parent, key, &scratch);
     if (member == NULL || member->value.kind == SC_JSON_NULL)
@@ -387,12 +396,13 @@ static bool read_message(const struct sc_json_index *index, struct client_messag
     message->is_join = sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("join"));
     if (!message->is_join && !sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("leave")))
         return false;
-    const struct sc_json_member *data = sc_json_index_find(index, -1, SC_LITERAL("data"), &data_scratch);
+    const struct sc_json_member *data =
+        sc_json_index_find(index, -1, SC_LITERAL("data"), &data_scratch);
     if (data == NULL || data->value.kind != SC_JSON_OBJECT || data == &data_scratch)
         return false;
     int parent = (int)(data - index->members);
-    enum field_result id = read_name(index, parent, SC_LITERAL("subscriptionId"), message->storage[0],
-                                     &message->subscription_id);
+    enum field_result id = read_name(index, parent, SC_LITERAL("subscriptionId"),
+                                     message->storage[0], &message->subscription_id);
     enum field_result stream =
         read_name(index, parent, SC_LITERAL("streamName"), message->storage[1], &message->stream);
     enum field_result group =
@@ -415,20 +425,20 @@ static bool is_blank(struct sc_bytes text) {
 
 static void invalid(struct connection *connection, struct sc_bytes why) {
     connection->shard->counters.messages_invalid++;
-    shard_log(connection->shard, SC_LOG_WARN, "stream_message_invalid", connection->id, why);
+    sc_shard_log(connection->shard, SC_LOG_WARN, "stream_message_invalid", connection->id, why);
 }
 
-bool stream_message(struct connection *connection, struct sc_bytes text) {
+bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection->shard;
     if (is_blank(text))
         return true;
-    if (!connection_can_start(connection))
+    if (!sc_connection_can_start(connection))
         return false;
     struct sc_json_index *index = &shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     if (rc < 0) {
         if (!connection->binary && !sc_utf8_valid(text))
-            connection_close(connection, 1007, "text is not UTF-8");
+            sc_connection_close(connection, 1007, "text is not UTF-8");
         else
             invalid(connection, SC_LITERAL("not JSON"));
         return true;
@@ -447,6 +457,6 @@ bool stream_message(struct connection *connection, struct sc_bytes text) {
     if (message.is_join)
         join(connection, &name);
     else
-        subscription_remove(connection, message.subscription_id);
+        sc_subscription_remove(connection, message.subscription_id);
     return true;
 }

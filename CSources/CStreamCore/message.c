@@ -1,7 +1,7 @@
 // Messages of workers as the control plane sees them: a copy of the text, and slices of its fields.
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 struct sc_message {
     _Atomic uint32_t references;
@@ -60,8 +60,9 @@ RULES(invoke, {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING},
       {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
       {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
 RULES(result, {SC_FIELD_INVOCATION_ID, "invocation_id", REQUIRED_STRING},
-      {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING}, {SC_FIELD_RESULT, "result", OPTIONAL_ANY},
-      {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT}, {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
+      {SC_FIELD_FUNCTION_ID, "function_id", REQUIRED_STRING},
+      {SC_FIELD_RESULT, "result", OPTIONAL_ANY}, {SC_FIELD_ERROR, "error", OPTIONAL_OBJECT},
+      {SC_FIELD_TRACEPARENT, "traceparent", OPTIONAL_STRING},
       {SC_FIELD_BAGGAGE, "baggage", OPTIONAL_STRING});
 RULES(reattach, {SC_FIELD_PREVIOUS_WORKER_ID, "previous_worker_id", REQUIRED_STRING},
       {SC_FIELD_REATTACH_TOKEN, "reattach_token", OPTIONAL_STRING});
@@ -127,7 +128,7 @@ static const struct sc_json_member *find(const struct sc_json_index *index, stru
     return sc_json_index_find(index, -1, key, scratch);
 }
 
-#define MALFORMED_RESULT \
+#define MALFORMED_RESULT                                                                           \
     SC_LITERAL("{\"code\":\"invalid_message\",\"message\":\"the worker's result is malformed\"}")
 
 // A result whose error is not one: the caller learns that, instead of waiting.
@@ -136,16 +137,18 @@ static void check_error(struct sc_bytes *fields, const struct sc_json_index *ind
     const struct sc_json_member *error = find(index, SC_LITERAL("error"), &scratch);
     struct sc_json_value value = error == NULL ? (struct sc_json_value){0} : error->value;
     struct sc_json_index inner;
-    const char *wrong = value.kind == SC_JSON_OBJECT && sc_json_scan(value.text, SC_JSON_DEPTH_MAX, &inner) == 0
-                            ? read_fields(fields, error_rules, &inner, -1)
-                            : "error";
+    const char *wrong =
+        value.kind == SC_JSON_OBJECT && sc_json_scan(value.text, SC_JSON_DEPTH_MAX, &inner) == 0
+            ? read_fields(fields, error_rules, &inner, -1)
+            : "error";
     if (wrong != NULL)
         fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
 }
 
-void message_set_malformed(struct sc_message *message) {
+void sc_message_set_malformed(struct sc_message *message) {
     message->fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
-    message->fields[SC_FIELD_ERROR_CODE] = message->fields[SC_FIELD_ERROR_MESSAGE] = (struct sc_bytes){0};
+    message->fields[SC_FIELD_ERROR_CODE] = message->fields[SC_FIELD_ERROR_MESSAGE] =
+        (struct sc_bytes){0};
     message->fields[SC_FIELD_ERROR_STACKTRACE] = (struct sc_bytes){0};
 }
 
@@ -166,7 +169,8 @@ static void look_at_data(struct sc_message *message, const struct sc_json_index 
     }
 }
 
-static void move_fields(struct sc_message *message, const struct sc_bytes *fields, struct sc_bytes text) {
+static void move_fields(struct sc_message *message, const struct sc_bytes *fields,
+                        struct sc_bytes text) {
     for (size_t i = 0; i < SC_FIELD_COUNT; i++) {
         bool inside = fields[i].data != NULL && fields[i].data >= text.data &&
                       fields[i].data < text.data + text.size;
@@ -176,7 +180,8 @@ static void move_fields(struct sc_message *message, const struct sc_bytes *field
     }
 }
 
-static struct sc_message *message_allocate(enum sc_message_type type, size_t size, struct handed *handed) {
+static struct sc_message *message_allocate(enum sc_message_type type, size_t size,
+                                           struct handed *handed) {
     struct sc_message *message = malloc(sizeof *message + size);
     if (message == NULL)
         return NULL;
@@ -187,9 +192,9 @@ static struct sc_message *message_allocate(enum sc_message_type type, size_t siz
     return message;
 }
 
-struct sc_message *message_make(enum sc_message_type type, struct sc_bytes text,
-                                const struct sc_json_index *index, struct sc_bytes caller_id,
-                                struct handed *handed, const char **why) {
+struct sc_message *sc_message_make(enum sc_message_type type, struct sc_bytes text,
+                                   const struct sc_json_index *index, struct sc_bytes caller_id,
+                                   struct handed *handed, const char **why) {
     struct sc_bytes fields[SC_FIELD_COUNT] = {{0}};
     *why = read_fields(fields, rules_of[type], index, -1);
     if (*why != NULL && type != SC_MESSAGE_RESULT)
@@ -241,13 +246,14 @@ struct sc_bytes sc_message_field(const struct sc_message *message, enum sc_messa
     return message->fields[field];
 }
 
-size_t sc_message_string(const struct sc_message *message, enum sc_message_field field, uint8_t *out) {
+size_t sc_message_string(const struct sc_message *message, enum sc_message_field field,
+                         uint8_t *out) {
     struct sc_bytes text = message->fields[field];
     assert(text.size >= 2 && text.data[0] == '"');
     return sc_json_unescape((struct sc_bytes){text.data + 1, text.size - 2}, out);
 }
 
-void message_set_action(struct sc_message *message, bool is_void, bool is_enqueue) {
+void sc_message_set_action(struct sc_message *message, bool is_void, bool is_enqueue) {
     message->is_void = is_void;
     message->is_enqueue = is_enqueue;
 }
@@ -261,7 +267,7 @@ uint32_t sc_message_override(const struct sc_message *message) {
     return message->override;
 }
 
-struct sc_bytes message_text(const struct sc_message *message) {
+struct sc_bytes sc_message_text(const struct sc_message *message) {
     return (struct sc_bytes){message->text, message->size};
 }
 
@@ -284,8 +290,8 @@ static void copy_without_caller(const struct sc_message *message, struct sc_buff
     }
 }
 
-size_t message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
-                          struct sc_bytes *parts) {
+size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
+                             struct sc_bytes *parts) {
     struct sc_bytes data = message->fields[SC_FIELD_DATA];
     parts[0] = data;
     if (message->data_kind != SC_JSON_OBJECT || message->caller_size == 0)
@@ -298,7 +304,8 @@ size_t message_data_parts(const struct sc_message *message, struct sc_buffer *sc
     } else {
         parts[0].size--; // Without the closing brace.
     }
-    parts[1] = empty ? SC_LITERAL("\"_caller_worker_id\":\"") : SC_LITERAL(",\"_caller_worker_id\":\"");
+    parts[1] =
+        empty ? SC_LITERAL("\"_caller_worker_id\":\"") : SC_LITERAL(",\"_caller_worker_id\":\"");
     parts[2] = (struct sc_bytes){message->caller, message->caller_size};
     parts[3] = SC_LITERAL("\"}");
     return 4;
@@ -306,34 +313,36 @@ size_t message_data_parts(const struct sc_message *message, struct sc_buffer *sc
 
 // ---- Messages that the core makes
 
-void builder_begin(struct message_builder *builder, enum sc_message_field field) {
+void sc_builder_begin(struct message_builder *builder, enum sc_message_field field) {
     builder->starts[field] = (uint32_t)builder->text.size;
 }
 
-void builder_end(struct message_builder *builder, enum sc_message_field field) {
+void sc_builder_end(struct message_builder *builder, enum sc_message_field field) {
     builder->ends[field] = (uint32_t)builder->text.size;
 }
 
-void builder_add(struct message_builder *builder, struct sc_bytes text) {
+void sc_builder_add(struct message_builder *builder, struct sc_bytes text) {
     sc_buffer_append_bytes(&builder->text, text);
 }
 
-void builder_field(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text) {
+void sc_builder_field(struct message_builder *builder, enum sc_message_field field,
+                      struct sc_bytes text) {
     if (text.data == NULL)
         return;
-    builder_begin(builder, field);
-    builder_add(builder, text);
-    builder_end(builder, field);
+    sc_builder_begin(builder, field);
+    sc_builder_add(builder, text);
+    sc_builder_end(builder, field);
 }
 
-void builder_string(struct message_builder *builder, enum sc_message_field field, struct sc_bytes text) {
-    builder_begin(builder, field);
+void sc_builder_string(struct message_builder *builder, enum sc_message_field field,
+                       struct sc_bytes text) {
+    sc_builder_begin(builder, field);
     sc_json_write_string(&builder->text, text);
-    builder_end(builder, field);
+    sc_builder_end(builder, field);
 }
 
-struct sc_message *builder_finish(struct message_builder *builder, enum sc_message_type type,
-                                  struct handed *handed) {
+struct sc_message *sc_builder_finish(struct message_builder *builder, enum sc_message_type type,
+                                     struct handed *handed) {
     struct sc_buffer *text = &builder->text;
     struct sc_message *message =
         text->failed || text->size > UINT32_MAX ? NULL : message_allocate(type, text->size, handed);

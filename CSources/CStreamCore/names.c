@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "call_input.h"
-#include "core_private.h"
+#include "core_functions.h"
 
 struct name_pair {
     struct sc_bytes stream, group;
@@ -13,7 +13,7 @@ struct name_pair {
 struct gather {
     struct request *call; // Never sent: it keeps what the answer needs.
     uint32_t missing;
-    uint32_t taken_back; // Of the shard, when its own names were collected.
+    uint32_t taken_back;    // Of the shard, when its own names were collected.
     struct sc_buffer names; // As collect writes them.
 };
 
@@ -45,7 +45,7 @@ static int compare_pairs(const void *a, const void *b) {
 
 static size_t read_pairs(const struct sc_buffer *names, struct name_pair **pairs) {
     size_t count = 0, capacity = names->size / 4 + 1; // A pair takes at least its sizes.
-    *pairs = allocate(capacity * sizeof **pairs);
+    *pairs = sc_allocate(capacity * sizeof **pairs);
     for (size_t at = 0; at < names->size;) {
         uint16_t sizes[2];
         memcpy(sizes, names->data + at, sizeof sizes);
@@ -76,7 +76,8 @@ static void write_streams(struct sc_buffer *out, const struct name_pair *pairs, 
         size_t end = i + 1;
         while (end < count && sc_bytes_equal(pairs[end].stream, pairs[i].stream))
             end++;
-        sc_buffer_append_bytes(out, streams++ > 0 ? SC_LITERAL(",{\"id\":") : SC_LITERAL("{\"id\":"));
+        sc_buffer_append_bytes(out,
+                               streams++ > 0 ? SC_LITERAL(",{\"id\":") : SC_LITERAL("{\"id\":"));
         sc_json_write_string(out, pairs[i].stream);
         sc_buffer_append_bytes(out, SC_LITERAL(",\"groups\":"));
         write_groups(out, &pairs[i], end - i);
@@ -106,36 +107,40 @@ static void finish(struct shard *shard, struct gather *gather) {
     call->request = NULL; // The answer stays on this shard.
     struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), sc_buffer_bytes(&text)};
     if (text.failed || gather->names.failed)
-        call_fail(shard, call, call->op == SC_CALL_LIST_GROUPS ? "STREAM_LIST_GROUPS_ERROR" : "STREAM_LIST_ALL_ERROR",
-                  gather->taken_back != shard->taken_back ? SC_LITERAL("Failed to list: the disk failed; ask again")
-                                                          : SC_LITERAL("Failed to list: out of memory"));
+        sc_call_fail(shard, call,
+                     call->op == SC_CALL_LIST_GROUPS ? "STREAM_LIST_GROUPS_ERROR"
+                                                     : "STREAM_LIST_ALL_ERROR",
+                     gather->taken_back != shard->taken_back
+                         ? SC_LITERAL("Failed to list: the disk failed; ask again")
+                         : SC_LITERAL("Failed to list: out of memory"));
     else
-        call_answer(shard, call, body, 2);
+        sc_call_answer(shard, call, body, 2);
     sc_buffer_deinit(&text);
     sc_buffer_deinit(&gather->names);
-    request_free(gather->call);
+    sc_request_free(gather->call);
     free(gather);
-    effects_release(shard);
+    sc_effects_release(shard);
 }
 
-void names_start(struct shard *shard, struct call *call) {
+void sc_names_start(struct shard *shard, struct call *call) {
     struct sc_bytes none = {0};
-    struct gather *gather = allocate(sizeof *gather);
+    struct gather *gather = sc_allocate(sizeof *gather);
     *gather = (struct gather){.missing = shard->node->shard_count, .taken_back = shard->taken_back};
-    gather->call = request_make(shard, shard, REQUEST_NAMES, call, none);
+    gather->call = sc_request_make(shard, shard, REQUEST_NAMES, call, none);
     collect_all(shard, call, &gather->names);
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         if (i == shard->index)
             continue;
-        struct request *request = request_make(shard, shard->node->shards[i], REQUEST_NAMES, call, none);
+        struct request *request =
+            sc_request_make(shard, shard->node->shards[i], REQUEST_NAMES, call, none);
         request->gather = gather;
-        request_send(request);
+        sc_request_send(request);
     }
     if (--gather->missing == 0)
         finish(shard, gather);
 }
 
-void names_collect(struct shard *shard, struct request *request) {
+void sc_names_collect(struct shard *shard, struct request *request) {
     struct sc_buffer names = {0};
     collect_all(shard, &request->call, &names);
     request->reply = names.failed ? NULL : sc_blob_create(names.size);
@@ -144,15 +149,15 @@ void names_collect(struct shard *shard, struct request *request) {
     sc_buffer_deinit(&names);
 }
 
-void names_evaluate(struct shard *shard, struct request *request) {
-    names_collect(shard, request);
-    struct effect *effect = effect_push(shard);
+void sc_names_evaluate(struct shard *shard, struct request *request) {
+    sc_names_collect(shard, request);
+    struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_ANSWER;
     effect->request = request;
-    effects_release(shard);
+    sc_effects_release(shard);
 }
 
-void names_reply(struct shard *shard, struct request *request) {
+void sc_names_reply(struct shard *shard, struct request *request) {
     struct gather *gather = request->gather;
     if (request->reply == NULL)
         gather->names.failed = true;

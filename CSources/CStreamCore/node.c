@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 uint32_t sc_available_cores(void) {
     cpu_set_t set;
@@ -34,8 +34,9 @@ static void copy_addresses(struct sc_node *node, const struct sc_node_config *co
     node->config.stream.host = strdup(config->stream.host);
     if (config->storage.path != NULL)
         node->config.storage.path = strdup(config->storage.path);
-    node->worker_addresses = allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
-    node->worker_ports = allocate((config->worker_count + 1) * sizeof *node->worker_ports);
+    node->worker_addresses =
+        sc_allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
+    node->worker_ports = sc_allocate((config->worker_count + 1) * sizeof *node->worker_ports);
     memset(node->worker_ports, 0, (config->worker_count + 1) * sizeof *node->worker_ports);
     for (uint32_t i = 0; i < config->worker_count; i++) {
         node->worker_addresses[i] = config->workers[i];
@@ -45,7 +46,7 @@ static void copy_addresses(struct sc_node *node, const struct sc_node_config *co
 }
 
 static void copy_origins(struct sc_node *node, const struct sc_node_config *config) {
-    const char **origins = allocate((config->origin_count + 1) * sizeof *origins);
+    const char **origins = sc_allocate((config->origin_count + 1) * sizeof *origins);
     for (uint32_t i = 0; i < config->origin_count; i++)
         origins[i] = strdup(config->origins[i]);
     node->config.origins = origins;
@@ -57,7 +58,8 @@ static void free_origins(struct sc_node *node) {
     free((void *)node->config.origins);
 }
 
-struct sc_node *sc_node_create(const struct sc_node_config *config, const struct sc_node_events *events) {
+struct sc_node *sc_node_create(const struct sc_node_config *config,
+                               const struct sc_node_events *events) {
     assert(config->shard_count > 0 && config->shard_count <= SC_SHARD_COUNT_MAX);
     struct sc_node *node = calloc(1, sizeof *node);
     if (node == NULL)
@@ -73,10 +75,10 @@ struct sc_node *sc_node_create(const struct sc_node_config *config, const struct
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&node->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    node->shards = allocate(node->shard_count * sizeof *node->shards);
-    node->worker_counts = allocate(node->shard_count * sizeof *node->worker_counts);
+    node->shards = sc_allocate(node->shard_count * sizeof *node->shards);
+    node->worker_counts = sc_allocate(node->shard_count * sizeof *node->worker_counts);
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        node->shards[i] = allocate(sizeof(struct shard));
+        node->shards[i] = sc_allocate(sizeof(struct shard));
         *node->shards[i] = (struct shard){.node = node, .index = i};
         atomic_init(&node->worker_counts[i], 0);
     }
@@ -91,8 +93,8 @@ static void join_threads(struct sc_node *node, uint32_t count) {
 int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
     assert(!node->running && node->started == 0);
     uint32_t count = 0;
-    while (count < node->shard_count &&
-           pthread_create(&node->shards[count]->thread, NULL, shard_main, node->shards[count]) == 0)
+    while (count < node->shard_count && pthread_create(&node->shards[count]->thread, NULL,
+                                                       sc_shard_main, node->shards[count]) == 0)
         count++;
     pthread_mutex_lock(&node->lock);
     if (count < node->shard_count) {
@@ -148,11 +150,14 @@ static void errand_run(struct sc_loop_message *message) {
 }
 
 static void run_on_all(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
-    struct errand *errands = allocate(node->shard_count * sizeof *errands);
+    struct errand *errands = sc_allocate(node->shard_count * sizeof *errands);
     uint32_t done = 0;
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        errands[i] = (struct errand){
-            .message.run = errand_run, .shard = node->shards[i], .run = run, .context = context, .done = &done};
+        errands[i] = (struct errand){.message.run = errand_run,
+                                     .shard = node->shards[i],
+                                     .run = run,
+                                     .context = context,
+                                     .done = &done};
         sc_loop_post(node->shards[i]->loop, &errands[i].message);
     }
     pthread_mutex_lock(&node->lock);
@@ -165,12 +170,12 @@ static void run_on_all(struct sc_node *node, void (*run)(struct shard *, void *)
 static void begin_stop(struct shard *shard, void *context) {
     const uint32_t *timeout_ms = context;
     shard->stop_due_ns = sc_loop_monotonic_ns(shard->loop) + *timeout_ms * 1000000ull;
-    shard_stop(shard);
+    sc_shard_stop(shard);
 }
 
 static void close_clients(struct shard *shard, void *context) {
     (void)context;
-    shard_close_clients(shard);
+    sc_shard_close_clients(shard);
 }
 
 void sc_node_close_clients(struct sc_node *node) {
@@ -180,7 +185,7 @@ void sc_node_close_clients(struct sc_node *node) {
 
 static void count_if_waiting(struct shard *shard, void *context) {
     _Atomic uint32_t *waiting = context;
-    if (shard_waits_for_peers(shard))
+    if (sc_shard_waits_for_peers(shard))
         atomic_fetch_add_explicit(waiting, 1, memory_order_relaxed);
 }
 
@@ -198,15 +203,15 @@ static void end(struct shard *shard, void *context) {
     shard->end = true;
 }
 
-bool node_let_in(struct sc_node *node) {
+bool sc_node_let_in(struct sc_node *node) {
     uint64_t before = atomic_fetch_add_explicit(&node->visitors, 1, memory_order_acquire);
     if ((before & NODE_CLOSED) == 0)
         return true;
-    node_let_out(node);
+    sc_node_let_out(node);
     return false;
 }
 
-void node_let_out(struct sc_node *node) {
+void sc_node_let_out(struct sc_node *node) {
     atomic_fetch_sub_explicit(&node->visitors, 1, memory_order_release);
 }
 

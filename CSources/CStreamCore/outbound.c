@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #define CHUNK_SIZE (64u << 10)
 #define FREE_CHUNKS_MAX 64u
@@ -23,7 +23,7 @@ static struct chunk *chunk_make(struct shard *shard, size_t capacity) {
         chunk->references = 1;
         return chunk;
     }
-    struct chunk *chunk = allocate(sizeof *chunk + capacity);
+    struct chunk *chunk = sc_allocate(sizeof *chunk + capacity);
     *chunk = (struct chunk){.references = 1, .capacity = (uint32_t)capacity};
     chunk->data = (uint8_t *)(chunk + 1);
     return chunk;
@@ -44,7 +44,7 @@ static void chunk_release(struct shard *shard, struct chunk *chunk) {
     free(chunk);
 }
 
-struct slice frames_take(struct shard *shard, uint32_t lane, size_t size) {
+struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size) {
     assert(size > 0 && size <= UINT32_MAX / 2);
     if (size > CHUNK_SIZE / 4) {
         struct chunk *own = chunk_make(shard, size == CHUNK_SIZE ? size + 1 : size);
@@ -65,7 +65,7 @@ struct slice frames_take(struct shard *shard, uint32_t lane, size_t size) {
     return slice;
 }
 
-struct slice frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset) {
+struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset) {
     struct chunk *chunk = chunk_make(shard, 0);
     chunk->external = sc_blob_retain(blob);
     chunk->data = blob->data;
@@ -73,16 +73,16 @@ struct slice frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offse
     return (struct slice){chunk, (uint32_t)offset, (uint32_t)(blob->size - offset)};
 }
 
-void slice_retain(struct slice slice) {
+void sc_slice_retain(struct slice slice) {
     slice.chunk->references++;
 }
 
-void slice_release(struct shard *shard, struct slice slice) {
+void sc_slice_release(struct shard *shard, struct slice slice) {
     if (slice.chunk != NULL)
         chunk_release(shard, slice.chunk);
 }
 
-void chunks_free(struct shard *shard) {
+void sc_chunks_free(struct shard *shard) {
     for (uint32_t lane = 0; lane < LANE_COUNT; lane++) {
         if (shard->chunks[lane] != NULL)
             chunk_release(shard, shard->chunks[lane]);
@@ -145,7 +145,7 @@ static void piece_append(struct backlog *backlog, struct backlog_piece *piece) {
 
 static struct backlog *backlog_of(struct connection *connection) {
     if (connection->backlog == NULL) {
-        connection->backlog = allocate(sizeof *connection->backlog);
+        connection->backlog = sc_allocate(sizeof *connection->backlog);
         *connection->backlog = (struct backlog){0};
     }
     return connection->backlog;
@@ -156,12 +156,10 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     struct backlog *backlog = backlog_of(connection);
     count_backlog(connection, (int64_t)slice.size - sent);
     if (slice.size >= SHARE_FROM_SIZE && slice.chunk->capacity != CHUNK_SIZE) {
-        struct backlog_piece *piece = allocate(sizeof *piece);
-        *piece = (struct backlog_piece){.shared = slice.chunk,
-                                        .data = slice_data(slice),
-                                        .sent = sent,
-                                        .size = slice.size};
-        slice_retain(slice);
+        struct backlog_piece *piece = sc_allocate(sizeof *piece);
+        *piece = (struct backlog_piece){
+            .shared = slice.chunk, .data = slice_data(slice), .sent = sent, .size = slice.size};
+        sc_slice_retain(slice);
         piece_append(backlog, piece);
         return;
     }
@@ -169,7 +167,7 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     // The first piece may be in the kernel's hands, but only its bytes so far are: room behind stays ours.
     if (last == NULL || last->shared != NULL || last->capacity - last->size < slice.size) {
         uint32_t capacity = slice.size > PIECE_SIZE ? slice.size : PIECE_SIZE;
-        last = allocate(sizeof *last + capacity);
+        last = sc_allocate(sizeof *last + capacity);
         *last = (struct backlog_piece){.sent = sent, .capacity = capacity};
         last->data = last->bytes;
         piece_append(backlog, last);
@@ -178,7 +176,7 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     last->size += slice.size;
 }
 
-uint64_t connection_budget(const struct connection *connection) {
+uint64_t sc_connection_budget(const struct connection *connection) {
     const struct sc_node_config *config = &connection->shard->node->config;
     return connection->port == PORT_WORKER ? config->workers[connection->listener].budget
                                            : config->stream.budget;
@@ -186,15 +184,16 @@ uint64_t connection_budget(const struct connection *connection) {
 
 static void close_slow_reader(struct connection *connection) {
     connection->shard->counters.slow_readers_closed++;
-    shard_log(connection->shard, SC_LOG_WARN, "slow_reader_closed", connection->id, (struct sc_bytes){0});
-    connection_close(connection, 1013, "too slow");
+    sc_shard_log(connection->shard, SC_LOG_WARN, "slow_reader_closed", connection->id,
+                 (struct sc_bytes){0});
+    sc_connection_close(connection, 1013, "too slow");
 }
 
 // Over the budget for the grace, or far over it: closed. A frame bigger than the budget is let into an
 // empty queue: it alone does not count.
 static void check_budget(struct connection *connection) {
     struct backlog *backlog = connection->backlog;
-    uint64_t budget = connection_budget(connection);
+    uint64_t budget = sc_connection_budget(connection);
     if (backlog->bytes <= budget || backlog->first == backlog->last) {
         over_list_remove(connection->shard, connection);
         return;
@@ -204,7 +203,7 @@ static void check_budget(struct connection *connection) {
         close_slow_reader(connection);
 }
 
-void out_over_budget_check(struct sc_timer *timer) {
+void sc_out_over_budget_check(struct sc_timer *timer) {
     struct shard *shard = SC_CONTAINER_OF(timer, struct shard, over_timer);
     uint64_t grace_ns = (uint64_t)shard->node->config.slow_reader_grace_ms * 1000000u;
     uint64_t now = sc_loop_monotonic_ns(shard->loop);
@@ -234,7 +233,7 @@ static void mark_dirty(struct connection *connection) {
     shard->dirty_last = connection;
 }
 
-bool out_empty(const struct connection *connection) {
+bool sc_out_empty(const struct connection *connection) {
     return connection->ready.chunk == NULL && !sc_socket_sending(&connection->socket) &&
            (connection->backlog == NULL || connection->backlog->first == NULL);
 }
@@ -251,17 +250,17 @@ static void ready_to_backlog(struct connection *connection) {
     if (connection->ready.chunk == NULL)
         return;
     backlog_append(connection, connection->ready, 0);
-    slice_release(shard, connection->ready);
+    sc_slice_release(shard, connection->ready);
     connection->ready = (struct slice){0};
     for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++) {
         backlog_append(connection, connection->more->slices[i], 0);
-        slice_release(shard, connection->more->slices[i]);
+        sc_slice_release(shard, connection->more->slices[i]);
     }
     free(connection->more);
     connection->more = NULL;
 }
 
-void out_append(struct connection *connection, struct slice slice) {
+void sc_out_append(struct connection *connection, struct slice slice) {
     if (connection->state >= STATE_CLOSING)
         return;
     bool behind = connection->backlog != NULL && connection->backlog->first != NULL;
@@ -275,7 +274,7 @@ void out_append(struct connection *connection, struct slice slice) {
     mark_dirty(connection);
     if (connection->ready.chunk == NULL) {
         connection->ready = slice;
-        slice_retain(slice);
+        sc_slice_retain(slice);
         return;
     }
     struct ready_more *more = connection->more;
@@ -283,32 +282,33 @@ void out_append(struct connection *connection, struct slice slice) {
     if (extends(last, slice))
         return;
     if (more == NULL) {
-        more = connection->more = allocate(sizeof *more);
+        more = connection->more = sc_allocate(sizeof *more);
         more->count = 0;
     }
     if (more->count == READY_SLICES_MAX - 1) {
-        ready_to_backlog(connection); // More pieces than one send takes: they leave copied together.
+        ready_to_backlog(
+            connection); // More pieces than one send takes: they leave copied together.
         backlog_append(connection, slice, 0);
         return;
     }
     more->slices[more->count++] = slice;
-    slice_retain(slice);
+    sc_slice_retain(slice);
 }
 
-void out_append_control(struct connection *connection, const uint8_t *frame, size_t size) {
+void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size) {
     struct shard *shard = connection->shard;
     struct backlog *backlog = connection->backlog;
     if (connection->state >= STATE_CLOSING)
         return;
     if (backlog == NULL || backlog->first == NULL) {
-        struct slice slice = frames_take(shard, LANE_PRIVATE, size);
+        struct slice slice = sc_frames_take(shard, LANE_PRIVATE, size);
         memcpy(slice_data(slice), frame, size);
-        out_append(connection, slice);
-        slice_release(shard, slice);
+        sc_out_append(connection, slice);
+        sc_slice_release(shard, slice);
         return;
     }
     // Behind the first piece, which ends with a whole frame and may be half out.
-    struct backlog_piece *piece = allocate(sizeof *piece + size);
+    struct backlog_piece *piece = sc_allocate(sizeof *piece + size);
     *piece = (struct backlog_piece){.size = (uint32_t)size, .capacity = (uint32_t)size};
     piece->data = piece->bytes;
     memcpy(piece->bytes, frame, size);
@@ -359,7 +359,7 @@ static bool flush(struct connection *connection) {
     return true;
 }
 
-void out_flush_all(struct shard *shard) {
+void sc_out_flush_all(struct shard *shard) {
     uint32_t started = 0;
     while (shard->dirty_first != NULL) {
         struct connection *connection = shard->dirty_first;
@@ -369,7 +369,8 @@ void out_flush_all(struct shard *shard) {
         connection->dirty = false;
         started += flush(connection);
         if (started == SC_LOOP_SENDS_PER_SLICE || (shard->dirty_first == NULL && started > 0)) {
-            int rc = sc_loop_flush(shard->loop); // Ends in out_sent, which may make some dirty again.
+            int rc =
+                sc_loop_flush(shard->loop); // Ends in out_sent, which may make some dirty again.
             assert(rc == 0);
             started = 0;
         }
@@ -409,7 +410,7 @@ static void leftover(struct connection *connection, struct slice slice, uint64_t
         backlog_append(connection, rest, out - start);
         *sent = 0;
     }
-    slice_release(shard, slice);
+    sc_slice_release(shard, slice);
 }
 
 static void sent_ready(struct connection *connection, uint64_t sent) {
@@ -436,11 +437,11 @@ static void sent_backlog(struct connection *connection, uint64_t sent) {
     piece_free(connection->shard, piece);
 }
 
-void out_sent(struct connection *connection, ssize_t result) {
+void sc_out_sent(struct connection *connection, ssize_t result) {
     if (connection->state == STATE_GONE)
         return;
     if (result < 0 && result != -EAGAIN && result != -ECANCELED && result != -EINTR) {
-        connection_abort(connection);
+        sc_connection_abort(connection);
         return;
     }
     uint64_t sent = result > 0 ? (uint64_t)result : 0;
@@ -459,10 +460,10 @@ void out_sent(struct connection *connection, ssize_t result) {
         free(connection->backlog);
         connection->backlog = NULL;
     }
-    connection_drained(connection);
+    sc_connection_drained(connection);
 }
 
-void out_drop_waiting(struct connection *connection) {
+void sc_out_drop_waiting(struct connection *connection) {
     struct shard *shard = connection->shard;
     struct backlog *backlog = connection->backlog;
     if (backlog == NULL || backlog->first == NULL)
@@ -479,12 +480,12 @@ void out_drop_waiting(struct connection *connection) {
     over_list_remove(shard, connection);
 }
 
-void out_discard(struct connection *connection) {
+void sc_out_discard(struct connection *connection) {
     struct shard *shard = connection->shard;
-    slice_release(shard, connection->ready);
+    sc_slice_release(shard, connection->ready);
     connection->ready = (struct slice){0};
     for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
-        slice_release(shard, connection->more->slices[i]);
+        sc_slice_release(shard, connection->more->slices[i]);
     free(connection->more);
     connection->more = NULL;
     struct backlog *backlog = connection->backlog;

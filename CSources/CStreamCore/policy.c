@@ -3,30 +3,34 @@
 
 void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags) {
     for (uint32_t i = 0; i < node->shard_count; i++)
-        command_post(node, (struct command){.kind = COMMAND_WATCH,
-                                            .shard = node->shards[i],
-                                            .number = flags,
-                                            .first = stream});
+        sc_command_post(node, (struct command){.kind = COMMAND_WATCH,
+                                               .shard = node->shards[i],
+                                               .number = flags,
+                                               .first = stream});
 }
 
-void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status, struct sc_bytes context) {
-    command_post(node, (struct command){.kind = COMMAND_UPGRADE,
-                                        .connection = connection,
-                                        .number = (uint64_t)status,
-                                        .first = context});
+void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status,
+                     struct sc_bytes context) {
+    sc_command_post(node, (struct command){.kind = COMMAND_UPGRADE,
+                                           .connection = connection,
+                                           .number = (uint64_t)status,
+                                           .first = context});
 }
 
-void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join, bool allowed) {
+void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join,
+                         bool allowed) {
     assert(sc_message_type(join) == SC_MESSAGE_JOIN);
-    command_post(node, (struct command){.kind = COMMAND_JOIN,
-                                        .connection = connection,
-                                        .number = allowed,
-                                        .content = join});
+    sc_command_post(node, (struct command){.kind = COMMAND_JOIN,
+                                           .connection = connection,
+                                           .number = allowed,
+                                           .content = join});
 }
 
-void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *request, struct sc_bytes data) {
+void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *request,
+                  struct sc_bytes data) {
     assert(sc_message_type(request) == SC_MESSAGE_SYNC);
-    command_post(node, (struct command){.kind = COMMAND_SYNC, .connection = connection, .first = data});
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_SYNC, .connection = connection, .first = data});
 }
 
 struct emitted {
@@ -34,7 +38,8 @@ struct emitted {
     uint8_t storage[3][SC_NAME_SIZE_MAX];
 };
 
-static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field, uint8_t *storage) {
+static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field,
+                              uint8_t *storage) {
     return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
 }
 
@@ -44,19 +49,19 @@ static void decode_call(const struct sc_message *call, struct emitted *out) {
     out->item = decode(call, SC_FIELD_ITEM, out->storage[2]);
 }
 
-void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call, enum sc_event_kind kind,
-                  struct sc_bytes data) {
+void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call,
+                  enum sc_event_kind kind, struct sc_bytes data) {
     assert(sc_message_type(call) == SC_MESSAGE_OVERRIDE);
     struct emitted name;
     decode_call(call, &name);
     uint64_t hash = sc_store_hash(name.stream, name.group, node->config.seed);
-    struct shard *owner = shard_of(node->shards[0], hash);
-    command_post(node, (struct command){.kind = COMMAND_EMIT,
-                                        .shard = owner,
-                                        .connection = writer,
-                                        .number = kind,
-                                        .content = call,
-                                        .first = data});
+    struct shard *owner = sc_shard_of(node->shards[0], hash);
+    sc_command_post(node, (struct command){.kind = COMMAND_EMIT,
+                                           .shard = owner,
+                                           .connection = writer,
+                                           .number = kind,
+                                           .content = call,
+                                           .first = data});
 }
 
 bool sc_node_json_valid(struct sc_bytes text) {
@@ -76,9 +81,9 @@ void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc
     sc_buffer_append_bytes(&text, SC_LITERAL("}"));
     // Any shard will do; the first is always there.
     if (!text.failed)
-        command_post(node, (struct command){.kind = COMMAND_NODE_CALL,
-                                            .shard = node->shards[0],
-                                            .first = sc_buffer_bytes(&text)});
+        sc_command_post(node, (struct command){.kind = COMMAND_NODE_CALL,
+                                               .shard = node->shards[0],
+                                               .first = sc_buffer_bytes(&text)});
     sc_buffer_deinit(&text);
 }
 
@@ -89,8 +94,8 @@ static void run_emit(struct shard *shard, const struct command *command) {
     decode_call(command->content, &name);
     uint64_t hash = sc_store_hash(name.stream, name.group, shard->node->config.seed);
     struct sc_group_name group = {name.stream, name.group, hash};
-    emit_override(shard, &group, name.item, (enum sc_event_kind)command->number, command->first,
-                  command->connection);
+    sc_emit_override(shard, &group, name.item, (enum sc_event_kind)command->number, command->first,
+                     command->connection);
 }
 
 // A snapshot that a function gives must fit its frame, as every value does.
@@ -102,27 +107,29 @@ static struct sc_bytes fitting(struct shard *shard, struct sc_bytes data) {
     return (struct sc_bytes){0};
 }
 
-void policy_run(struct shard *shard, struct connection *connection, const struct command *command) {
+void sc_policy_run(struct shard *shard, struct connection *connection,
+                   const struct command *command) {
     switch ((enum command_kind)command->kind) {
     case COMMAND_WATCH:
-        watch_set(shard, command->first, (uint32_t)command->number);
+        sc_watch_set(shard, command->first, (uint32_t)command->number);
         break;
     case COMMAND_UPGRADE:
         if (connection != NULL)
-            upgrade_decide(connection, (int)command->number, command->first);
+            sc_upgrade_decide(connection, (int)command->number, command->first);
         break;
     case COMMAND_JOIN:
-        join_decided(shard, connection, command->connection, command->content, command->number != 0);
+        sc_join_decided(shard, connection, command->connection, command->content,
+                        command->number != 0);
         break;
     case COMMAND_SYNC:
         if (connection != NULL)
-            sync_decided(connection, fitting(shard, command->first));
+            sc_sync_decided(connection, fitting(shard, command->first));
         break;
     case COMMAND_EMIT:
         run_emit(shard, command);
         break;
     case COMMAND_NODE_CALL:
-        node_call_run(shard, command->first);
+        sc_node_call_run(shard, command->first);
         break;
     default:
         assert(false); // Those are run_for_worker's.

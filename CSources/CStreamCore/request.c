@@ -4,13 +4,13 @@
 // of the two sets the pace and nothing piles up.
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #define REQUESTS_PER_PEER_MAX 4096u
 #define REQUEST_BYTES_PER_PEER_MAX (8u << 20)
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)
 
-struct shard *shard_of(struct shard *shard, uint64_t hash) {
+struct shard *sc_shard_of(struct shard *shard, uint64_t hash) {
     return shard->node->shards[(hash >> 32) % shard->node->shard_count];
 }
 
@@ -26,21 +26,21 @@ static void move_in(uint8_t **at, struct sc_bytes *bytes) {
 #define CALL_SLICES 9
 static void call_slices(struct call *call, struct sc_bytes *slices[_Nonnull CALL_SLICES]) {
     struct sc_bytes *all[CALL_SLICES] = {
-        &call->name.stream,   &call->name.group,  &call->item,         &call->type,
-        &call->data.text,     &call->ops.text,    &call->function_id,  &call->invocation_id,
-        &call->traceparent};
+        &call->name.stream, &call->name.group,    &call->item,
+        &call->type,        &call->data.text,     &call->ops.text,
+        &call->function_id, &call->invocation_id, &call->traceparent};
     memcpy(slices, all, sizeof all);
 }
 
-struct request *request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
-                             const struct call *call, struct sc_bytes extra) {
+struct request *sc_request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
+                                const struct call *call, struct sc_bytes extra) {
     struct sc_bytes *slices[CALL_SLICES];
     struct call copy = *call;
     call_slices(&copy, slices);
     size_t size = extra.size + call->baggage.size;
     for (size_t i = 0; i < CALL_SLICES; i++)
         size += slices[i]->size;
-    struct request *request = allocate(sizeof *request + size);
+    struct request *request = sc_allocate(sizeof *request + size);
     *request = (struct request){
         .origin = origin, .owner = owner, .kind = (uint8_t)kind, .call = *call, .size = size};
     call_slices(&request->call, slices);
@@ -57,7 +57,7 @@ struct request *request_make(struct shard *origin, struct shard *owner, enum req
 
 // ---- The way back, at the origin
 
-void request_free(struct request *request) {
+void sc_request_free(struct request *request) {
     sc_blob_release(request->reply);
     sc_blob_release(request->context);
     handed_release(request->call.handed);
@@ -74,31 +74,31 @@ static void update_crowded(struct shard *shard) {
 static void call_returned(struct shard *shard, struct request *request) {
     if (request->call.connection == SC_NODE_CONNECTION) {
         if (request->reply != NULL)
-            node_answered(shard, sc_blob_bytes(request->reply));
+            sc_node_answered(shard, sc_blob_bytes(request->reply));
         return;
     }
-    struct connection *connection = connection_find(shard, request->call.connection);
+    struct connection *connection = sc_connection_find(shard, request->call.connection);
     if (connection == NULL || !request->call.wants_answer)
         return;
     struct slice slice = {0};
     if (request->reply != NULL)
-        slice = frames_wrap(shard, request->reply, 0);
-    worker_answer_end(connection, request->call.answer, slice);
-    slice_release(shard, slice);
+        slice = sc_frames_wrap(shard, request->reply, 0);
+    sc_worker_answer_end(connection, request->call.answer, slice);
+    sc_slice_release(shard, slice);
 }
 
 static void join_returned(struct shard *shard, struct request *request) {
     struct slice slice = {0};
     if (request->reply != NULL)
-        slice = frames_wrap(shard, request->reply, request->size);
-    join_complete(shard, request, slice);
-    slice_release(shard, slice);
+        slice = sc_frames_wrap(shard, request->reply, request->size);
+    sc_join_complete(shard, request, slice);
+    sc_slice_release(shard, slice);
 }
 
 static void leave_returned(struct shard *shard, struct topic *topic) {
     assert(topic->registrations > 0);
     topic->registrations--;
-    topic_drop_idle(shard, topic);
+    sc_topic_drop_idle(shard, topic);
 }
 
 static void returned(struct sc_loop_message *message) {
@@ -118,13 +118,13 @@ static void returned(struct sc_loop_message *message) {
         leave_returned(shard, request->topic);
         break;
     case REQUEST_NAMES:
-        names_reply(shard, request);
+        sc_names_reply(shard, request);
         break;
     }
-    request_free(request);
+    sc_request_free(request);
 }
 
-void request_finish(struct request *request) {
+void sc_request_finish(struct request *request) {
     request->message.run = returned;
     sc_loop_post(request->origin->loop, &request->message);
 }
@@ -134,13 +134,13 @@ void request_finish(struct request *request) {
 static void evaluate(struct shard *shard, struct request *request) {
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
-        call_execute(shard, &request->call);
+        sc_call_execute(shard, &request->call);
         break;
     case REQUEST_JOIN:
-        join_evaluate(shard, request);
+        sc_join_evaluate(shard, request);
         break;
     case REQUEST_NAMES:
-        names_evaluate(shard, request);
+        sc_names_evaluate(shard, request);
         break;
     case REQUEST_LEAVE:
         break; // Done on arrival.
@@ -148,15 +148,16 @@ static void evaluate(struct shard *shard, struct request *request) {
 }
 
 static void leave_arrived(struct shard *shard, struct request *request) {
-    struct topic *topic = topic_find(shard, &request->call.name);
+    struct topic *topic = sc_topic_find(shard, &request->call.name);
     assert(topic != NULL && topic->remotes != NULL && topic->interest > 0);
     struct remote_interest *remote = &topic->remotes[request->origin->index];
     assert(remote->count > 0);
     remote->count--;
     topic->interest--;
-    topic_drop_idle(shard, topic);
-    batches_post(shard); // The frames sent to it before: they must not come after its topic has gone.
-    request_finish(request);
+    sc_topic_drop_idle(shard, topic);
+    sc_batches_post(
+        shard); // The frames sent to it before: they must not come after its topic has gone.
+    sc_request_finish(request);
 }
 
 static void arrived(struct sc_loop_message *message) {
@@ -178,7 +179,7 @@ static void arrived(struct sc_loop_message *message) {
     shard->stalled_last = request;
 }
 
-void request_send(struct request *request) {
+void sc_request_send(struct request *request) {
     struct shard *origin = request->origin;
     origin->peers[request->owner->index].requests++;
     request->sent_size = request->size;
@@ -200,10 +201,10 @@ static void batch_returned(struct sc_loop_message *message) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         stalled |= shard->peers[i].event_bytes > EVENT_BYTES_PER_PEER_MAX;
     shard->stalled = stalled;
-    requests_resume(shard);
+    sc_requests_resume(shard);
 }
 
-void requests_resume(struct shard *shard) {
+void sc_requests_resume(struct shard *shard) {
     while (!shard_is_stalled(shard) && shard->stalled_first != NULL) {
         struct request *request = shard->stalled_first;
         shard->stalled_first = request->next_stalled;
@@ -222,11 +223,12 @@ static void batch_arrived(struct sc_loop_message *message) {
         at += sizeof entry;
         struct sc_bytes item = {batch->bytes.data + at, entry.item_size};
         at += entry.item_size;
-        struct slice slice = frames_take(shard, lane_of_topic(entry.topic->node.hash), entry.frame_size);
+        struct slice slice =
+            sc_frames_take(shard, lane_of_topic(entry.topic->node.hash), entry.frame_size);
         memcpy(slice_data(slice), batch->bytes.data + at, entry.frame_size);
         at += entry.frame_size;
-        topic_deliver(shard, entry.topic, entry.has_item ? &item : NULL, slice);
-        slice_release(shard, slice);
+        sc_topic_deliver(shard, entry.topic, entry.has_item ? &item : NULL, slice);
+        sc_slice_release(shard, slice);
     }
     batch->message.run = batch_returned;
     sc_loop_post(batch->from->loop, &batch->message);
@@ -236,7 +238,7 @@ static void event_to_peer(struct shard *shard, struct shard *to, struct topic *t
                           const struct sc_bytes *item, struct slice slice) {
     struct peer *peer = &shard->peers[to->index];
     if (peer->batch == NULL) {
-        peer->batch = allocate(sizeof *peer->batch);
+        peer->batch = sc_allocate(sizeof *peer->batch);
         *peer->batch = (struct event_batch){.message.run = batch_arrived, .from = shard, .to = to};
     }
     struct sc_buffer *bytes = &peer->batch->bytes;
@@ -255,8 +257,8 @@ static void event_to_peer(struct shard *shard, struct shard *to, struct topic *t
     shard->stalled |= peer->event_bytes > EVENT_BYTES_PER_PEER_MAX;
 }
 
-void event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
-                    struct slice slice) {
+void sc_event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
+                       struct slice slice) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         struct remote_interest *remote = &topic->remotes[i];
         if (remote->count > 0)
@@ -264,7 +266,7 @@ void event_to_peers(struct shard *shard, struct topic *topic, const struct sc_by
     }
 }
 
-void batches_post(struct shard *shard) {
+void sc_batches_post(struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         struct event_batch *batch = shard->peers[i].batch;
         if (batch == NULL)

@@ -5,12 +5,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 #define PARKED_LOOK_MS 2
 #define STOP_LOOK_MS 10
 
-void *allocate(size_t size) {
+void *sc_allocate(size_t size) {
     void *memory = malloc(size);
     if (memory == NULL) {
         fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
@@ -19,7 +19,7 @@ void *allocate(size_t size) {
     return memory;
 }
 
-void *reallocate(void *memory, size_t size) {
+void *sc_reallocate(void *memory, size_t size) {
     memory = realloc(memory, size);
     if (memory == NULL) {
         fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
@@ -28,12 +28,12 @@ void *reallocate(void *memory, size_t size) {
     return memory;
 }
 
-uint64_t now_ms(const struct shard *shard) {
+uint64_t sc_now_ms(const struct shard *shard) {
     return sc_loop_unix_ms(shard->loop);
 }
 
-void shard_log(struct shard *shard, enum sc_log_level level, const char *event, uint64_t connection,
-               struct sc_bytes detail) {
+void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,
+                  uint64_t connection, struct sc_bytes detail) {
     const struct sc_node_events *events = &shard->node->events;
     events->log(events->context, level, event, connection, detail);
 }
@@ -46,7 +46,7 @@ static void look_at_parked(struct shard *shard) {
     while (connection != NULL) {
         struct connection *next = connection->parked_next;
         connection->on_parked_list = false;
-        if (!connection_resume(connection) && !connection->on_parked_list) {
+        if (!sc_connection_resume(connection) && !connection->on_parked_list) {
             connection->on_parked_list = true;
             connection->parked_next = shard->parked_first;
             shard->parked_first = connection;
@@ -65,7 +65,7 @@ static void end_subscriptions(struct shard *shard) {
     while (shard->closing_first != NULL) {
         struct connection *connection = shard->closing_first;
         shard->closing_first = connection->closing_next;
-        subscriptions_remove_all(connection);
+        sc_subscriptions_remove_all(connection);
     }
 }
 
@@ -76,11 +76,11 @@ static void on_turn(void *context) {
     // A member that turns out too slow is closed, and a closed one has subscriptions to end.
     do {
         end_subscriptions(shard);
-        topics_settle(shard);
+        sc_topics_settle(shard);
     } while (shard->closing_first != NULL);
-    batches_post(shard);
-    durable_turn(shard); // The disk works while the sockets are served.
-    out_flush_all(shard);
+    sc_batches_post(shard);
+    sc_durable_turn(shard); // The disk works while the sockets are served.
+    sc_out_flush_all(shard);
     end_subscriptions(shard);
 }
 
@@ -95,13 +95,13 @@ struct adoption {
 
 static void adopt(struct sc_loop_message *message) {
     struct adoption *adoption = SC_CONTAINER_OF(message, struct adoption, message);
-    connection_adopt(adoption->shard, adoption->fd, PORT_WORKER, adoption->listener);
+    sc_connection_adopt(adoption->shard, adoption->fd, PORT_WORKER, adoption->listener);
     free(adoption);
 }
 
 static void stream_accepted(struct sc_listener *listener, int fd) {
     struct shard *shard = SC_CONTAINER_OF(listener, struct shard, stream_listener);
-    connection_adopt(shard, fd, PORT_STREAM, 0);
+    sc_connection_adopt(shard, fd, PORT_STREAM, 0);
 }
 
 // Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
@@ -118,10 +118,10 @@ static void worker_accepted(struct sc_listener *listener, int fd) {
     }
     atomic_fetch_add_explicit(&node->worker_counts[best], 1, memory_order_relaxed);
     if (best == own->shard->index) {
-        connection_adopt(own->shard, fd, PORT_WORKER, own->index);
+        sc_connection_adopt(own->shard, fd, PORT_WORKER, own->index);
         return;
     }
-    struct adoption *adoption = allocate(sizeof *adoption);
+    struct adoption *adoption = sc_allocate(sizeof *adoption);
     *adoption = (struct adoption){
         .message.run = adopt, .shard = node->shards[best], .fd = fd, .listener = own->index};
     sc_loop_post(adoption->shard->loop, &adoption->message);
@@ -169,7 +169,8 @@ static int listen_stream(struct shard *shard) {
 
 static int listen_workers(struct shard *shard) {
     struct sc_node *node = shard->node;
-    shard->worker_listeners = allocate((node->config.worker_count + 1) * sizeof *shard->worker_listeners);
+    shard->worker_listeners =
+        sc_allocate((node->config.worker_count + 1) * sizeof *shard->worker_listeners);
     for (uint32_t i = 0; i < node->config.worker_count; i++) {
         const struct sc_node_address *address = &node->worker_addresses[i];
         int fd = sc_listen(address->host, address->port, false, BACKLOG, &node->worker_ports[i]);
@@ -190,7 +191,7 @@ static int listen_workers(struct shard *shard) {
     return 0;
 }
 
-void listeners_close(struct shard *shard) {
+void sc_listeners_close(struct shard *shard) {
     if (shard->open_listeners == 0 || shard->listeners_closing)
         return;
     shard->listeners_closing = true;
@@ -229,16 +230,16 @@ static int set_up(struct shard *shard) {
         return -ENOMEM;
     shard->place_free = UINT32_MAX;
     shard->tick_ms = tick_ms(&node->config);
-    shard->sweep_timer.on_due = sweep;
+    shard->sweep_timer.on_due = sc_sweep;
     shard->parked_timer.on_due = parked_due;
-    shard->over_timer.on_due = out_over_budget_check;
+    shard->over_timer.on_due = sc_out_over_budget_check;
     sc_timer_start(shard->loop, &shard->sweep_timer, shard->tick_ms);
     if (shard->index == 0)
         snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
     return 0;
 }
 
-int shards_meet(struct shard *shard, int rc, const char *reason) {
+int sc_shards_meet(struct shard *shard, int rc, const char *reason) {
     struct sc_node *node = shard->node;
     pthread_mutex_lock(&node->lock);
     if (rc < 0 && node->start_error == 0) {
@@ -276,7 +277,7 @@ static int report_start(struct shard *shard, int rc) {
 
 // ---- Stop
 
-bool shard_waits_for_peers(const struct shard *shard) {
+bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
@@ -284,7 +285,8 @@ bool shard_waits_for_peers(const struct shard *shard) {
 }
 
 static bool is_quiet(const struct shard *shard) {
-    return shard->connection_count == 0 && shard->open_listeners == 0 && !shard_waits_for_peers(shard);
+    return shard->connection_count == 0 && shard->open_listeners == 0 &&
+           !sc_shard_waits_for_peers(shard);
 }
 
 static void say_quiet(struct shard *shard) {
@@ -300,7 +302,7 @@ static void stop_look(struct sc_timer *timer) {
     if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
         for (uint32_t i = 0; i < shard->place_count; i++)
             if (shard->places[i].connection != NULL)
-                connection_abort(shard->places[i].connection);
+                sc_connection_abort(shard->places[i].connection);
     if (is_quiet(shard) && !shard->quiet) {
         shard->quiet = true;
         say_quiet(shard);
@@ -308,22 +310,22 @@ static void stop_look(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
 }
 
-void shard_close_clients(struct shard *shard) {
+void sc_shard_close_clients(struct shard *shard) {
     shard->stopping = true;
-    listeners_close(shard);
+    sc_listeners_close(shard);
     for (uint32_t i = 0; i < shard->place_count; i++) {
         struct connection *connection = shard->places[i].connection;
         if (connection != NULL && connection->port == PORT_STREAM)
-            connection_close(connection, 1001, "shutting down");
+            sc_connection_close(connection, 1001, "shutting down");
     }
 }
 
-void shard_stop(struct shard *shard) {
-    shard_close_clients(shard);
+void sc_shard_stop(struct shard *shard) {
+    sc_shard_close_clients(shard);
     for (uint32_t i = 0; i < shard->place_count; i++) {
         struct connection *connection = shard->places[i].connection;
         if (connection != NULL && connection->port == PORT_WORKER)
-            connection_close(connection, 1012, "shutting down");
+            sc_connection_close(connection, 1012, "shutting down");
     }
     shard->stop_timer.on_due = stop_look;
     sc_timer_start(shard->loop, &shard->stop_timer, 1);
@@ -331,12 +333,12 @@ void shard_stop(struct shard *shard) {
 
 static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
-        durable_close_directory(shard);
-        effects_deinit(shard);
-        chunks_free(shard);
+        sc_durable_close_directory(shard);
+        sc_effects_deinit(shard);
+        sc_chunks_free(shard);
     }
     sc_table_deinit(&shard->topics);
-    watches_deinit(shard);
+    sc_watches_deinit(shard);
     free(shard->places);
     free(shard->worker_listeners);
     sc_json_updater_destroy(shard->updater);
@@ -357,7 +359,7 @@ static void say_ended(struct shard *shard) {
 }
 
 static void run_until_closed(struct shard *shard) {
-    listeners_close(shard);
+    sc_listeners_close(shard);
     while (shard->open_listeners > 0)
         if (sc_loop_run_once(shard->loop) < 0)
             abort();
@@ -387,24 +389,24 @@ static void run_once(struct shard *shard) {
     }
 }
 
-void *shard_main(void *argument) {
+void *sc_shard_main(void *argument) {
     struct shard *shard = argument;
-    int rc = durable_start(shard, set_up(shard));
+    int rc = sc_durable_start(shard, set_up(shard));
     rc = report_start(shard, rc < 0 ? rc : open_listeners(shard));
     if (rc < 0) {
         if (shard->loop != NULL)
             run_until_closed(shard);
-        durable_close(shard);
+        sc_durable_close(shard);
         say_ended(shard);
         tear_down(shard);
         return NULL;
     }
     while (!shard->end)
         run_once(shard);
-    durable_finish(shard);
-    while (!durable_is_idle(shard))
+    sc_durable_finish(shard);
+    while (!sc_durable_is_idle(shard))
         run_once(shard);
-    durable_close(shard);
+    sc_durable_close(shard);
     say_ended(shard);
     tear_down(shard);
     return NULL;

@@ -3,7 +3,7 @@
 // member at its end. Subscribers of single items are looked up by item.
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 static struct sc_bytes topic_stream(const struct topic *topic) {
     return (struct sc_bytes){topic->bytes, topic->stream_size};
@@ -13,11 +13,11 @@ static struct sc_bytes topic_group(const struct topic *topic) {
     return (struct sc_bytes){topic->bytes + topic->stream_size, topic->group_size};
 }
 
-struct sc_group_name topic_name(const struct topic *topic) {
+struct sc_group_name sc_topic_name(const struct topic *topic) {
     return (struct sc_group_name){topic_stream(topic), topic_group(topic), topic->node.hash};
 }
 
-struct topic *topic_find(struct shard *shard, const struct sc_group_name *name) {
+struct topic *sc_topic_find(struct shard *shard, const struct sc_group_name *name) {
     struct sc_table_node *node = sc_table_first(&shard->topics, name->hash);
     for (; node != NULL; node = sc_table_next(node)) {
         struct topic *topic = SC_CONTAINER_OF(node, struct topic, node);
@@ -36,16 +36,16 @@ static void write_prefix(struct sc_buffer *out, const struct sc_group_name *name
     sc_buffer_append_bytes(out, SC_LITERAL(",\"id\":"));
 }
 
-struct topic *topic_make(struct shard *shard, const struct sc_group_name *name) {
-    struct topic *topic = topic_find(shard, name);
+struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *name) {
+    struct topic *topic = sc_topic_find(shard, name);
     if (topic != NULL)
         return topic;
     struct sc_buffer prefix = {0};
     write_prefix(&prefix, name);
     size_t names = name->stream.size + name->group.size;
-    topic = allocate(sizeof *topic + names + prefix.size);
+    topic = sc_allocate(sizeof *topic + names + prefix.size);
     *topic = (struct topic){.node.hash = name->hash,
-                            .owner = (uint16_t)shard_of(shard, name->hash)->index,
+                            .owner = (uint16_t)sc_shard_of(shard, name->hash)->index,
                             .stream_size = (uint16_t)name->stream.size,
                             .group_size = (uint16_t)name->group.size,
                             .prefix_size = (uint32_t)prefix.size};
@@ -54,13 +54,13 @@ struct topic *topic_make(struct shard *shard, const struct sc_group_name *name) 
     if (name->group.size > 0)
         memcpy(topic->bytes + name->stream.size, name->group.data, name->group.size);
     if (prefix.failed || sc_table_insert(&shard->topics, &topic->node) < 0)
-        abort(); // Bookkeeping without memory: see allocate.
+        abort(); // Bookkeeping without memory: see sc_allocate.
     memcpy(topic->bytes + names, prefix.data, prefix.size);
     sc_buffer_deinit(&prefix);
     return topic;
 }
 
-void topic_drop_idle(struct shard *shard, struct topic *topic) {
+void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
     assert(topic->member_count == 0 && topic->items.count == 0 && topic->held_joins == NULL);
@@ -73,7 +73,8 @@ void topic_drop_idle(struct shard *shard, struct topic *topic) {
 
 // ---- Items
 
-static struct item_interest *item_find(struct shard *shard, struct topic *topic, struct sc_bytes id) {
+static struct item_interest *sc_item_find(struct shard *shard, struct topic *topic,
+                                          struct sc_bytes id) {
     uint64_t hash = sc_hash(id, shard->node->config.seed);
     struct sc_table_node *node = sc_table_first(&topic->items, hash);
     for (; node != NULL; node = sc_table_next(node)) {
@@ -84,11 +85,12 @@ static struct item_interest *item_find(struct shard *shard, struct topic *topic,
     return NULL;
 }
 
-static struct item_interest *item_make(struct shard *shard, struct topic *topic, struct sc_bytes id) {
-    struct item_interest *interest = item_find(shard, topic, id);
+static struct item_interest *item_make(struct shard *shard, struct topic *topic,
+                                       struct sc_bytes id) {
+    struct item_interest *interest = sc_item_find(shard, topic, id);
     if (interest != NULL)
         return interest;
-    interest = allocate(sizeof *interest + id.size);
+    interest = sc_allocate(sizeof *interest + id.size);
     *interest = (struct item_interest){.node.hash = sc_hash(id, shard->node->config.seed),
                                        .id_size = (uint16_t)id.size};
     if (id.size > 0)
@@ -102,13 +104,13 @@ static void item_add(struct item_interest *interest, struct membership *membersh
     if (interest->count == interest->capacity) {
         interest->capacity = interest->capacity == 0 ? 2 : interest->capacity * 2;
         interest->entries =
-            reallocate(interest->entries, interest->capacity * sizeof(struct membership *));
+            sc_reallocate(interest->entries, interest->capacity * sizeof(struct membership *));
     }
     interest->entries[interest->count++] = membership;
 }
 
-static void item_remove(struct topic *topic, struct item_interest *interest,
-                        struct membership *membership) {
+static void sc_item_remove(struct topic *topic, struct item_interest *interest,
+                           struct membership *membership) {
     uint32_t i = 0;
     while (interest->entries[i] != membership)
         i++;
@@ -128,7 +130,8 @@ static void item_remove(struct topic *topic, struct item_interest *interest,
 static void member_add(struct topic *topic, struct membership *membership) {
     if (topic->member_count == topic->member_capacity) {
         topic->member_capacity = topic->member_capacity == 0 ? 4 : topic->member_capacity * 2;
-        topic->members = reallocate(topic->members, topic->member_capacity * sizeof(struct member));
+        topic->members =
+            sc_reallocate(topic->members, topic->member_capacity * sizeof(struct member));
     }
     membership->member_index = topic->member_count;
     topic->members[topic->member_count++] = (struct member){membership->connection, membership};
@@ -144,35 +147,36 @@ static void member_remove(struct topic *topic, struct membership *membership) {
 // ---- Delivery
 
 // Hands the collected frames to all members. Before anyone joins or leaves, and at the end of a turn.
-void topic_settle(struct shard *shard, struct topic *topic) {
+void sc_topic_settle(struct shard *shard, struct topic *topic) {
     struct slice slice = topic->pending;
     if (slice.chunk == NULL)
         return;
     topic->pending = (struct slice){0};
     for (uint32_t i = 0; i < topic->member_count; i++)
-        out_append(topic->members[i].connection, slice);
-    slice_release(shard, slice);
+        sc_out_append(topic->members[i].connection, slice);
+    sc_slice_release(shard, slice);
 }
 
-void topics_settle(struct shard *shard) {
+void sc_topics_settle(struct shard *shard) {
     while (shard->dirty_topics != NULL) {
         struct topic *topic = shard->dirty_topics;
         shard->dirty_topics = topic->dirty_next;
         topic->dirty = false;
-        topic_settle(shard, topic);
-        topic_drop_idle(shard, topic);
+        sc_topic_settle(shard, topic);
+        sc_topic_drop_idle(shard, topic);
     }
 }
 
 static void group_deliver(struct shard *shard, struct topic *topic, struct slice slice) {
     shard->counters.deliveries += topic->member_count;
-    if (topic->pending.chunk == slice.chunk && topic->pending.offset + topic->pending.size == slice.offset) {
+    if (topic->pending.chunk == slice.chunk &&
+        topic->pending.offset + topic->pending.size == slice.offset) {
         topic->pending.size += slice.size;
         return;
     }
-    topic_settle(shard, topic);
+    sc_topic_settle(shard, topic);
     topic->pending = slice;
-    slice_retain(slice);
+    sc_slice_retain(slice);
     if (!topic->dirty) {
         topic->dirty = true;
         topic->dirty_next = shard->dirty_topics;
@@ -189,20 +193,20 @@ static void item_deliver(struct shard *shard, struct item_interest *interest, st
         if (membership->group_count > 0 || membership == last)
             continue;
         last = membership;
-        out_append(membership->connection, slice);
+        sc_out_append(membership->connection, slice);
         shard->counters.deliveries++;
     }
 }
 
-void topic_deliver(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
-                   struct slice slice) {
+void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
+                      struct slice slice) {
     if (topic->member_count > 0)
         group_deliver(shard, topic, slice);
     if (topic->held_joins != NULL)
-        held_joins_deliver(topic, item, slice);
+        sc_held_joins_deliver(topic, item, slice);
     if (topic->items.count == 0 || item == NULL)
         return;
-    struct item_interest *interest = item_find(shard, topic, *item);
+    struct item_interest *interest = sc_item_find(shard, topic, *item);
     if (interest != NULL)
         item_deliver(shard, interest, slice);
 }
@@ -223,21 +227,20 @@ static struct membership *membership_make(struct connection *connection, struct 
     for (; membership != NULL; membership = membership->next)
         if (membership->topic == topic)
             return membership;
-    membership = allocate(sizeof *membership);
+    membership = sc_allocate(sizeof *membership);
     *membership = (struct membership){
         .connection = connection, .topic = topic, .next = connection->memberships};
     connection->memberships = membership;
     return membership;
 }
 
-void topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
-                     const struct sc_bytes *item) {
+void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                        const struct sc_bytes *item) {
     struct shard *shard = connection->shard;
     struct membership *membership = membership_make(connection, topic);
-    struct subscription *subscription = allocate(sizeof *subscription + id.size);
-    *subscription = (struct subscription){.next = membership->subscriptions,
-                                          .id_hash = short_hash(id),
-                                          .id_size = (uint16_t)id.size};
+    struct subscription *subscription = sc_allocate(sizeof *subscription + id.size);
+    *subscription = (struct subscription){
+        .next = membership->subscriptions, .id_hash = short_hash(id), .id_size = (uint16_t)id.size};
     if (id.size > 0)
         memcpy(subscription->id, id.data, id.size);
     membership->subscriptions = subscription;
@@ -265,9 +268,9 @@ void topic_subscribe(struct connection *connection, struct topic *topic, struct 
 static void announce_end(struct connection *connection, const struct topic *topic,
                          const struct subscription *subscription) {
     struct shard *shard = connection->shard;
-    if ((watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
+    if ((sc_watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
         return;
-    struct client *client = client_of(connection);
+    struct client *client = sc_client_of(connection);
     struct sc_bytes item = {0};
     if (subscription->item != NULL)
         item = (struct sc_bytes){subscription->item->id, subscription->item->id_size};
@@ -277,7 +280,7 @@ static void announce_end(struct connection *connection, const struct topic *topi
         .group = topic_group(topic),
         .item = subscription->item == NULL ? NULL : &item,
         .context = client->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(client->context)};
-    announce_leave(shard, connection->id, &name, client_handed(connection));
+    sc_announce_leave(shard, connection->id, &name, sc_client_handed(connection));
 }
 
 // Ends one subscription; the topic may be gone afterwards, and the membership with its last one.
@@ -287,11 +290,11 @@ static void subscription_end(struct membership **membership_link, struct subscri
     struct connection *connection = membership->connection;
     struct shard *shard = connection->shard;
     struct subscription *subscription = *link;
-    topic_settle(shard, topic);
+    sc_topic_settle(shard, topic);
     announce_end(connection, topic, subscription);
     *link = subscription->next;
     if (subscription->item != NULL)
-        item_remove(topic, subscription->item, membership);
+        sc_item_remove(topic, subscription->item, membership);
     else if (--membership->group_count == 0)
         member_remove(topic, membership);
     free(subscription);
@@ -301,7 +304,7 @@ static void subscription_end(struct membership **membership_link, struct subscri
         *membership_link = membership->next;
         free(membership);
     }
-    leave_send(shard, topic);
+    sc_leave_send(shard, topic);
 }
 
 static bool find_and(struct connection *connection, struct sc_bytes id, bool end) {
@@ -320,16 +323,16 @@ static bool find_and(struct connection *connection, struct sc_bytes id, bool end
     return false;
 }
 
-bool subscription_exists(struct connection *connection, struct sc_bytes id) {
+bool sc_subscription_exists(struct connection *connection, struct sc_bytes id) {
     return find_and(connection, id, false);
 }
 
-bool subscription_remove(struct connection *connection, struct sc_bytes id) {
+bool sc_subscription_remove(struct connection *connection, struct sc_bytes id) {
     return find_and(connection, id, true);
 }
 
-bool subscription_covers(struct connection *connection, const struct topic *topic,
-                         const struct sc_bytes *item) {
+bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
+                            const struct sc_bytes *item) {
     const struct membership *membership = connection->memberships;
     while (membership != NULL && membership->topic != topic)
         membership = membership->next;
@@ -344,9 +347,9 @@ bool subscription_covers(struct connection *connection, const struct topic *topi
     return false;
 }
 
-void subscriptions_remove_all(struct connection *connection) {
+void sc_subscriptions_remove_all(struct connection *connection) {
     if (connection->client != NULL && connection->client->held_join != NULL)
-        held_join_end(connection);
+        sc_held_join_end(connection);
     while (connection->memberships != NULL)
         subscription_end(&connection->memberships, &connection->memberships->subscriptions);
 }

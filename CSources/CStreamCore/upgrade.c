@@ -4,35 +4,35 @@
 #include <stdlib.h>
 
 #include "CStreamTLS.h"
-#include "core_private.h"
+#include "core_functions.h"
 
 static void refuse(struct connection *connection, int status) {
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
     connection->shard->counters.handshakes_refused++;
-    connection_respond(connection, out, sc_http_error_write(out, status));
-    connection_begin_closing(connection);
+    sc_connection_respond(connection, out, sc_http_error_write(out, status));
+    sc_connection_begin_closing(connection);
 }
 
 // ---- What few clients have
 
-struct client *client_of(struct connection *connection) {
+struct client *sc_client_of(struct connection *connection) {
     if (connection->client == NULL) {
-        connection->client = allocate(sizeof *connection->client);
+        connection->client = sc_allocate(sizeof *connection->client);
         *connection->client = (struct client){0};
     }
     return connection->client;
 }
 
-struct handed *client_handed(struct connection *connection) {
-    struct client *client = client_of(connection);
+struct handed *sc_client_handed(struct connection *connection) {
+    struct client *client = sc_client_of(connection);
     if (client->handed == NULL) {
-        client->handed = allocate(sizeof *client->handed);
+        client->handed = sc_allocate(sizeof *client->handed);
         atomic_init(&client->handed->count, 1);
     }
     return client->handed;
 }
 
-void client_free(struct connection *connection) {
+void sc_client_free(struct connection *connection) {
     struct client *client = connection->client;
     if (client == NULL)
         return;
@@ -137,12 +137,12 @@ static bool origin_refused(struct connection *connection, const struct sc_http_r
 
 // ---- Opening
 
-static void open_connection(struct connection *connection, enum connection_kind kind, const char accept[28],
-                            bool authorization) {
+static void open_connection(struct connection *connection, enum connection_kind kind,
+                            const char accept[28], bool authorization) {
     const struct sc_node_config *config = &connection->shard->node->config;
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
     size_t size = sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL);
-    connection_respond(connection, out, size);
+    sc_connection_respond(connection, out, size);
     connection->kind = (uint8_t)kind;
     connection->state = STATE_OPEN;
     sc_ws_decoder_init(&connection->decoder, SC_WS_SERVER, config->frame_size_max,
@@ -154,7 +154,8 @@ static void open_stream(struct connection *connection, const char accept[28], bo
     open_connection(connection, KIND_STREAM, accept, authorization);
     connection->shard->stream_connections++;
     if (path->joins)
-        join_by_path(connection, path->parts[0], path->parts[1], path->has_item ? &path->parts[2] : NULL);
+        sc_join_by_path(connection, path->parts[0], path->parts[1],
+                        path->has_item ? &path->parts[2] : NULL);
 }
 
 // The path's parts lie in its own storage.
@@ -164,27 +165,27 @@ static void copy_path(struct stream_path *out, const struct stream_path *path) {
         out->parts[i].data = out->storage[i];
 }
 
-static void hold(struct connection *connection, const struct sc_http_request *request, const char accept[28],
-                 bool authorization, const struct stream_path *path) {
+static void hold(struct connection *connection, const struct sc_http_request *request,
+                 const char accept[28], bool authorization, const struct stream_path *path) {
     struct shard *shard = connection->shard;
-    struct held_upgrade *held = allocate(sizeof *held);
+    struct held_upgrade *held = sc_allocate(sizeof *held);
     memcpy(held->accept, accept, 28);
     held->authorization = authorization;
     copy_path(&held->path, path);
-    client_of(connection)->held = held;
+    sc_client_of(connection)->held = held;
     connection->state = STATE_HELD;
     connection->paused = true; // What comes before the answer can wait in the socket.
     sc_socket_pause(&connection->socket);
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
-    size_t ip_size, size = peer_address(connection->socket.fd, text, &ip_size);
-    struct sc_message *message = head_message(request, (struct sc_bytes){text, size}, false);
+    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
+    struct sc_message *message = sc_head_message(request, (struct sc_bytes){text, size}, false);
     if (message == NULL)
         refuse(connection, 503);
     else
-        announce(shard, connection->id, message);
+        sc_announce(shard, connection->id, message);
 }
 
-void upgrade_decide(struct connection *connection, int status, struct sc_bytes context) {
+void sc_upgrade_decide(struct connection *connection, int status, struct sc_bytes context) {
     if (connection->state != STATE_HELD)
         return;
     struct client *client = connection->client;
@@ -203,7 +204,7 @@ void upgrade_decide(struct connection *connection, int status, struct sc_bytes c
         sc_socket_resume(&connection->socket);
     } else {
         open_stream(connection, held->accept, held->authorization, &held->path);
-        connection_resume(connection);
+        sc_connection_resume(connection);
     }
     free(held);
 }
@@ -230,7 +231,7 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
                          sc_ws_protocol_offered(request, "Authorization");
     if (kind != KIND_STREAM) {
         open_connection(connection, kind, accept, authorization);
-        worker_opened(connection, request);
+        sc_worker_opened(connection, request);
     } else if (connection->shard->node->config.authenticates) {
         hold(connection, request, accept, authorization, &path);
     } else {
@@ -238,7 +239,7 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
     }
 }
 
-size_t upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size) {
+size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size) {
     struct sc_http_request request;
     ssize_t used = sc_http_request_parse(bytes, size, &request);
     if (used == 0)

@@ -2,7 +2,7 @@
 // shard has a copy, changed by commands; what nobody watches never leaves the core.
 #include <stdlib.h>
 
-#include "core_private.h"
+#include "core_functions.h"
 
 struct watch {
     struct sc_table_node node; // In shard->watches, by stream.
@@ -21,7 +21,7 @@ static struct watch *watch_find(struct shard *shard, struct sc_bytes stream, uin
     return NULL;
 }
 
-uint32_t watch_flags(struct shard *shard, struct sc_bytes stream) {
+uint32_t sc_watch_flags(struct shard *shard, struct sc_bytes stream) {
     if (shard->watches.count == 0)
         return shard->watch_all;
     struct watch *watch = watch_find(shard, stream, sc_hash(stream, shard->node->config.seed));
@@ -29,16 +29,16 @@ uint32_t watch_flags(struct shard *shard, struct sc_bytes stream) {
 }
 
 static struct watch *watch_make(struct shard *shard, struct sc_bytes stream, uint64_t hash) {
-    struct watch *watch = allocate(sizeof *watch + stream.size);
+    struct watch *watch = sc_allocate(sizeof *watch + stream.size);
     *watch = (struct watch){.node.hash = hash, .stream_size = (uint16_t)stream.size};
     if (stream.size > 0)
         memcpy(watch->stream, stream.data, stream.size);
     if (sc_table_insert(&shard->watches, &watch->node) < 0)
-        abort(); // Bookkeeping without memory: see allocate.
+        abort(); // Bookkeeping without memory: see sc_allocate.
     return watch;
 }
 
-void watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags) {
+void sc_watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags) {
     if (stream.data == NULL) {
         shard->watch_all = flags;
         return;
@@ -63,7 +63,7 @@ static void watch_free(struct sc_table_node *node, void *context) {
     free(SC_CONTAINER_OF(node, struct watch, node));
 }
 
-void watches_deinit(struct shard *shard) {
+void sc_watches_deinit(struct shard *shard) {
     sc_table_for_each(&shard->watches, watch_free, NULL);
     sc_table_deinit(&shard->watches);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "call_input.h"
-#include "core_private.h"
+#include "core_functions.h"
 
 #include <errno.h>
 
@@ -11,13 +11,13 @@
 
 // ---- Answers in order
 
-uint32_t worker_answer_begin(struct connection *connection) {
+uint32_t sc_worker_answer_begin(struct connection *connection) {
     struct worker *worker = connection->worker;
     uint32_t waiting = worker->answer_tail - worker->answer_head;
     uint32_t capacity = worker->answers == NULL ? 0 : worker->answer_mask + 1;
     if (waiting > 0 && waiting >= capacity) {
         uint32_t larger = capacity == 0 ? 16 : capacity * 2;
-        struct answer_slot *slots = allocate(larger * sizeof *slots);
+        struct answer_slot *slots = sc_allocate(larger * sizeof *slots);
         memset(slots, 0, larger * sizeof *slots);
         for (uint32_t i = worker->answer_head; capacity > 0 && i != worker->answer_tail; i++)
             slots[i & (larger - 1)] = worker->answers[i & worker->answer_mask];
@@ -28,26 +28,26 @@ uint32_t worker_answer_begin(struct connection *connection) {
     return worker->answer_tail++;
 }
 
-void worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
+void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
     struct worker *worker = connection->worker;
     if (place != worker->answer_head) {
         struct answer_slot *slot = &worker->answers[place & worker->answer_mask];
         assert(!slot->ready);
         *slot = (struct answer_slot){true, slice};
         if (slice.chunk != NULL)
-            slice_retain(slice);
+            sc_slice_retain(slice);
         return;
     }
     if (slice.chunk != NULL)
-        out_append(connection, slice);
+        sc_out_append(connection, slice);
     worker->answer_head++;
     while (worker->answer_head != worker->answer_tail) {
         struct answer_slot *slot = &worker->answers[worker->answer_head & worker->answer_mask];
         if (!slot->ready)
             return;
         if (slot->slice.chunk != NULL)
-            out_append(connection, slot->slice);
-        slice_release(connection->shard, slot->slice);
+            sc_out_append(connection, slot->slice);
+        sc_slice_release(connection->shard, slot->slice);
         *slot = (struct answer_slot){0};
         worker->answer_head++;
     }
@@ -78,7 +78,8 @@ static struct call call_begin(struct connection *connection, const struct sc_jso
                         .traceparent = string_field(index, SC_LITERAL("traceparent")),
                         .baggage = string_field(index, SC_LITERAL("baggage")),
                         .connection = connection->id,
-                        .handed = watches_any(connection->shard) ? connection->worker->handed : NULL,
+                        .handed =
+                            watches_any(connection->shard) ? connection->worker->handed : NULL,
                         .size_max = connection->worker->outbound_size_max};
     call.wants_answer = call.invocation_id.data != NULL;
     if (call.function_id.data == NULL)
@@ -90,17 +91,18 @@ static void fail(struct connection *connection, struct call *call, const char *c
                  struct sc_bytes message) {
     if (!call->wants_answer)
         return;
-    call->answer = worker_answer_begin(connection);
-    call_fail(connection->shard, call, code, message);
-    effects_release(connection->shard);
+    call->answer = sc_worker_answer_begin(connection);
+    sc_call_fail(connection->shard, call, code, message);
+    sc_effects_release(connection->shard);
 }
 
 // A message that cannot be understood is answered when it says which call it is, and never fatal.
-static void invalid(struct connection *connection, const struct sc_json_index *index, const char *why) {
+static void invalid(struct connection *connection, const struct sc_json_index *index,
+                    const char *why) {
     struct shard *shard = connection->shard;
     struct sc_bytes reason = {(const uint8_t *)why, strlen(why)};
     shard->counters.messages_invalid++;
-    shard_log(shard, SC_LOG_WARN, "worker_message_invalid", connection->id, reason);
+    sc_shard_log(shard, SC_LOG_WARN, "worker_message_invalid", connection->id, reason);
     struct call call = call_begin(connection, index);
     fail(connection, &call, "invalid_message", reason);
 }
@@ -149,8 +151,8 @@ static void bad_input(struct connection *connection, struct call *call, struct s
 }
 
 // Reads what a call of a stream function asks for. -EINVAL, with `input->reason`.
-static int take_input(struct shard *shard, struct call *call, int op, const struct sc_json_index *index,
-                      struct sc_call_input *input) {
+static int take_input(struct shard *shard, struct call *call, int op,
+                      const struct sc_json_index *index, struct sc_call_input *input) {
     struct sc_json_member scratch;
     const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
     int rc = sc_call_input_read((enum sc_call_op)op, index, data, input);
@@ -180,28 +182,29 @@ _Static_assert(SC_WATCH_SET == 1u << (OVERRIDE_SHIFT + SC_CALL_SET) &&
 // if it is not, or -EINVAL with a reason.
 static int hand_to_override(struct shard *shard, const struct call *call, struct sc_bytes *reason) {
     uint32_t bit = OVERRIDE_SHIFT + call->op;
-    if ((watch_flags(shard, call->name.stream) & 1u << bit) == 0)
+    if ((sc_watch_flags(shard, call->name.stream) & 1u << bit) == 0)
         return 0;
     struct sc_json_update normal = {0};
-    if (call->op == SC_CALL_UPDATE && sc_json_update_normalise(shard->updater, call->ops, &normal) < 0) {
+    if (call->op == SC_CALL_UPDATE &&
+        sc_json_update_normalise(shard->updater, call->ops, &normal) < 0) {
         *reason = normal.reason.size > 0 ? normal.reason : SC_LITERAL("out of memory");
         return -EINVAL;
     }
-    announce(shard, call->connection, override_message(call, normal.value, bit));
+    sc_announce(shard, call->connection, sc_override_message(call, normal.value, bit));
     return 1;
 }
 
 static void call_start(struct shard *shard, struct call *call) {
     bool gathers = call->op == SC_CALL_LIST_GROUPS || call->op == SC_CALL_LIST_ALL;
-    struct shard *owner = gathers ? shard : shard_of(shard, call->name.hash);
+    struct shard *owner = gathers ? shard : sc_shard_of(shard, call->name.hash);
     if (owner == shard)
-        call_execute(shard, call);
+        sc_call_execute(shard, call);
     else
-        request_send(request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
+        sc_request_send(sc_request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
 }
 
-static void run_call(struct connection *connection, const struct sc_json_index *index, struct call *call,
-                     int op) {
+static void run_call(struct connection *connection, const struct sc_json_index *index,
+                     struct call *call, int op) {
     struct shard *shard = connection->shard;
     struct sc_call_input input;
     int rc = take_input(shard, call, op, index, &input);
@@ -212,7 +215,7 @@ static void run_call(struct connection *connection, const struct sc_json_index *
     if (rc != 0)
         return;
     if (call->wants_answer)
-        call->answer = worker_answer_begin(connection);
+        call->answer = sc_worker_answer_begin(connection);
     call_start(shard, call);
 }
 
@@ -223,28 +226,29 @@ static bool is_barrier(enum sc_message_type type) {
 _Static_assert(SC_MESSAGE_UNREGISTER_TRIGGER == 5 && SC_MESSAGE_REGISTER_FUNCTION == 0,
                "registrations come first");
 
-static void hand_over(struct connection *connection, enum sc_message_type type, struct sc_bytes text,
-                      const struct sc_json_index *index, enum action action) {
+static void hand_over(struct connection *connection, enum sc_message_type type,
+                      struct sc_bytes text, const struct sc_json_index *index, enum action action) {
     struct worker *worker = connection->worker;
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
-    struct sc_message *message = message_make(type, text, index, id, worker->handed, &why);
+    struct sc_message *message = sc_message_make(type, text, index, id, worker->handed, &why);
     if (message == NULL) {
         char reason[96] = "missing or of the wrong type: ";
         memcpy(reason + strlen(reason), why, strlen(why) + 1);
         invalid(connection, index, reason);
         return;
     }
-    message_set_action(message, action == ACTION_VOID, action == ACTION_ENQUEUE);
+    sc_message_set_action(message, action == ACTION_VOID, action == ACTION_ENQUEUE);
     if (is_barrier(type))
         worker->held++;
-    announce(connection->shard, connection->id, message);
+    sc_announce(connection->shard, connection->id, message);
 }
 
 static bool optional_string(const struct sc_json_index *index, struct sc_bytes key) {
     struct sc_json_member scratch;
     const struct sc_json_member *member = find(index, key, &scratch);
-    return member == NULL || member->value.kind == SC_JSON_NULL || member->value.kind == SC_JSON_STRING;
+    return member == NULL || member->value.kind == SC_JSON_NULL ||
+           member->value.kind == SC_JSON_STRING;
 }
 
 // Whether the fields of a call are what they must be; else it is answered, as far as it can be.
@@ -267,13 +271,14 @@ static bool invocation_is_valid(struct connection *connection, const struct sc_j
 static int stream_op(struct sc_bytes function) {
     uint8_t decoded[64]; // Longer than any: how it is written must not matter.
     struct sc_bytes name = inner(function);
-    if (memchr(name.data, '\\', name.size) != NULL && sc_json_unescaped_size(name) <= sizeof decoded)
+    if (memchr(name.data, '\\', name.size) != NULL &&
+        sc_json_unescaped_size(name) <= sizeof decoded)
         name = (struct sc_bytes){decoded, sc_json_unescape(name, decoded)};
     return sc_call_op_find(name);
 }
 
-static void invoke(struct connection *connection, struct sc_bytes text, const struct sc_json_index *index,
-                   bool allowed) {
+static void invoke(struct connection *connection, struct sc_bytes text,
+                   const struct sc_json_index *index, bool allowed) {
     enum action action = action_of(index);
     if (!invocation_is_valid(connection, index, action))
         return;
@@ -295,7 +300,7 @@ static void invoke(struct connection *connection, struct sc_bytes text, const st
         hand_over(connection, SC_MESSAGE_INVOKE, text, index, action);
 }
 
-void worker_run_call(struct connection *connection, struct sc_bytes text) {
+void sc_worker_run_call(struct connection *connection, struct sc_bytes text) {
     struct sc_json_index *index = &connection->shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0); // It was a message before.
@@ -344,28 +349,30 @@ static int type_of(const struct sc_json_index *index) {
 
 static void send_pong(struct connection *connection) {
     struct sc_bytes text = SC_LITERAL("{\"type\":\"pong\"}");
-    struct slice slice = frame_build(connection->shard, LANE_PRIVATE, &text, 1);
-    out_append(connection, slice);
-    slice_release(connection->shard, slice);
+    struct slice slice = sc_frame_build(connection->shard, LANE_PRIVATE, &text, 1);
+    sc_out_append(connection, slice);
+    sc_slice_release(connection->shard, slice);
 }
 
-static void broken(struct connection *connection, struct sc_bytes text, const struct sc_json_index *index,
-                   int rc) {
+static void broken(struct connection *connection, struct sc_bytes text,
+                   const struct sc_json_index *index, int rc) {
     if (!connection->binary && !sc_utf8_valid(text)) {
-        connection_close(connection, 1007, "text is not UTF-8");
+        sc_connection_close(connection, 1007, "text is not UTF-8");
         return;
     }
-    if (type_of(index) == SC_MESSAGE_RESULT && string_field(index, SC_LITERAL("invocation_id")).data != NULL) {
+    if (type_of(index) == SC_MESSAGE_RESULT &&
+        string_field(index, SC_LITERAL("invocation_id")).data != NULL) {
         // The call that it was to end must not wait, and what could be read of the result is not to be trusted.
         const char *why = NULL;
-        struct sc_message *message = message_make(SC_MESSAGE_RESULT, text, index, (struct sc_bytes){0},
-                                                  connection->worker->handed, &why);
+        struct sc_message *message = sc_message_make(
+            SC_MESSAGE_RESULT, text, index, (struct sc_bytes){0}, connection->worker->handed, &why);
         if (message != NULL)
-            message_set_malformed(message);
-        announce(connection->shard, connection->id, message);
+            sc_message_set_malformed(message);
+        sc_announce(connection->shard, connection->id, message);
         return;
     }
-    invalid(connection, index, rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");
+    invalid(connection, index,
+            rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");
 }
 
 static bool is_blank(struct sc_bytes text) {
@@ -397,21 +404,24 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
     }
     if (sc_json_scan(records, SC_JSON_DEPTH_MAX, &shard->index_scratch) < 0) {
         shard->counters.messages_invalid++;
-        shard_log(shard, SC_LOG_WARN, "telemetry_invalid", connection->id, SC_LITERAL("not JSON"));
+        sc_shard_log(shard, SC_LOG_WARN, "telemetry_invalid", connection->id,
+                     SC_LITERAL("not JSON"));
         return true;
     }
     struct message_builder builder = {0};
-    builder_field(&builder, SC_FIELD_DATA, records);
-    announce(shard, connection->id, builder_finish(&builder, SC_MESSAGE_LOGS, connection->worker->handed));
+    sc_builder_field(&builder, SC_FIELD_DATA, records);
+    sc_announce(shard, connection->id,
+                sc_builder_finish(&builder, SC_MESSAGE_LOGS, connection->worker->handed));
     return true;
 }
 
-bool worker_message(struct connection *connection, struct sc_bytes text, bool waited) {
+bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool waited) {
     if (is_blank(text))
         return true;
     struct sc_json_index *index = &connection->shard->index_scratch;
-    bool others_wait = !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
-    bool may_start = !others_wait && connection_can_start(connection);
+    bool others_wait =
+        !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
+    bool may_start = !others_wait && sc_connection_can_start(connection);
     if (connection->kind == KIND_TELEMETRY || is_telemetry(connection, text))
         return telemetry(connection, text, may_start);
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
@@ -437,7 +447,7 @@ bool worker_message(struct connection *connection, struct sc_bytes text, bool wa
     return true;
 }
 
-bool worker_refuse_call(struct connection *connection, struct sc_bytes text) {
+bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection->shard;
     struct sc_json_index *index = &shard->index_scratch;
     if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT ||
@@ -448,23 +458,23 @@ bool worker_refuse_call(struct connection *connection, struct sc_bytes text) {
     if (!call.wants_answer || action_of(index) != ACTION_CALL)
         return true;
     struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
-                               call.invocation_id,
-                               SC_LITERAL(",\"function_id\":"),
+                               call.invocation_id, SC_LITERAL(",\"function_id\":"),
                                call.function_id,
                                SC_LITERAL(",\"error\":{\"code\":\"too_many_calls\",\"message\":"
                                           "\"too many calls of this worker wait\"}}")};
-    struct slice slice = frame_build(shard, LANE_PRIVATE, parts, 5);
-    out_append(connection, slice);
-    slice_release(shard, slice);
+    struct slice slice = sc_frame_build(shard, LANE_PRIVATE, parts, 5);
+    sc_out_append(connection, slice);
+    sc_slice_release(shard, slice);
     return true;
 }
 
 // ---- Calls of the node itself
 
-void node_call_run(struct shard *shard, struct sc_bytes text) {
+void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
     struct sc_json_index *index = &shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
-    assert(rc == 0 || rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
+    assert(rc == 0 ||
+           rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
     struct call call = {.invocation_id = string_field(index, SC_LITERAL("invocation_id")),
                         .function_id = string_field(index, SC_LITERAL("function_id")),
                         .connection = SC_NODE_CONNECTION,
@@ -483,29 +493,29 @@ void node_call_run(struct shard *shard, struct sc_bytes text) {
     } else if (rc < 0) {
         struct sc_buffer reason = {0};
         bad_input_text(&reason, &call, input.reason);
-        call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
+        sc_call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
         sc_buffer_deinit(&reason);
-        effects_release(shard);
+        sc_effects_release(shard);
     }
 }
 
 // ---- Opening and closing
 
-void worker_opened(struct connection *connection, const struct sc_http_request *request) {
+void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
-    struct worker *worker = allocate(sizeof *worker);
+    struct worker *worker = sc_allocate(sizeof *worker);
     *worker = (struct worker){.outbound_size_max = shard->node->config.message_size_max};
-    worker->handed = allocate(sizeof *worker->handed);
+    worker->handed = sc_allocate(sizeof *worker->handed);
     atomic_init(&worker->handed->count, 1);
     connection->worker = worker;
     shard->worker_connections++;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
-    size_t ip_size, size = peer_address(connection->socket.fd, text, &ip_size);
+    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
     bool six = text[0] == '[';
     struct sc_bytes ip = {text + six, ip_size};
-    struct sc_message *head = head_message(request, ip, true);
+    struct sc_message *head = sc_head_message(request, ip, true);
     if (head == NULL) {
-        connection_close(connection, 1011, "out of memory");
+        sc_connection_close(connection, 1011, "out of memory");
         return;
     }
     const struct sc_node_events *events = &shard->node->events;
@@ -514,21 +524,21 @@ void worker_opened(struct connection *connection, const struct sc_http_request *
     sc_message_release(head);
 }
 
-void worker_closed(struct connection *connection) {
+void sc_worker_closed(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct shard *shard = connection->shard;
     const struct sc_node_events *events = &shard->node->events;
     events->worker_closed(events->context, connection->id);
     shard->worker_connections--;
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
-        slice_release(shard, worker->answers[i & worker->answer_mask].slice);
+        sc_slice_release(shard, worker->answers[i & worker->answer_mask].slice);
     free(worker->answers);
     handed_release(worker->handed);
     free(worker);
     connection->worker = NULL;
 }
 
-bool worker_can_start(const struct worker *worker) {
+bool sc_worker_can_start(const struct worker *worker) {
     return worker->admitted && worker->held == 0 &&
            worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
            atomic_load_explicit(&worker->handed->count, memory_order_relaxed) <= HANDED_MAX;

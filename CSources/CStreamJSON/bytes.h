@@ -47,7 +47,7 @@ static inline const uint8_t *run_end_sse2(const uint8_t *p, const uint8_t *end) 
 }
 
 __attribute__((target("avx2,bmi"))) static inline const uint8_t *run_end_avx2(const uint8_t *p,
-                                                                               const uint8_t *end) {
+                                                                              const uint8_t *end) {
     if (end - p >= 16) {
         unsigned mask = special_mask_sse2(p); // Most strings end here.
         if (mask != 0)

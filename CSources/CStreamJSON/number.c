@@ -178,8 +178,7 @@ static bool try_short_fraction(double value, struct shortest *shortest) {
             return false;
         if (scaled / powers_of_ten[k] != value)
             continue;
-        shortest->count =
-            (unsigned)sc_decimal_write((uint8_t *)shortest->digits, (uint64_t)scaled);
+        shortest->count = (unsigned)sc_decimal_write((uint8_t *)shortest->digits, (uint64_t)scaled);
         shortest->point = (int)shortest->count - k;
         drop_zeros(shortest);
         return true;

@@ -6,7 +6,7 @@
 
 // Validates a string from after its opening quote. Returns its closing quote, or NULL with `scan->rc`.
 SCAN_TARGET static inline const uint8_t *SCAN_STRING(struct scan *scan, const uint8_t *p,
-                                                               bool *escaped) {
+                                                     bool *escaped) {
     for (;;) {
         p = SCAN_RUN_END(p, scan->end);
         if (p == scan->end)

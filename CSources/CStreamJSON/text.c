@@ -148,8 +148,10 @@ void sc_json_write_string(struct sc_buffer *out, struct sc_bytes text) {
         uint8_t c = *p++, letter = short_escape(c);
         char escape[6] = {'\\', (char)letter};
         if (letter == 0)
-            memcpy(escape, (char[]){'\\', 'u', '0', '0', (char)('0' + (c >> 4)),
-                                    "0123456789abcdef"[c & 15]}, 6);
+            memcpy(
+                escape,
+                (char[]){'\\', 'u', '0', '0', (char)('0' + (c >> 4)), "0123456789abcdef"[c & 15]},
+                6);
         sc_buffer_append(out, escape, letter == 0 ? 6 : 2);
     }
     sc_buffer_append(out, "\"", 1);

@@ -130,8 +130,7 @@ static bool apply_at_root(struct working *working, const struct op *op, const st
     return true;
 }
 
-static bool apply_at_member(struct working *working, const struct op *op,
-                            const struct path *path) {
+static bool apply_at_member(struct working *working, const struct op *op, const struct path *path) {
     struct tree *tree = &working->tree;
     if (working->root.kind != SC_JSON_OBJECT) {
         sc_op_fail_target(&working->errors, op, path, working->root.kind);
@@ -159,8 +158,7 @@ static bool apply_at_member(struct working *working, const struct op *op,
 // ---- Merge
 
 // The object at `key` of `object`, made when there is none.
-static struct object *step(struct tree *tree, struct object *object,
-                                     const struct key *key) {
+static struct object *step(struct tree *tree, struct object *object, const struct key *key) {
     struct member *member = sc_tree_claim(tree, object, key);
     if (member == NULL) {
         member = sc_tree_add(tree, object, key);

@@ -24,8 +24,8 @@ void sc_op_fail(struct op_errors *errors, const struct op *op, const char *code,
     sc_reason_say(&head, "\",\"message\":");
     sc_buffer_append(out, head.text, head.size);
     sc_json_write_string(out, (struct sc_bytes){message->text, message->size});
-    struct sc_bytes tail = SC_LITERAL(
-        ",\"doc_url\":\"https://iii.dev/docs/workers/iii-state#error-codes\"}");
+    struct sc_bytes tail =
+        SC_LITERAL(",\"doc_url\":\"https://iii.dev/docs/workers/iii-state#error-codes\"}");
     sc_buffer_append_bytes(out, tail);
 }
 
@@ -84,8 +84,8 @@ void sc_op_fail_append(struct op_errors *errors, const struct op *op, const stru
                        uint8_t kind) {
     struct reason message = {.size = 0};
     bool string = kind == SC_JSON_STRING;
-    sc_reason_say(&message, string ? "Expected string append value at path '"
-                                   : "Cannot append at path '");
+    sc_reason_say(&message,
+                  string ? "Expected string append value at path '" : "Cannot append at path '");
     say_path(&message, path);
     sc_reason_say(&message, string ? "', got " : "': target is ");
     sc_reason_say(&message, kind_name(string ? op->value.kind : kind));

@@ -5,7 +5,7 @@
 struct writer {
     struct sc_buffer *out;
     const uint8_t *run; // Not copied yet: untouched members, from the first key's quote
-    size_t run_size;              // to the end of the last value.
+    size_t run_size;    // to the end of the last value.
     unsigned deepest;
 };
 
@@ -119,7 +119,7 @@ struct level {
 
 // Writes members of the object on top until one has to be opened, which it returns, or all are done.
 static const struct object *write_members(struct writer *writer, struct level *top,
-                                                    unsigned level) {
+                                          unsigned level) {
     while (top->next < top->object->count) {
         const struct member *member = &top->object->members[top->next++];
         if (member->dead)

@@ -41,7 +41,7 @@ struct list {
 struct member {
     struct sc_bytes key; // As written, without quotes.
     uint32_t hash;       // Of the decoded key, once the object is indexed.
-    uint32_t previous;   // One more than the index of an earlier live member with this key; 0: none.
+    uint32_t previous; // One more than the index of an earlier live member with this key; 0: none.
     bool escaped;
     bool dead;
     struct node value;
@@ -87,7 +87,8 @@ struct key sc_tree_key(struct tree *tree, struct sc_bytes raw, bool escaped);
 /// Takes `node`, an object as written, apart. False after a failure.
 bool sc_tree_expand(struct tree *tree, struct node *node);
 /// The last live member with `key`, or NULL.
-struct member *_Nullable sc_tree_find(struct tree *tree, struct object *object, const struct key *key);
+struct member *_Nullable sc_tree_find(struct tree *tree, struct object *object,
+                                      const struct key *key);
 /// Like find, and removes the earlier members with that key.
 struct member *_Nullable sc_tree_claim(struct tree *tree, struct object *object,
                                        const struct key *key);

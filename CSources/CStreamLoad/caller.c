@@ -19,7 +19,7 @@ static struct call *call_push(struct caller *caller) {
         caller->call_first++;
     if (caller->call_next - caller->call_first == caller->call_capacity) {
         uint32_t capacity = caller->call_capacity == 0 ? 16 : caller->call_capacity * 2;
-        struct call *calls = load_allocate(capacity * sizeof *calls);
+        struct call *calls = sc_load_allocate(capacity * sizeof *calls);
         for (uint64_t i = caller->call_first; i < caller->call_next; i++)
             calls[i & (capacity - 1)] = *call_at(caller, i);
         free(caller->calls);
@@ -58,7 +58,8 @@ static void plan(struct call *call, struct topic *topic) {
     call->write_number = topic->write_number;
 }
 
-void caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intended_ns, bool check) {
+void sc_load_caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intended_ns,
+                         bool check) {
     struct caller *caller = topic->caller;
     struct work *work = topic->work;
     struct call *call = call_push(caller);
@@ -69,10 +70,10 @@ void caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intend
     call->open = is_answered(work);
     caller->open_calls += call->open;
     work->counters.calls++;
-    call_append(caller, call, number, &caller->connection.out);
+    sc_load_call_append(caller, call, number, &caller->connection.out);
     if (changes(call->op) && work->config.subscribers_per_topic > 0)
-        topic_write_expect(topic, call);
-    connection_mark_dirty(&caller->connection);
+        sc_load_topic_write_expect(topic, call);
+    sc_load_connection_mark_dirty(&caller->connection);
 }
 
 // ---- Answers
@@ -91,7 +92,7 @@ static void finish(struct caller *caller, struct call *call) {
     bool waits_for_delivery = work->config.until_delivered && changes(call->op);
     if (!waits_for_delivery && !call->check && call->topic->in_flight > 0)
         call->topic->in_flight--;
-    topic_hungry(call->topic);
+    sc_load_topic_hungry(call->topic);
 }
 
 static bool read_id(const uint8_t *digits, uint64_t *number) {
@@ -154,19 +155,20 @@ static bool judge(struct caller *caller, struct call *call, struct sc_bytes resu
     if (call->op == SC_LOAD_LIST) {
         if (call->write_number != call->topic->write_number)
             return result.size >= 2 && result.data[0] == '['; // Changed since: no telling.
-        return topic_check_list(call->topic, result);
+        return sc_load_topic_check_list(call->topic, result);
     }
     struct sc_buffer *wanted = &work->load->scratch;
     wanted->size = 0;
-    return result_append(call, wanted) && sc_bytes_equal(sc_buffer_bytes(wanted), result);
+    return sc_load_result_append(call, wanted) && sc_bytes_equal(sc_buffer_bytes(wanted), result);
 }
 
 static void answered(struct caller *caller, struct call *call, struct sc_bytes result,
                      struct sc_bytes text) {
     if (!judge(caller, call, result)) {
         struct sc_buffer *wanted = &caller->connection.load->scratch;
-        connection_violates(&caller->connection, "wrong answer: expected the result %.*s, got %.*s",
-                            SHOWN(sc_buffer_bytes(wanted)), SHOWN(text));
+        sc_load_connection_violates(&caller->connection,
+                                    "wrong answer: expected the result %.*s, got %.*s",
+                                    SHOWN(sc_buffer_bytes(wanted)), SHOWN(text));
         return;
     }
     finish(caller, call);
@@ -188,12 +190,13 @@ static void parse_answer(struct caller *caller, const struct sc_json_index *inde
         read_id(id->value.text.data + 1 + CALL_ID_SIZE - ID_DIGITS, &number))
         call = open_call(caller, number);
     if (call == NULL) {
-        connection_violates(connection, "an answer to no call that is open: %.*s", SHOWN(text));
+        sc_load_connection_violates(connection, "an answer to no call that is open: %.*s",
+                                    SHOWN(text));
         return;
     }
     if (error != NULL || result == NULL) {
         connection->work->counters.errors++;
-        connection_violates(connection, "a call failed: %.*s", SHOWN(text));
+        sc_load_connection_violates(connection, "a call failed: %.*s", SHOWN(text));
         return;
     }
     learn(&connection->work->shapes[call->op], text,
@@ -210,14 +213,16 @@ static void register_trigger(struct caller *caller) {
     int size =
         snprintf(text, sizeof text,
                  "{\"type\":\"registerfunction\",\"id\":\"bench::on-change-%u\"}", work->index);
-    message_append(&caller->connection.out, (struct sc_bytes){(uint8_t *)text, (size_t)size});
+    sc_load_message_append(&caller->connection.out,
+                           (struct sc_bytes){(uint8_t *)text, (size_t)size});
     size = snprintf(text, sizeof text,
                     "{\"type\":\"registertrigger\",\"id\":\"00000000-0000-4000-9000-%012u\","
                     "\"trigger_type\":\"stream\",\"function_id\":\"bench::on-change-%u\","
                     "\"config\":{\"stream_name\":\"%s\"}}",
                     work->index, work->index, stream);
-    message_append(&caller->connection.out, (struct sc_bytes){(uint8_t *)text, (size_t)size});
-    connection_mark_dirty(&caller->connection);
+    sc_load_message_append(&caller->connection.out,
+                           (struct sc_bytes){(uint8_t *)text, (size_t)size});
+    sc_load_connection_mark_dirty(&caller->connection);
 }
 
 static void triggered(struct caller *caller, const struct sc_json_index *index,
@@ -231,8 +236,8 @@ static void triggered(struct caller *caller, const struct sc_json_index *index,
     const struct sc_json_member *function =
         sc_json_index_find(index, -1, SC_LITERAL("function_id"), &scratch[3]);
     if (id == NULL || function == NULL || data == NULL || data->value.kind != SC_JSON_OBJECT) {
-        connection_violates(&caller->connection, "a call without id, function or data: %.*s",
-                            SHOWN(text));
+        sc_load_connection_violates(&caller->connection,
+                                    "a call without id, function or data: %.*s", SHOWN(text));
         return;
     }
     int parent = (int)(data - index->members);
@@ -245,10 +250,10 @@ static void triggered(struct caller *caller, const struct sc_json_index *index,
     bool known = false;
     while (event != NULL && sc_json_next(event->value, &offset, &member))
         if (sc_bytes_equal(member.key, SC_LITERAL("data")))
-            known = value_read(work, member.value.text, &item, &count);
+            known = sc_load_value_read(work, member.value.text, &item, &count);
     if (!known) {
-        connection_violates(&caller->connection, "a trigger for what was not written: %.*s",
-                            SHOWN(text));
+        sc_load_connection_violates(&caller->connection, "a trigger for what was not written: %.*s",
+                                    SHOWN(text));
         return;
     }
     // With one topic the item names the write; its latency is known while it is the item's last.
@@ -264,9 +269,9 @@ static void triggered(struct caller *caller, const struct sc_json_index *index,
     sc_buffer_append_bytes(&answer, SC_LITERAL(",\"function_id\":"));
     sc_buffer_append_bytes(&answer, function->value.text);
     sc_buffer_append_bytes(&answer, SC_LITERAL(",\"result\":null}"));
-    message_append(&caller->connection.out, sc_buffer_bytes(&answer));
+    sc_load_message_append(&caller->connection.out, sc_buffer_bytes(&answer));
     sc_buffer_deinit(&answer);
-    connection_mark_dirty(&caller->connection);
+    sc_load_connection_mark_dirty(&caller->connection);
 }
 
 // ---- Messages
@@ -281,14 +286,14 @@ static void ready(struct caller *caller) {
     struct work *work = caller->connection.work;
     for (uint32_t i = 0; i < work->config.topic_count; i++)
         if (work->topics[i].caller == caller)
-            topic_hungry(&work->topics[i]);
+            sc_load_topic_hungry(&work->topics[i]);
 }
 
 static void parse_message(struct caller *caller, struct sc_bytes text) {
     static struct sc_json_index index;
     struct sc_json_member scratch;
     if (sc_json_scan(text, SC_JSON_DEPTH_MAX, &index) < 0 || index.root.kind != SC_JSON_OBJECT) {
-        connection_violates(&caller->connection, "no JSON object: %.*s", SHOWN(text));
+        sc_load_connection_violates(&caller->connection, "no JSON object: %.*s", SHOWN(text));
         return;
     }
     const struct sc_json_member *type =
@@ -301,8 +306,8 @@ static void parse_message(struct caller *caller, struct sc_bytes text) {
     else if (sc_bytes_equal(name, SC_LITERAL("\"invokefunction\"")))
         triggered(caller, &index, text);
     else if (!caller->serves_trigger)
-        connection_violates(&caller->connection, "a message that nobody asked for: %.*s",
-                            SHOWN(text));
+        sc_load_connection_violates(&caller->connection, "a message that nobody asked for: %.*s",
+                                    SHOWN(text));
 }
 
 // An echo: the call itself comes back.
@@ -314,8 +319,8 @@ static void echoed(struct caller *caller, struct sc_bytes text) {
     if (text.size > sizeof before + ID_DIGITS && read_id(text.data + sizeof before - 1, &number))
         call = open_call(caller, number);
     if (call == NULL)
-        connection_violates(&caller->connection, "an echo of nothing that was sent: %.*s",
-                            SHOWN(text));
+        sc_load_connection_violates(&caller->connection, "an echo of nothing that was sent: %.*s",
+                                    SHOWN(text));
     else
         finish(caller, call);
 }
@@ -346,11 +351,12 @@ static void control_frame(struct caller *caller, const struct frame *frame) {
     if (frame->kind == FRAME_PING && protocol == SC_LOAD_NATS)
         sc_buffer_append(&connection->out, "PONG\r\n", 6);
     else if (frame->kind == FRAME_PING)
-        control_append(&connection->out, SC_WS_PONG, frame->payload);
+        sc_load_control_append(&connection->out, SC_WS_PONG, frame->payload);
     if (frame->kind == FRAME_PING)
-        connection_mark_dirty(connection);
+        sc_load_connection_mark_dirty(connection);
     if (frame->kind == FRAME_CLOSE && !connection->load->restarting && !connection->load->ending) {
-        violation(connection->load, "the server closed a caller with %u", frame->close_code);
+        sc_load_load_violation(connection->load, "the server closed a caller with %u",
+                               frame->close_code);
         connection->announced = true;
     }
 }
@@ -372,10 +378,12 @@ static size_t process(struct caller *caller, const uint8_t *data, size_t size) {
     size_t at = 0;
     while (at < size && caller->connection.state == STATE_OPEN) {
         struct frame frame;
-        int rc = frame_read(caller->connection.load->config.protocol, data + at, size - at, &frame);
+        int rc = sc_load_frame_read(caller->connection.load->config.protocol, data + at, size - at,
+                                    &frame);
         if (rc < 0)
-            connection_violates(&caller->connection, "these bytes are no frame, or an error: %.*s",
-                                (int)(size - at < 80 ? size - at : 80), (const char *)data + at);
+            sc_load_connection_violates(
+                &caller->connection, "these bytes are no frame, or an error: %.*s",
+                (int)(size - at < 80 ? size - at : 80), (const char *)data + at);
         if (rc <= 0)
             break;
         if (frame.kind == FRAME_DATA)
@@ -389,15 +397,15 @@ static size_t process(struct caller *caller, const uint8_t *data, size_t size) {
     return at;
 }
 
-void caller_receive(struct caller *caller, const uint8_t *data, size_t size) {
+void sc_load_caller_receive(struct caller *caller, const uint8_t *data, size_t size) {
     struct connection *connection = &caller->connection;
     if (connection->held.size == 0) {
         size_t used = process(caller, data, size);
         if (used < size && connection->state == STATE_OPEN)
-            connection_hold(connection, data + used, size - used);
+            sc_load_connection_hold(connection, data + used, size - used);
         return;
     }
-    connection_hold(connection, data, size);
+    sc_load_connection_hold(connection, data, size);
     struct sc_buffer held = connection->held;
     connection->held = (struct sc_buffer){0};
     size_t used = process(caller, held.data, held.size);
@@ -406,23 +414,23 @@ void caller_receive(struct caller *caller, const uint8_t *data, size_t size) {
         return;
     }
     if (used < held.size && connection->state == STATE_OPEN)
-        connection_hold(connection, held.data + used, held.size - used);
+        sc_load_connection_hold(connection, held.data + used, held.size - used);
     sc_buffer_deinit(&held);
 }
 
-void caller_opened(struct caller *caller) {
+void sc_load_caller_opened(struct caller *caller) {
     enum sc_load_protocol protocol = caller->connection.load->config.protocol;
     if (protocol == SC_LOAD_NATS) {
         sc_buffer_append_bytes(&caller->connection.out,
                                SC_LITERAL("CONNECT {\"verbose\":false}\r\n"));
-        connection_mark_dirty(&caller->connection);
+        sc_load_connection_mark_dirty(&caller->connection);
     }
     if (protocol != SC_LOAD_STREAM)
         ready(caller);
 }
 
 // What was under way may have happened or not.
-void caller_closed(struct caller *caller) {
+void sc_load_caller_closed(struct caller *caller) {
     if (caller->ready)
         caller->connection.work->open_callers--;
     caller->ready = false;

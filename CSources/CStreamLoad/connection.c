@@ -16,7 +16,7 @@
 // The key of RFC 6455, whose answer even a server knows that computes none.
 static const char key[] = "dGhlIHNhbXBsZSBub25jZQ==";
 
-void connection_violates(struct connection *connection, const char *format, ...) {
+void sc_load_connection_violates(struct connection *connection, const char *format, ...) {
     char text[1024];
     va_list arguments;
     va_start(arguments, format);
@@ -25,11 +25,11 @@ void connection_violates(struct connection *connection, const char *format, ...)
     const char *role = connection->role == ROLE_SUBSCRIBER ? "subscriber of " : "caller";
     const char *topic =
         connection->role == ROLE_SUBSCRIBER ? SUBSCRIBER(connection)->topic->name : "";
-    violation(connection->load, "%s%s: %s", role, topic, text);
-    load_connection_close(connection, true);
+    sc_load_load_violation(connection->load, "%s%s: %s", role, topic, text);
+    sc_load_connection_close(connection, true);
 }
 
-void connection_hold(struct connection *connection, const uint8_t *data, size_t size) {
+void sc_load_connection_hold(struct connection *connection, const uint8_t *data, size_t size) {
     sc_buffer_append(&connection->held, data, size);
     if (connection->held.failed)
         abort();
@@ -37,7 +37,7 @@ void connection_hold(struct connection *connection, const uint8_t *data, size_t 
 
 // ---- Out
 
-void connection_mark_dirty(struct connection *connection) {
+void sc_load_connection_mark_dirty(struct connection *connection) {
     if (connection->dirty || connection->state != STATE_OPEN)
         return;
     connection->dirty = true;
@@ -63,7 +63,7 @@ static void send_next(struct connection *connection) {
     sc_socket_send(&connection->socket, &piece, 1, SC_SEND_WAIT);
 }
 
-void connection_flush_all(struct sc_load *load) {
+void sc_load_connection_flush_all(struct sc_load *load) {
     while (load->dirty_first != NULL) {
         struct connection *connection = load->dirty_first;
         load->dirty_first = connection->next;
@@ -115,9 +115,9 @@ static void opened(struct connection *connection) {
     sc_histogram_add(&work->latencies[SC_LOAD_LATENCY_HANDSHAKE],
                      sc_load_now_ns() - connection->started_ns);
     if (connection->role == ROLE_SUBSCRIBER)
-        subscriber_opened(SUBSCRIBER(connection));
+        sc_load_subscriber_opened(SUBSCRIBER(connection));
     else
-        caller_opened(CALLER(connection));
+        sc_load_caller_opened(CALLER(connection));
 }
 
 static void connected(struct connection *connection) {
@@ -153,8 +153,8 @@ static size_t take_response(struct connection *connection, const uint8_t *data, 
     if (response < 0) {
         const uint8_t *line = memchr(data, '\r', size);
         connection->work->counters.connect_failures++;
-        connection_violates(connection, "the upgrade was refused: %.*s",
-                            (int)(line == NULL ? 0 : line - data), (const char *)data);
+        sc_load_connection_violates(connection, "the upgrade was refused: %.*s",
+                                    (int)(line == NULL ? 0 : line - data), (const char *)data);
         return 0;
     }
     if (response > 0)
@@ -167,7 +167,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
     if (connection->state == STATE_RESPONSE) {
         size_t before = connection->held.size;
         if (before > 0) {
-            connection_hold(connection, data, size);
+            sc_load_connection_hold(connection, data, size);
             size_t used = take_response(connection, connection->held.data, connection->held.size);
             if (used == 0 || connection->state != STATE_OPEN)
                 return;
@@ -178,7 +178,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
         } else {
             size_t used = take_response(connection, data, size);
             if (used == 0 && connection->state == STATE_RESPONSE)
-                connection_hold(connection, data, size);
+                sc_load_connection_hold(connection, data, size);
             data += used;
             size -= used;
         }
@@ -186,9 +186,9 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
     if (connection->state != STATE_OPEN || size == 0)
         return;
     if (connection->role == ROLE_SUBSCRIBER)
-        subscriber_receive(SUBSCRIBER(connection), data, size);
+        sc_load_subscriber_receive(SUBSCRIBER(connection), data, size);
     else
-        caller_receive(CALLER(connection), data, size);
+        sc_load_caller_receive(CALLER(connection), data, size);
 }
 
 static void lost(struct connection *connection, int reason) {
@@ -200,14 +200,15 @@ static void lost(struct connection *connection, int reason) {
         work->counters.stalled_closed++;
     } else if (connection->state <= STATE_CONNECTING) {
         work->counters.connect_failures++;
-        violation(connection->load, "no connection: %s", strerror(-reason));
+        sc_load_load_violation(connection->load, "no connection: %s", strerror(-reason));
     } else {
         work->counters.lost++;
-        violation(connection->load, "the server closed a %s that did nothing wrong (%s)",
-                  connection->role == ROLE_SUBSCRIBER ? "subscriber" : "caller",
-                  reason == 0 ? "end of the stream" : strerror(-reason));
+        sc_load_load_violation(connection->load,
+                               "the server closed a %s that did nothing wrong (%s)",
+                               connection->role == ROLE_SUBSCRIBER ? "subscriber" : "caller",
+                               reason == 0 ? "end of the stream" : strerror(-reason));
     }
-    load_connection_close(connection, false);
+    sc_load_connection_close(connection, false);
 }
 
 static void on_end(struct sc_socket *socket, int reason) {
@@ -251,15 +252,15 @@ static void on_closed(struct sc_socket *socket) {
     connection->flying_sent = 0;
     if (connection->reopen && !load->ending) {
         connection->reopen = false;
-        connection_queue(connection);
+        sc_load_connection_queue(connection);
     }
-    connection_connect_more(load);
+    sc_load_connection_connect_more(load);
 }
 
 static const struct sc_socket_handler handler = {
     .on_receive = on_receive, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
 
-void load_connection_close(struct connection *connection, bool abort) {
+void sc_load_connection_close(struct connection *connection, bool abort) {
     struct sc_load *load = connection->load;
     if (connection->state == STATE_CLOSING || connection->state <= STATE_QUEUED)
         return;
@@ -268,9 +269,9 @@ void load_connection_close(struct connection *connection, bool abort) {
     if (state != STATE_OPEN)
         load->connecting--;
     else if (connection->role == ROLE_SUBSCRIBER)
-        subscriber_closed(SUBSCRIBER(connection));
+        sc_load_subscriber_closed(SUBSCRIBER(connection));
     else
-        caller_closed(CALLER(connection));
+        sc_load_caller_closed(CALLER(connection));
     sc_socket_close(&connection->socket, abort);
 }
 
@@ -291,7 +292,7 @@ static void dial(struct connection *connection) {
             close(fd);
         connection->state = STATE_CLOSED;
         connection->work->counters.connect_failures++;
-        violation(load, "no connection: %s", strerror(-rc));
+        sc_load_load_violation(load, "no connection: %s", strerror(-rc));
         return;
     }
     connection->state = STATE_CONNECTING;
@@ -299,7 +300,7 @@ static void dial(struct connection *connection) {
     load->connecting++;
 }
 
-void connection_connect_more(struct sc_load *load) {
+void sc_load_connection_connect_more(struct sc_load *load) {
     while (load->queue_first != NULL && load->connecting < load->config.connecting_max) {
         struct connection *connection = load->queue_first;
         load->queue_first = connection->next;
@@ -309,7 +310,7 @@ void connection_connect_more(struct sc_load *load) {
     }
 }
 
-void connection_queue(struct connection *connection) {
+void sc_load_connection_queue(struct connection *connection) {
     struct sc_load *load = connection->load;
     if (connection->state != STATE_CLOSED)
         return;

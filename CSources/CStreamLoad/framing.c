@@ -108,8 +108,8 @@ static int nats_read(const uint8_t *data, size_t size, struct frame *frame) {
     return size < frame->size ? 0 : 1;
 }
 
-int frame_read(enum sc_load_protocol protocol, const uint8_t *data, size_t size,
-               struct frame *frame) {
+int sc_load_frame_read(enum sc_load_protocol protocol, const uint8_t *data, size_t size,
+                       struct frame *frame) {
     *frame = (struct frame){0};
     switch (protocol) {
     case SC_LOAD_REDIS:

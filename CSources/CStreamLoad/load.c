@@ -17,7 +17,7 @@
 #define ISSUED_PER_TURN_MAX 1024u
 #define LOOK_NS 1000000u
 
-void *load_allocate(size_t size) {
+void *sc_load_allocate(size_t size) {
     void *memory = malloc(size > 0 ? size : 1);
     if (memory == NULL) {
         fprintf(stderr, "iii-stream-bench: out of memory (%zu bytes)\n", size);
@@ -32,7 +32,7 @@ uint64_t sc_load_now_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-void violation(struct sc_load *load, const char *format, ...) {
+void sc_load_load_violation(struct sc_load *load, const char *format, ...) {
     uint64_t index = load->violation_count++;
     if (index >= SC_LOAD_VIOLATION_TEXTS_MAX)
         return;
@@ -53,7 +53,7 @@ const char *sc_load_violation(const struct sc_load *load, uint32_t index) {
 
 // ---- What a work does next
 
-void topic_hungry(struct topic *topic) {
+void sc_load_topic_hungry(struct topic *topic) {
     struct work *work = topic->work;
     if (!work->running || work->config.window == 0 || topic->is_hungry)
         return;
@@ -76,7 +76,7 @@ static void issue(struct topic *topic, uint64_t intended_ns) {
     uint32_t item = topic->item_next;
     topic->item_next = item + 1 == topic->work->config.item_count ? 0 : item + 1;
     topic->in_flight++;
-    caller_call(topic, next_op(topic->work), item, intended_ns, false);
+    sc_load_caller_call(topic, next_op(topic->work), item, intended_ns, false);
 }
 
 static void fill(struct work *work) {
@@ -85,7 +85,7 @@ static void fill(struct work *work) {
         bool answered = work->load->config.protocol == SC_LOAD_STREAM;
         if (!topic->caller->ready || (answered && topic->caller->open_calls >= FILL_IN_FLIGHT))
             return;
-        caller_call(topic, SC_LOAD_SET, work->fill_item, sc_load_now_ns(), false);
+        sc_load_caller_call(topic, SC_LOAD_SET, work->fill_item, sc_load_now_ns(), false);
         if (++work->fill_item == work->config.item_count) {
             work->fill_item = 0;
             work->fill_topic++;
@@ -123,7 +123,7 @@ static void feed_by_window(struct work *work) {
     }
 }
 
-void work_feed(struct work *work) {
+void sc_load_work_feed(struct work *work) {
     if (work->filling)
         fill(work);
     if (!work->running)
@@ -148,10 +148,10 @@ static uint64_t next_due(const struct sc_load *load) {
 
 static void on_turn(void *context) {
     struct sc_load *load = context;
-    connection_connect_more(load);
+    sc_load_connection_connect_more(load);
     for (uint32_t i = 0; i < load->work_count; i++)
-        work_feed(load->works[i]);
-    connection_flush_all(load);
+        sc_load_work_feed(load->works[i]);
+    sc_load_connection_flush_all(load);
     uint64_t next = next_due(load);
     if (next == UINT64_MAX)
         return;
@@ -244,7 +244,7 @@ static void raise_limits(void) {
 }
 
 int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
-    struct sc_load *load = load_allocate(sizeof *load);
+    struct sc_load *load = sc_load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
     load->timer.on_due = timer_due;
     raise_limits();
@@ -271,7 +271,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
 
 static void work_destroy(struct work *work) {
     for (uint32_t i = 0; i < work->config.topic_count; i++)
-        topic_deinit(&work->topics[i]);
+        sc_load_topic_deinit(&work->topics[i]);
     for (uint32_t i = 0; i < work->config.caller_count; i++)
         free(work->callers[i].calls);
     free(work->topics);
@@ -291,9 +291,9 @@ void sc_load_destroy(struct sc_load *load) {
         struct work *work = load->works[i];
         work->running = work->filling = false;
         for (uint32_t j = 0; j < work->config.caller_count; j++)
-            load_connection_close(&work->callers[j].connection, true);
+            sc_load_connection_close(&work->callers[j].connection, true);
         for (uint32_t j = 0; j < work->subscriber_count; j++)
-            load_connection_close(&work->subscribers[j].connection, true);
+            sc_load_connection_close(&work->subscribers[j].connection, true);
     }
     while (load->open > 0)
         if (sc_load_run(load, SC_LOAD_CLOSED, sc_load_now_ns() + 1000000000u) < 0)
@@ -316,7 +316,7 @@ static void connection_init(struct connection *connection, struct work *work,
 
 static void add_subscribers(struct work *work) {
     work->subscriber_count = work->config.subscribers_per_topic * work->config.topic_count;
-    work->subscribers = load_allocate(work->subscriber_count * sizeof *work->subscribers);
+    work->subscribers = sc_load_allocate(work->subscriber_count * sizeof *work->subscribers);
     for (uint32_t i = 0; i < work->subscriber_count; i++) {
         struct subscriber *subscriber = &work->subscribers[i];
         struct topic *topic = &work->topics[i % work->config.topic_count];
@@ -329,21 +329,21 @@ static void add_subscribers(struct work *work) {
 uint32_t sc_load_work_add(struct sc_load *load, const struct sc_load_work_config *config) {
     assert(load->work_count < WORKS_MAX);
     assert(config->topic_count > 0 && config->item_count > 0);
-    struct work *work = load_allocate(sizeof *work);
+    struct work *work = sc_load_allocate(sizeof *work);
     *work = (struct work){.load = load, .config = *config, .index = load->work_count};
     load->works[load->work_count++] = work;
     for (uint32_t op = 0; op < SC_LOAD_OP_COUNT; op++)
         work->weight_total += config->weights[op];
-    value_prepare(work);
-    work->topics = load_allocate(config->topic_count * sizeof *work->topics);
-    work->hungry = load_allocate(config->topic_count * sizeof(struct topic *));
-    work->callers = load_allocate(config->caller_count * sizeof *work->callers);
+    sc_load_value_prepare(work);
+    work->topics = sc_load_allocate(config->topic_count * sizeof *work->topics);
+    work->hungry = sc_load_allocate(config->topic_count * sizeof(struct topic *));
+    work->callers = sc_load_allocate(config->caller_count * sizeof *work->callers);
     for (uint32_t i = 0; i < config->caller_count; i++) {
         work->callers[i] = (struct caller){.serves_trigger = config->trigger && i == 0};
         connection_init(&work->callers[i].connection, work, ROLE_CALLER);
     }
     for (uint32_t i = 0; i < config->topic_count; i++) {
-        topic_init(&work->topics[i], work, i);
+        sc_load_topic_init(&work->topics[i], work, i);
         if (config->caller_count > 0)
             work->topics[i].caller = &work->callers[i % config->caller_count];
     }
@@ -359,23 +359,23 @@ void sc_load_open_callers(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     work->callers_wanted = work->config.caller_count;
     for (uint32_t i = 0; i < work->config.caller_count; i++)
-        connection_queue(&work->callers[i].connection);
-    connection_connect_more(load);
+        sc_load_connection_queue(&work->callers[i].connection);
+    sc_load_connection_connect_more(load);
 }
 
 void sc_load_open_subscribers(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     work->subscribers_wanted = true;
     for (uint32_t i = 0; i < work->subscriber_count; i++)
-        connection_queue(&work->subscribers[i].connection);
-    connection_connect_more(load);
+        sc_load_connection_queue(&work->subscribers[i].connection);
+    sc_load_connection_connect_more(load);
 }
 
 void sc_load_close_subscribers(struct sc_load *load, uint32_t index, bool abort) {
     struct work *work = load->works[index];
     work->subscribers_wanted = false;
     for (uint32_t i = 0; i < work->subscriber_count; i++)
-        load_connection_close(&work->subscribers[i].connection, abort);
+        sc_load_connection_close(&work->subscribers[i].connection, abort);
 }
 
 void sc_load_reconnect_subscribers(struct sc_load *load, uint32_t index) {
@@ -383,13 +383,13 @@ void sc_load_reconnect_subscribers(struct sc_load *load, uint32_t index) {
     for (uint32_t i = 0; i < work->subscriber_count; i++) {
         struct connection *connection = &work->subscribers[i].connection;
         if (connection->state == STATE_CLOSED) {
-            connection_queue(connection);
+            sc_load_connection_queue(connection);
         } else if (connection->state != STATE_QUEUED) {
             connection->reopen = true;
-            load_connection_close(connection, true);
+            sc_load_connection_close(connection, true);
         }
     }
-    connection_connect_more(load);
+    sc_load_connection_connect_more(load);
 }
 
 void sc_load_fill(struct sc_load *load, uint32_t index) {
@@ -406,7 +406,7 @@ void sc_load_start(struct sc_load *load, uint32_t index) {
     work->started_ns = sc_load_now_ns();
     work->issued = 0;
     for (uint32_t i = 0; i < work->config.topic_count; i++)
-        topic_hungry(&work->topics[i]);
+        sc_load_topic_hungry(&work->topics[i]);
 }
 
 void sc_load_stop(struct sc_load *load, uint32_t index) {
@@ -421,7 +421,7 @@ void sc_load_check_state(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     for (uint32_t i = 0; i < work->config.topic_count; i++)
         if (work->topics[i].caller->ready)
-            caller_call(&work->topics[i], SC_LOAD_LIST, 0, sc_load_now_ns(), true);
+            sc_load_caller_call(&work->topics[i], SC_LOAD_LIST, 0, sc_load_now_ns(), true);
 }
 
 // ---- Faults
@@ -437,7 +437,7 @@ void sc_load_stall(struct sc_load *load, uint32_t index, uint32_t count, bool fo
         struct subscriber *subscriber = &work->subscribers[i];
         if (!may_fail(subscriber))
             continue;
-        subscriber_uncount(subscriber);
+        sc_load_subscriber_uncount(subscriber);
         subscriber->stalled = subscriber->excused = true;
         subscriber->half_open = for_good;
         sc_socket_pause(&subscriber->connection.socket);
@@ -467,7 +467,7 @@ void sc_load_kill(struct sc_load *load, uint32_t index, uint32_t count) {
         if (!may_fail(subscriber))
             continue;
         subscriber->connection.reopen = true;
-        load_connection_close(&subscriber->connection, true);
+        sc_load_connection_close(&subscriber->connection, true);
         work->counters.killed++;
         count--;
     }
@@ -485,7 +485,7 @@ void sc_load_restarted(struct sc_load *load, bool empty) {
     load->restarting = false;
     for (uint32_t i = 0; i < load->work_count; i++)
         for (uint32_t j = 0; j < load->works[i]->config.topic_count; j++)
-            topic_forget(&load->works[i]->topics[j], empty);
+            sc_load_topic_forget(&load->works[i]->topics[j], empty);
 }
 
 // ---- What came out

@@ -222,29 +222,31 @@ struct sc_load {
     struct sc_buffer scratch;
 };
 
-void *load_allocate(size_t size);
+void *sc_load_allocate(size_t size);
 /// Notes a violation. Formats as printf.
-void violation(struct sc_load *load, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void work_feed(struct work *work);
-void topic_hungry(struct topic *topic);
+void sc_load_load_violation(struct sc_load *load, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void sc_load_work_feed(struct work *work);
+void sc_load_topic_hungry(struct topic *topic);
 
 // ---- text.c
 
-void value_prepare(struct work *work);
+void sc_load_value_prepare(struct work *work);
 /// Writes the value of an item, work->value_size bytes, and returns their end.
-uint8_t *value_write(const struct work *work, uint8_t *out, uint32_t item, uint64_t count);
-void digits_write(uint8_t *out, uint64_t value, uint32_t digits);
+uint8_t *sc_load_value_write(const struct work *work, uint8_t *out, uint32_t item, uint64_t count);
+void sc_load_digits_write(uint8_t *out, uint64_t value, uint32_t digits);
 /// Reads the item and the count of a value; false when it is not exactly one of ours.
-bool value_read(const struct work *work, struct sc_bytes text, uint32_t *item, uint64_t *count);
-void item_name_write(uint8_t *out, uint32_t item);
+bool sc_load_value_read(const struct work *work, struct sc_bytes text, uint32_t *item,
+                        uint64_t *count);
+void sc_load_item_name_write(uint8_t *out, uint32_t item);
 #define ITEM_NAME_SIZE (1 + ITEM_DIGITS)
 /// Appends the message of a call as the load's protocol has it.
-void call_append(struct caller *caller, const struct call *call, uint64_t number,
-                 struct sc_buffer *out);
+void sc_load_call_append(struct caller *caller, const struct call *call, uint64_t number,
+                         struct sc_buffer *out);
 /// Appends the result that a call must have. False when it cannot be known.
-bool result_append(const struct call *call, struct sc_buffer *out);
-void message_append(struct sc_buffer *out, struct sc_bytes text); // As a masked text frame.
-void control_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes payload);
+bool sc_load_result_append(const struct call *call, struct sc_buffer *out);
+void sc_load_message_append(struct sc_buffer *out, struct sc_bytes text); // As a masked text frame.
+void sc_load_control_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes payload);
 
 // ---- framing.c
 
@@ -258,55 +260,57 @@ struct frame {
 };
 /// Reads the frame at `data`. Returns 1, 0 when it is not all there, -1 when it is none. `frame->size` is set with 0
 /// too, when the header is there; else it is 0.
-int frame_read(enum sc_load_protocol protocol, const uint8_t *data, size_t size,
-               struct frame *frame);
+int sc_load_frame_read(enum sc_load_protocol protocol, const uint8_t *data, size_t size,
+                       struct frame *frame);
 
 // ---- connection.c
 
-void connection_queue(struct connection *connection);
-void connection_connect_more(struct sc_load *load);
-void connection_mark_dirty(struct connection *connection);
-void connection_flush_all(struct sc_load *load);
-void load_connection_close(struct connection *connection, bool abort);
+void sc_load_connection_queue(struct connection *connection);
+void sc_load_connection_connect_more(struct sc_load *load);
+void sc_load_connection_mark_dirty(struct connection *connection);
+void sc_load_connection_flush_all(struct sc_load *load);
+void sc_load_connection_close(struct connection *connection, bool abort);
 /// The server did what it must not: notes it and closes the connection.
-void connection_violates(struct connection *connection, const char *format, ...)
+void sc_load_connection_violates(struct connection *connection, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void connection_hold(struct connection *connection, const uint8_t *data, size_t size);
+void sc_load_connection_hold(struct connection *connection, const uint8_t *data, size_t size);
 
 // ---- subscriber.c, caller.c
 
-void subscriber_opened(struct subscriber *subscriber);
-void subscriber_receive(struct subscriber *subscriber, const uint8_t *data, size_t size);
-void subscriber_closed(struct subscriber *subscriber);
-void subscriber_uncount(struct subscriber *subscriber);
-void subscriber_go_live(struct subscriber *subscriber, uint64_t entry);
-void caller_opened(struct caller *caller);
-void caller_receive(struct caller *caller, const uint8_t *data, size_t size);
-void caller_closed(struct caller *caller);
-void caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intended_ns, bool check);
+void sc_load_subscriber_opened(struct subscriber *subscriber);
+void sc_load_subscriber_receive(struct subscriber *subscriber, const uint8_t *data, size_t size);
+void sc_load_subscriber_closed(struct subscriber *subscriber);
+void sc_load_subscriber_uncount(struct subscriber *subscriber);
+void sc_load_subscriber_go_live(struct subscriber *subscriber, uint64_t entry);
+void sc_load_caller_opened(struct caller *caller);
+void sc_load_caller_receive(struct caller *caller, const uint8_t *data, size_t size);
+void sc_load_caller_closed(struct caller *caller);
+void sc_load_caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intended_ns,
+                         bool check);
 
 // ---- topic.c
 
-void topic_init(struct topic *topic, struct work *work, uint32_t number);
-void topic_deinit(struct topic *topic);
-struct entry *topic_entry(const struct topic *topic, uint64_t index);
+void sc_load_topic_init(struct topic *topic, struct work *work, uint32_t number);
+void sc_load_topic_deinit(struct topic *topic);
+struct entry *sc_load_topic_entry(const struct topic *topic, uint64_t index);
 static inline uint64_t topic_log_end(const struct topic *topic) {
     return topic->log_base + topic->log.size;
 }
-void topic_write_expect(struct topic *topic, const struct call *call);
+void sc_load_topic_write_expect(struct topic *topic, const struct call *call);
 /// Judges a new frame and appends it to the log; false after a violation.
-bool topic_append(struct topic *topic, struct subscriber *from, const struct frame *frame,
-                  const uint8_t *data);
+bool sc_load_topic_append(struct topic *topic, struct subscriber *from, const struct frame *frame,
+                          const uint8_t *data);
 /// Tells what is wrong with a frame that is not the log's next one.
-void topic_explain(struct topic *topic, struct subscriber *from, const struct frame *frame);
+void sc_load_topic_explain(struct topic *topic, struct subscriber *from, const struct frame *frame);
 enum sync_verdict { SYNC_OK, SYNC_AHEAD, SYNC_WRONG };
 /// Judges a whole `sync` and finds the entry that comes after it.
-enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
-                             const struct frame *frame, const uint8_t *data, uint64_t *entry);
+enum sync_verdict sc_load_topic_sync(struct topic *topic, struct subscriber *from,
+                                     const struct frame *frame, const uint8_t *data,
+                                     uint64_t *entry);
 /// An entry reached all subscribers that it waited for.
-void topic_delivered(struct topic *topic);
-void topic_forget(struct topic *topic, bool empty);
-bool topic_check_list(struct topic *topic, struct sc_bytes result);
+void sc_load_topic_delivered(struct topic *topic);
+void sc_load_topic_forget(struct topic *topic, bool empty);
+bool sc_load_topic_check_list(struct topic *topic, struct sc_bytes result);
 
 #pragma clang assume_nonnull end
 

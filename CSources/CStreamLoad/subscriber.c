@@ -7,7 +7,8 @@
 #include <stdlib.h>
 
 static uint64_t entry_start_of(const struct topic *topic, uint64_t index) {
-    return index == topic->entry_base ? topic->log_base : topic_entry(topic, index - 1)->end;
+    return index == topic->entry_base ? topic->log_base
+                                      : sc_load_topic_entry(topic, index - 1)->end;
 }
 
 // ---- Going live, and no longer
@@ -20,18 +21,18 @@ static void count_if_level(struct subscriber *subscriber) {
     topic->counted++;
 }
 
-void subscriber_uncount(struct subscriber *subscriber) {
+void sc_load_subscriber_uncount(struct subscriber *subscriber) {
     struct topic *topic = subscriber->topic;
     if (!subscriber->counted)
         return;
     subscriber->counted = false;
     topic->counted--;
     for (uint64_t i = subscriber->entry; i < topic->entry_end; i++)
-        if (--topic_entry(topic, i)->waiting == 0)
-            topic_delivered(topic);
+        if (--sc_load_topic_entry(topic, i)->waiting == 0)
+            sc_load_topic_delivered(topic);
 }
 
-void subscriber_go_live(struct subscriber *subscriber, uint64_t entry) {
+void sc_load_subscriber_go_live(struct subscriber *subscriber, uint64_t entry) {
     struct topic *topic = subscriber->topic;
     struct work *work = subscriber->connection.work;
     subscriber->state = SUBSCRIBER_LIVE;
@@ -52,9 +53,9 @@ static void leave_pending(struct subscriber *subscriber) {
     *link = subscriber->pending_next;
 }
 
-void subscriber_closed(struct subscriber *subscriber) {
+void sc_load_subscriber_closed(struct subscriber *subscriber) {
     struct topic *topic = subscriber->topic;
-    subscriber_uncount(subscriber);
+    sc_load_subscriber_uncount(subscriber);
     if (subscriber->state == SUBSCRIBER_SYNCING)
         topic->syncs[subscriber->reference].users--;
     if (subscriber->state == SUBSCRIBER_PENDING)
@@ -82,7 +83,7 @@ static void append_join(struct subscriber *subscriber) {
     sc_buffer_append_bytes(&text, SC_LITERAL("\",\"groupId\":\""));
     sc_buffer_append(&text, topic->name, topic->name_size);
     sc_buffer_append_bytes(&text, SC_LITERAL("\"}}"));
-    message_append(&subscriber->connection.out, sc_buffer_bytes(&text));
+    sc_load_message_append(&subscriber->connection.out, sc_buffer_bytes(&text));
     sc_buffer_deinit(&text);
 }
 
@@ -93,7 +94,7 @@ static void append_text(struct subscriber *subscriber, const char *before, const
     sc_buffer_append(out, after, strlen(after));
 }
 
-void subscriber_opened(struct subscriber *subscriber) {
+void sc_load_subscriber_opened(struct subscriber *subscriber) {
     const struct sc_load_config *config = &subscriber->connection.load->config;
     subscriber->state = SUBSCRIBER_NEW;
     switch (config->protocol) {
@@ -104,7 +105,7 @@ void subscriber_opened(struct subscriber *subscriber) {
         break;
     case SC_LOAD_RAW:
         subscriber->topic->begun = true;
-        subscriber_go_live(subscriber, subscriber->topic->entry_end);
+        sc_load_subscriber_go_live(subscriber, subscriber->topic->entry_end);
         return;
     case SC_LOAD_REDIS:
         append_text(subscriber, "SUBSCRIBE ", "\r\n");
@@ -113,7 +114,7 @@ void subscriber_opened(struct subscriber *subscriber) {
         append_text(subscriber, "CONNECT {\"verbose\":false}\r\nSUB ", " 1\r\nPING\r\n");
         break;
     }
-    connection_mark_dirty(&subscriber->connection);
+    sc_load_connection_mark_dirty(&subscriber->connection);
 }
 
 // ---- Live
@@ -125,14 +126,14 @@ static void advance(struct subscriber *subscriber, uint64_t position, uint64_t n
     subscriber->position = position;
     uint64_t before = subscriber->entry;
     while (subscriber->entry < topic->entry_end) {
-        struct entry *entry = topic_entry(topic, subscriber->entry);
+        struct entry *entry = sc_load_topic_entry(topic, subscriber->entry);
         if (entry->end > position)
             break;
         sc_histogram_add(&work->latencies[SC_LOAD_LATENCY_DELIVERY],
                          now_ns > entry->intended_ns ? now_ns - entry->intended_ns : 0);
         subscriber->entry++;
         if (subscriber->counted && --entry->waiting == 0)
-            topic_delivered(topic);
+            sc_load_topic_delivered(topic);
     }
     work->counters.deliveries += subscriber->entry - before;
     if (!subscriber->counted)
@@ -153,12 +154,13 @@ static void control(struct subscriber *subscriber, const struct frame *frame) {
     if (frame->kind == FRAME_PING && connection->load->config.protocol == SC_LOAD_NATS)
         sc_buffer_append(&connection->out, "PONG\r\n", 6);
     else if (frame->kind == FRAME_PING)
-        control_append(&connection->out, SC_WS_PONG, frame->payload);
+        sc_load_control_append(&connection->out, SC_WS_PONG, frame->payload);
     if (frame->kind == FRAME_PING)
-        connection_mark_dirty(connection);
+        sc_load_connection_mark_dirty(connection);
     if (frame->kind == FRAME_CLOSE && !connection->load->restarting && !connection->load->ending &&
         !subscriber->excused) {
-        violation(connection->load, "the server closed a subscriber with %u", frame->close_code);
+        sc_load_load_violation(connection->load, "the server closed a subscriber with %u",
+                               frame->close_code);
         connection->announced = true;
     }
 }
@@ -170,16 +172,16 @@ static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, siz
                          uint64_t now_ns) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
-    int rc = frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
+    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
     if (rc < 0) {
-        connection_violates(&subscriber->connection, "these bytes are no frame");
+        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
         return 0;
     }
     if (rc == 0)
         return 0;
     if (frame.kind == FRAME_FRAGMENT) {
-        connection_violates(&subscriber->connection,
-                            "an event in fragments: values are too large to be checked");
+        sc_load_connection_violates(&subscriber->connection,
+                                    "an event in fragments: values are too large to be checked");
         return 0;
     }
     if (frame.kind != FRAME_DATA) {
@@ -187,14 +189,14 @@ static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, siz
         return frame.size;
     }
     if (subscriber->position == topic_log_end(topic)) {
-        if (!topic_append(topic, subscriber, &frame, data))
+        if (!sc_load_topic_append(topic, subscriber, &frame, data))
             return 0;
         advance(subscriber, subscriber->position + frame.size, now_ns);
         retry_pending(topic);
         return frame.size;
     }
     if (compare(subscriber, data, frame.size) != (ssize_t)frame.size) {
-        topic_explain(topic, subscriber, &frame);
+        sc_load_topic_explain(topic, subscriber, &frame);
         return 0;
     }
     advance(subscriber, subscriber->position + frame.size, now_ns);
@@ -243,11 +245,11 @@ static void synced(struct subscriber *subscriber, size_t size, uint64_t entry) {
     struct topic *topic = subscriber->topic;
     subscriber->connection.work->counters.sync_bytes += size;
     if (entry < topic->entry_base) { // The log went on without it.
-        load_connection_close(&subscriber->connection, true);
+        sc_load_connection_close(&subscriber->connection, true);
         subscriber->connection.reopen = true;
         return;
     }
-    subscriber_go_live(subscriber, entry);
+    sc_load_subscriber_go_live(subscriber, entry);
 }
 
 // Returns the bytes used up when they are, as far as they go, those of a `sync` that is known.
@@ -306,19 +308,19 @@ static bool peer_subscribed(const struct subscriber *subscriber, const struct fr
 static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
-    int rc = frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
+    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
     if (rc < 0)
-        connection_violates(&subscriber->connection, "these bytes are no frame");
+        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
     if (rc <= 0)
         return 0;
     if (peer_subscribed(subscriber, &frame, data)) {
         topic->begun = true;
-        subscriber_go_live(subscriber, topic->entry_end);
+        sc_load_subscriber_go_live(subscriber, topic->entry_end);
         return frame.size;
     }
     if (frame.kind == FRAME_FRAGMENT) {
-        connection_violates(&subscriber->connection,
-                            "a sync in fragments: the group is too large to be checked");
+        sc_load_connection_violates(&subscriber->connection,
+                                    "a sync in fragments: the group is too large to be checked");
         return 0;
     }
     if (frame.kind != FRAME_DATA) {
@@ -326,7 +328,7 @@ static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, siz
         return frame.size;
     }
     uint64_t entry;
-    enum sync_verdict verdict = topic_sync(topic, subscriber, &frame, data, &entry);
+    enum sync_verdict verdict = sc_load_topic_sync(topic, subscriber, &frame, data, &entry);
     if (verdict == SYNC_OK) {
         synced(subscriber, frame.size, entry);
         return frame.size;
@@ -377,7 +379,7 @@ static void process_held(struct subscriber *subscriber) {
         bool again = connection->held.size > 0 && connection->state == STATE_OPEN;
         if (used < held.size && connection->state == STATE_OPEN) {
             assert(!again);
-            connection_hold(connection, held.data + used, held.size - used);
+            sc_load_connection_hold(connection, held.data + used, held.size - used);
         }
         sc_buffer_deinit(&held);
         if (!again)
@@ -396,17 +398,17 @@ static void retry_pending(struct topic *topic) {
     }
 }
 
-void subscriber_receive(struct subscriber *subscriber, const uint8_t *data, size_t size) {
+void sc_load_subscriber_receive(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct connection *connection = &subscriber->connection;
     connection->work->counters.delivered_bytes += size;
     if (connection->held.size > 0) {
-        connection_hold(connection, data, size);
+        sc_load_connection_hold(connection, data, size);
         process_held(subscriber);
         return;
     }
     size_t used = process(subscriber, data, size);
     if (used < size && connection->state == STATE_OPEN)
-        connection_hold(connection, data + used, size - used);
+        sc_load_connection_hold(connection, data + used, size - used);
     if (connection->held.size > 0 && used == size)
         process_held(subscriber); // Put there to be looked at again.
 }

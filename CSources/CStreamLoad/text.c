@@ -31,7 +31,7 @@ static void append_padding(struct sc_buffer *out, size_t left) {
     }
 }
 
-void value_prepare(struct work *work) {
+void sc_load_value_prepare(struct work *work) {
     struct sc_buffer out = {0};
     sc_buffer_append_bytes(&out, SC_LITERAL("{\"i\":"));
     work->value_item_at = (uint32_t)out.size;
@@ -47,15 +47,15 @@ void value_prepare(struct work *work) {
     work->value_size = (uint32_t)out.size;
 }
 
-void digits_write(uint8_t *out, uint64_t value, uint32_t digits) {
+void sc_load_digits_write(uint8_t *out, uint64_t value, uint32_t digits) {
     for (uint32_t i = digits; i-- > 0; value /= 10)
         out[i] = (uint8_t)('0' + value % 10);
 }
 
-uint8_t *value_write(const struct work *work, uint8_t *out, uint32_t item, uint64_t count) {
+uint8_t *sc_load_value_write(const struct work *work, uint8_t *out, uint32_t item, uint64_t count) {
     memcpy(out, work->value, work->value_size);
-    digits_write(out + work->value_item_at, ITEM_BASE + item, ITEM_DIGITS);
-    digits_write(out + work->value_count_at, COUNT_BASE + count, COUNT_DIGITS);
+    sc_load_digits_write(out + work->value_item_at, ITEM_BASE + item, ITEM_DIGITS);
+    sc_load_digits_write(out + work->value_count_at, COUNT_BASE + count, COUNT_DIGITS);
     return out + work->value_size;
 }
 
@@ -69,7 +69,8 @@ static bool digits_read(const uint8_t *data, uint32_t digits, uint64_t *out) {
     return true;
 }
 
-bool value_read(const struct work *work, struct sc_bytes text, uint32_t *item, uint64_t *count) {
+bool sc_load_value_read(const struct work *work, struct sc_bytes text, uint32_t *item,
+                        uint64_t *count) {
     uint64_t number;
     if (text.size != work->value_size ||
         !digits_read(text.data + work->value_item_at, ITEM_DIGITS, &number) || number < ITEM_BASE ||
@@ -87,9 +88,9 @@ bool value_read(const struct work *work, struct sc_bytes text, uint32_t *item, u
            memcmp(text.data + after, work->value + after, work->value_size - after) == 0;
 }
 
-void item_name_write(uint8_t *out, uint32_t item) {
+void sc_load_item_name_write(uint8_t *out, uint32_t item) {
     out[0] = 'i';
-    digits_write(out + 1, ITEM_BASE + item, ITEM_DIGITS);
+    sc_load_digits_write(out + 1, ITEM_BASE + item, ITEM_DIGITS);
 }
 
 static void append_value(struct sc_buffer *out, const struct work *work, uint32_t item,
@@ -101,7 +102,7 @@ static void append_value(struct sc_buffer *out, const struct work *work, uint32_
     uint8_t *at = sc_buffer_reserve(out, work->value_size);
     if (at == NULL)
         abort();
-    value_write(work, at, item, count);
+    sc_load_value_write(work, at, item, count);
     out->size += work->value_size;
 }
 
@@ -121,11 +122,11 @@ static void frame_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes 
     out->size += header + payload.size;
 }
 
-void message_append(struct sc_buffer *out, struct sc_bytes text) {
+void sc_load_message_append(struct sc_buffer *out, struct sc_bytes text) {
     frame_append(out, SC_WS_TEXT, text);
 }
 
-void control_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes payload) {
+void sc_load_control_append(struct sc_buffer *out, uint8_t opcode, struct sc_bytes payload) {
     frame_append(out, opcode, payload);
 }
 
@@ -151,7 +152,7 @@ static void append_id(struct sc_buffer *out, uint64_t number) {
 
 static void append_item_name(struct sc_buffer *out, uint32_t item) {
     uint8_t name[ITEM_NAME_SIZE];
-    item_name_write(name, item);
+    sc_load_item_name_write(name, item);
     sc_buffer_append(out, name, sizeof name);
 }
 
@@ -183,7 +184,7 @@ static void append_call(struct sc_buffer *out, const struct call *call, uint64_t
 static void append_event(struct sc_buffer *out, const struct call *call) {
     const struct topic *topic = call->topic;
     uint8_t stamp[13];
-    digits_write(stamp, call->intended_ns / 1000, sizeof stamp);
+    sc_load_digits_write(stamp, call->intended_ns / 1000, sizeof stamp);
     stamp[0] = '1'; // A number without leading zeros, which grows within a run.
     append_text(out, "{\"type\":\"stream\",\"timestamp\":");
     sc_buffer_append(out, stamp, sizeof stamp);
@@ -204,8 +205,8 @@ static void append_decimal(struct sc_buffer *out, uint64_t value) {
     sc_buffer_append(out, digits, sc_decimal_write(digits, value));
 }
 
-void call_append(struct caller *caller, const struct call *call, uint64_t number,
-                 struct sc_buffer *out) {
+void sc_load_call_append(struct caller *caller, const struct call *call, uint64_t number,
+                         struct sc_buffer *out) {
     struct sc_load *load = caller->connection.load;
     struct sc_buffer *text = &load->scratch;
     text->size = 0;
@@ -221,7 +222,7 @@ void call_append(struct caller *caller, const struct call *call, uint64_t number
     switch (load->config.protocol) {
     case SC_LOAD_STREAM:
     case SC_LOAD_RAW:
-        message_append(out, sc_buffer_bytes(text));
+        sc_load_message_append(out, sc_buffer_bytes(text));
         return;
     case SC_LOAD_REDIS:
         append_text(out, "*3\r\n$7\r\nPUBLISH\r\n$");
@@ -244,7 +245,7 @@ void call_append(struct caller *caller, const struct call *call, uint64_t number
     append_text(out, "\r\n");
 }
 
-bool result_append(const struct call *call, struct sc_buffer *out) {
+bool sc_load_result_append(const struct call *call, struct sc_buffer *out) {
     const struct topic *topic = call->topic;
     const struct work *work = topic->work;
     switch ((enum sc_load_op)call->op) {

@@ -12,9 +12,9 @@
 /// A subscriber that is this far behind is given up.
 #define LOG_BEHIND_MAX (64u << 20)
 
-void topic_init(struct topic *topic, struct work *work, uint32_t number) {
+void sc_load_topic_init(struct topic *topic, struct work *work, uint32_t number) {
     *topic = (struct topic){.work = work, .log_limit = LOG_LIMIT};
-    topic->items = load_allocate(work->config.item_count * sizeof *topic->items);
+    topic->items = sc_load_allocate(work->config.item_count * sizeof *topic->items);
     memset(topic->items, 0, work->config.item_count * sizeof *topic->items);
     uint8_t digits[20];
     size_t size = sc_decimal_write(digits, number);
@@ -30,7 +30,7 @@ static void syncs_free(struct topic *topic) {
     }
 }
 
-void topic_deinit(struct topic *topic) {
+void sc_load_topic_deinit(struct topic *topic) {
     syncs_free(topic);
     sc_buffer_deinit(&topic->log);
     free(topic->items);
@@ -38,21 +38,22 @@ void topic_deinit(struct topic *topic) {
     free(topic->writes);
 }
 
-struct entry *topic_entry(const struct topic *topic, uint64_t index) {
+struct entry *sc_load_topic_entry(const struct topic *topic, uint64_t index) {
     assert(index >= topic->entry_base && index < topic->entry_end);
     return &topic->entries[index & (topic->entry_capacity - 1)];
 }
 
 static uint64_t entry_start(const struct topic *topic, uint64_t index) {
-    return index == topic->entry_base ? topic->log_base : topic_entry(topic, index - 1)->end;
+    return index == topic->entry_base ? topic->log_base
+                                      : sc_load_topic_entry(topic, index - 1)->end;
 }
 
 // ---- Writes that were asked for
 
-void topic_write_expect(struct topic *topic, const struct call *call) {
+void sc_load_topic_write_expect(struct topic *topic, const struct call *call) {
     if (topic->write_count == topic->write_capacity) {
         uint32_t capacity = topic->write_capacity == 0 ? 16 : topic->write_capacity * 2;
-        struct write *writes = load_allocate(capacity * sizeof *writes);
+        struct write *writes = sc_load_allocate(capacity * sizeof *writes);
         for (uint32_t i = 0; i < topic->write_count; i++)
             writes[i] = topic->writes[(topic->write_head + i) & (topic->write_capacity - 1)];
         free(topic->writes);
@@ -89,12 +90,12 @@ static struct write take_write(struct topic *topic) {
     return write;
 }
 
-void topic_delivered(struct topic *topic) {
+void sc_load_topic_delivered(struct topic *topic) {
     if (!topic->work->config.until_delivered)
         return;
     assert(topic->in_flight > 0);
     topic->in_flight--;
-    topic_hungry(topic);
+    sc_load_topic_hungry(topic);
 }
 
 // ---- Trimming
@@ -112,7 +113,7 @@ static void trim(struct topic *topic) {
         if (each->state != SUBSCRIBER_LIVE || each->connection.state != STATE_OPEN)
             continue;
         if (topic_log_end(topic) - each->position > LOG_BEHIND_MAX)
-            load_connection_close(&each->connection, true);
+            sc_load_connection_close(&each->connection, true);
         else
             keep(&least, each->entry);
     }
@@ -208,29 +209,31 @@ static void describe(char *out, size_t size, const struct write *write) {
 // Whether the event says what the write did.
 static bool fits(const struct topic *topic, const struct event *event, const struct write *write) {
     uint8_t name[ITEM_NAME_SIZE];
-    item_name_write(name, write->item);
+    sc_load_item_name_write(name, write->item);
     const char *type = event_type(write);
     uint32_t item;
     uint64_t count;
     return sc_bytes_equal(event->id, (struct sc_bytes){name, sizeof name}) &&
            sc_bytes_equal(event->type, (struct sc_bytes){(const uint8_t *)type, strlen(type)}) &&
-           value_read(topic->work, event->data.text, &item, &count) && item == write->item &&
+           sc_load_value_read(topic->work, event->data.text, &item, &count) &&
+           item == write->item &&
            count == (write->new_count != 0 ? write->new_count : write->old_count);
 }
 
-void topic_explain(struct topic *topic, struct subscriber *from, const struct frame *frame) {
+void sc_load_topic_explain(struct topic *topic, struct subscriber *from,
+                           const struct frame *frame) {
     struct connection *connection = &from->connection;
     char wanted[96] = "nothing";
     struct event event = {0};
     const char *wrong = read_event(topic, frame->payload, &event);
     if (wrong != NULL) {
-        connection_violates(connection, "expected an event, but %s: %.*s", wrong,
-                            SHOWN(frame->payload));
+        sc_load_connection_violates(connection, "expected an event, but %s: %.*s", wrong,
+                                    SHOWN(frame->payload));
         return;
     }
     bool known = from->entry < topic->entry_end;
     if (known) {
-        const struct entry *entry = topic_entry(topic, from->entry);
+        const struct entry *entry = sc_load_topic_entry(topic, from->entry);
         struct write write = {
             .item = entry->item, .old_count = entry->old_count, .new_count = entry->new_count};
         describe(wanted, sizeof wanted, &write);
@@ -240,14 +243,14 @@ void topic_explain(struct topic *topic, struct subscriber *from, const struct fr
     uint32_t item;
     uint64_t count;
     const char *kind = "unexpected frame";
-    if (value_read(topic->work, event.data.text, &item, &count)) {
+    if (sc_load_value_read(topic->work, event.data.text, &item, &count)) {
         uint64_t next = 0;
-        if (known && topic_entry(topic, from->entry)->item == item)
-            next = topic_entry(topic, from->entry)->new_count;
+        if (known && sc_load_topic_entry(topic, from->entry)->item == item)
+            next = sc_load_topic_entry(topic, from->entry)->new_count;
         else if (topic->write_count > 0 && write_at(topic, 0)->item == item)
             next = write_at(topic, 0)->new_count;
         for (uint64_t i = topic->entry_base; i < topic->entry_end; i++) {
-            const struct entry *entry = topic_entry(topic, i);
+            const struct entry *entry = sc_load_topic_entry(topic, i);
             if (entry->item == item && entry->new_count == count)
                 kind = i < from->entry ? "repeat or reordering: this one came before"
                                        : "gap or reordering: this one comes later";
@@ -258,48 +261,48 @@ void topic_explain(struct topic *topic, struct subscriber *from, const struct fr
         if (next != 0 && count < next && strcmp(kind, "unexpected frame") == 0)
             kind = "repeat: an earlier count of the item";
     }
-    connection_violates(connection, "%s; expected %s, got %.*s", kind, wanted,
-                        SHOWN(frame->payload));
+    sc_load_connection_violates(connection, "%s; expected %s, got %.*s", kind, wanted,
+                                SHOWN(frame->payload));
 }
 
 static struct entry *entry_push(struct topic *topic) {
     uint64_t count = topic->entry_end - topic->entry_base;
     if (count == topic->entry_capacity) {
         uint32_t capacity = topic->entry_capacity == 0 ? 16 : topic->entry_capacity * 2;
-        struct entry *entries = load_allocate(capacity * sizeof *entries);
+        struct entry *entries = sc_load_allocate(capacity * sizeof *entries);
         for (uint64_t i = topic->entry_base; i < topic->entry_end; i++)
-            entries[i & (capacity - 1)] = *topic_entry(topic, i);
+            entries[i & (capacity - 1)] = *sc_load_topic_entry(topic, i);
         free(topic->entries);
         topic->entries = entries;
         topic->entry_capacity = capacity;
     }
     topic->entry_end++;
-    return topic_entry(topic, topic->entry_end - 1);
+    return sc_load_topic_entry(topic, topic->entry_end - 1);
 }
 
 static uint64_t last_timestamp(const struct topic *topic, uint32_t item) {
     uint64_t looked = 0;
     for (uint64_t i = topic->entry_end; i > topic->entry_base && looked < 256; i--, looked++)
-        if (topic_entry(topic, i - 1)->item == item)
-            return topic_entry(topic, i - 1)->timestamp;
+        if (sc_load_topic_entry(topic, i - 1)->item == item)
+            return sc_load_topic_entry(topic, i - 1)->timestamp;
     return 0;
 }
 
-bool topic_append(struct topic *topic, struct subscriber *from, const struct frame *frame,
-                  const uint8_t *data) {
+bool sc_load_topic_append(struct topic *topic, struct subscriber *from, const struct frame *frame,
+                          const uint8_t *data) {
     struct work *work = topic->work;
     struct event event;
     work->counters.frames_parsed++;
     if (read_event(topic, frame->payload, &event) != NULL || topic->write_count == 0 ||
         !fits(topic, &event, write_at(topic, 0))) {
-        topic_explain(topic, from, frame);
+        sc_load_topic_explain(topic, from, frame);
         return false;
     }
     uint32_t item = write_at(topic, 0)->item;
     if (work->load->config.protocol == SC_LOAD_STREAM &&
         event.timestamp <= last_timestamp(topic, item)) {
-        connection_violates(&from->connection, "the timestamps of an item must grow: %.*s",
-                            SHOWN(frame->payload));
+        sc_load_connection_violates(&from->connection, "the timestamps of an item must grow: %.*s",
+                                    SHOWN(frame->payload));
         return false;
     }
     struct write write = take_write(topic);
@@ -315,7 +318,7 @@ bool topic_append(struct topic *topic, struct subscriber *from, const struct fra
                             .item = write.item,
                             .waiting = topic->counted};
     if (entry->waiting == 0)
-        topic_delivered(topic);
+        sc_load_topic_delivered(topic);
     trim(topic);
     return true;
 }
@@ -342,7 +345,7 @@ static const char *read_values(const struct topic *topic, struct sc_json_value l
     while (sc_json_next(list, &offset, &member)) {
         uint32_t item;
         uint64_t count;
-        if (!value_read(work, member.value.text, &item, &count) || count == 0)
+        if (!sc_load_value_read(work, member.value.text, &item, &count) || count == 0)
             return "a value is none that was written";
         if (snapshot->counts[item] != 0)
             return "an item is there twice";
@@ -381,14 +384,14 @@ static bool find_behind(const struct topic *topic, struct snapshot snapshot, uin
     for (;;) {
         // An item that came and went leaves the state as it was: the stamp tells the two apart.
         bool early = deletes(topic->work) && at > topic->entry_base &&
-                     topic_entry(topic, at - 1)->timestamp > timestamp;
+                     sc_load_topic_entry(topic, at - 1)->timestamp > timestamp;
         if (snapshot.mismatches == 0 && !early) {
             *entry = at;
             return true;
         }
         if (at == topic->entry_base)
             return false;
-        const struct entry *undone = topic_entry(topic, --at);
+        const struct entry *undone = sc_load_topic_entry(topic, --at);
         step(&snapshot, undone->item, undone->new_count, undone->old_count);
     }
 }
@@ -410,8 +413,9 @@ static int64_t find_ahead(const struct topic *topic, struct snapshot snapshot) {
 static void recover(struct topic *topic) {
     struct work *work = topic->work;
     if (topic->seen_number < topic->answered_number)
-        violation(work->load, "%s lost %llu answered writes over a restart", topic->name,
-                  (unsigned long long)(topic->answered_number - topic->seen_number));
+        sc_load_load_violation(work->load, "%s lost %llu answered writes over a restart",
+                               topic->name,
+                               (unsigned long long)(topic->answered_number - topic->seen_number));
     topic->recovering = false;
     topic->write_count = 0;
     topic->write_number = topic->answered_number = topic->seen_number;
@@ -424,7 +428,7 @@ static void begin(struct topic *topic, uint64_t count) {
     for (uint64_t i = 0; i < count; i++) {
         struct write write = take_write(topic);
         if (write.op <= SC_LOAD_DELETE && topic->in_flight > 0)
-            topic_delivered(topic);
+            sc_load_topic_delivered(topic);
     }
     if (topic->recovering)
         recover(topic);
@@ -444,26 +448,28 @@ static void remember(struct topic *topic, const uint8_t *data, size_t size, uint
     if (reference == NULL)
         return;
     free(reference->bytes);
-    reference->bytes = load_allocate(size);
+    reference->bytes = sc_load_allocate(size);
     memcpy(reference->bytes, data, size);
     reference->size = size;
     reference->entry = entry;
 }
 
-enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
-                             const struct frame *frame, const uint8_t *data, uint64_t *entry) {
+enum sync_verdict sc_load_topic_sync(struct topic *topic, struct subscriber *from,
+                                     const struct frame *frame, const uint8_t *data,
+                                     uint64_t *entry) {
     struct work *work = topic->work;
     struct event event;
     work->counters.syncs_parsed++;
     const char *wrong = read_event(topic, frame->payload, &event);
     if (wrong == NULL && !sc_bytes_equal(event.type, SC_LITERAL("sync")))
         wrong = "the first frame is no sync";
-    struct snapshot snapshot = {.counts = load_allocate(work->config.item_count * sizeof(uint64_t))};
+    struct snapshot snapshot = {.counts =
+                                    sc_load_allocate(work->config.item_count * sizeof(uint64_t))};
     if (wrong == NULL)
         wrong = read_values(topic, event.data, &snapshot, topic->begun && !deletes(work));
     if (wrong != NULL) {
-        connection_violates(&from->connection, "expected a sync, but %s: %.*s", wrong,
-                            SHOWN(frame->payload));
+        sc_load_connection_violates(&from->connection, "expected a sync, but %s: %.*s", wrong,
+                                    SHOWN(frame->payload));
         free(snapshot.counts);
         return SYNC_WRONG;
     }
@@ -473,9 +479,9 @@ enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
                         : find_ahead(topic, snapshot);
     free(snapshot.counts);
     if (ahead < 0) {
-        connection_violates(&from->connection,
-                            "a sync of %u items shows a state that the group never had: %.*s",
-                            snapshot.item_count, SHOWN(frame->payload));
+        sc_load_connection_violates(
+            &from->connection, "a sync of %u items shows a state that the group never had: %.*s",
+            snapshot.item_count, SHOWN(frame->payload));
         return SYNC_WRONG;
     }
     if (topic->begun && ahead > 0 && topic->live > 0)
@@ -490,10 +496,11 @@ enum sync_verdict topic_sync(struct topic *topic, struct subscriber *from,
 
 // ---- At the end, and after a restart
 
-bool topic_check_list(struct topic *topic, struct sc_bytes result) {
+bool sc_load_topic_check_list(struct topic *topic, struct sc_bytes result) {
     struct work *work = topic->work;
     static struct sc_json_index index;
-    struct snapshot snapshot = {.counts = load_allocate(work->config.item_count * sizeof(uint64_t))};
+    struct snapshot snapshot = {.counts =
+                                    sc_load_allocate(work->config.item_count * sizeof(uint64_t))};
     const char *wrong =
         sc_json_scan(result, SC_JSON_DEPTH_MAX, &index) < 0 ? "it is not JSON" : NULL;
     if (wrong == NULL)
@@ -506,11 +513,11 @@ bool topic_check_list(struct topic *topic, struct sc_bytes result) {
     }
     free(snapshot.counts);
     if (wrong != NULL)
-        violation(work->load, "the list of %s: %s", topic->name, wrong);
+        sc_load_load_violation(work->load, "the list of %s: %s", topic->name, wrong);
     return wrong == NULL;
 }
 
-void topic_forget(struct topic *topic, bool empty) {
+void sc_load_topic_forget(struct topic *topic, bool empty) {
     syncs_free(topic);
     topic->begun = false;
     topic->pending = NULL;

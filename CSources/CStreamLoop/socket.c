@@ -20,7 +20,7 @@ enum {
     CLOSING = 256,
     CLOSE_IN_FLIGHT = 512,
     ABORT = 1024,
-    SERVED = 2048, // Bytes came since the receive was armed.
+    SERVED = 2048,     // Bytes came since the receive was armed.
     CONNECTING = 4096, // With SENDING_WAIT: connecting is a send of nothing that takes its time.
 };
 

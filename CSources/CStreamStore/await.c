@@ -28,8 +28,8 @@ static ssize_t await(struct sc_loop *loop, const struct sc_file_ops *ops, struct
     return waiting->result;
 }
 
-ssize_t await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
-                   size_t size, uint64_t offset) {
+ssize_t sc_await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                      size_t size, uint64_t offset) {
     size_t done = 0;
     while (done < size) {
         struct waiting waiting = begin(SC_SITE_RECOVER_READ);
@@ -45,8 +45,8 @@ ssize_t await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, 
     return (ssize_t)done;
 }
 
-int await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd,
-                     const void *data, size_t size, uint64_t offset) {
+int sc_await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd,
+                        const void *data, size_t size, uint64_t offset) {
     for (size_t done = 0; done < size;) {
         struct waiting waiting = begin(site);
         size_t piece = size - done < (1u << 20) ? size - done : (1u << 20);
@@ -60,41 +60,41 @@ int await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_
     return 0;
 }
 
-int await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
-               const char *path, int flags, uint32_t mode) {
+int sc_await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
+                  const char *path, int flags, uint32_t mode) {
     struct waiting waiting = begin(site);
     ops->open(loop, &waiting.op, directory, path, flags, mode);
     return (int)await(loop, ops, &waiting);
 }
 
-int await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
+int sc_await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
     struct waiting waiting = begin(site);
     ops->sync(loop, &waiting.op, fd, false);
     return (int)await(loop, ops, &waiting);
 }
 
-int await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
-                 const char *from, const char *to) {
+int sc_await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                    int directory, const char *from, const char *to) {
     struct waiting waiting = begin(site);
     ops->rename(loop, &waiting.op, directory, from, to);
     return (int)await(loop, ops, &waiting);
 }
 
-int await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
-                const char *path, uint32_t mode) {
+int sc_await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
+                   const char *path, uint32_t mode) {
     struct waiting waiting = begin(site);
     ops->mkdir(loop, &waiting.op, directory, path, mode);
     return (int)await(loop, ops, &waiting);
 }
 
-void await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
-                  const char *path) {
+void sc_await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                     const char *path) {
     struct waiting waiting = begin(SC_SITE_REMOVE);
     ops->unlink(loop, &waiting.op, directory, path);
     (void)await(loop, ops, &waiting); // What stays is ignored, and removed by the next start.
 }
 
-void await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {
+void sc_await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {
     if (fd < 0)
         return;
     struct waiting waiting = begin(SC_SITE_CLOSE);

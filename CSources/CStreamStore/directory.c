@@ -15,8 +15,8 @@
 #define MANIFEST_PART "MANIFEST.part"
 #define LOCK "LOCK"
 
-void directory_report(const struct sc_directory *directory, enum sc_report_level level,
-                      const char *event, const char *format, ...) {
+void sc_directory_report(const struct sc_directory *directory, enum sc_report_level level,
+                         const char *event, const char *format, ...) {
     char text[SC_REASON_SIZE];
     va_list arguments;
     va_start(arguments, format);
@@ -26,8 +26,8 @@ void directory_report(const struct sc_directory *directory, enum sc_report_level
     reporter->report(reporter->context, level, event, text);
 }
 
-int directory_explain(const struct sc_directory *directory, int rc, const char *what,
-                      const char *name, char *reason) {
+int sc_directory_explain(const struct sc_directory *directory, int rc, const char *what,
+                         const char *name, char *reason) {
     snprintf(reason, SC_REASON_SIZE, "%s %s%s%s: %s", what, directory->path, *name == 0 ? "" : "/",
              name, strerror(-rc));
     return rc;
@@ -36,14 +36,14 @@ int directory_explain(const struct sc_directory *directory, int rc, const char *
 // ---- Making it
 
 static int sync_directory(struct sc_loop *loop, struct sc_directory *directory, const char *path) {
-    int fd = await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD, path,
-                        O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD, path,
+                           O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd == -EACCES)
         return 0; // Somebody else's: it was there before.
     if (fd < 0)
         return fd;
-    int rc = await_sync(loop, directory->ops, SC_SITE_DIRECTORY_PARENT_SYNC, fd);
-    await_close(loop, directory->ops, fd);
+    int rc = sc_await_sync(loop, directory->ops, SC_SITE_DIRECTORY_PARENT_SYNC, fd);
+    sc_await_close(loop, directory->ops, fd);
     return rc;
 }
 
@@ -63,7 +63,7 @@ static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
         end = begin + strcspn(begin, "/");
         char kept = *end;
         *end = 0;
-        rc = await_mkdir(loop, directory->ops, SC_SITE_DIRECTORY_MAKE, AT_FDCWD, path, 0700);
+        rc = sc_await_mkdir(loop, directory->ops, SC_SITE_DIRECTORY_MAKE, AT_FDCWD, path, 0700);
         *end = kept;
         if (rc == -EEXIST || rc == -EROFS || rc == -EACCES)
             rc = 0; // There, or opening it will say what is wrong.
@@ -82,7 +82,7 @@ static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
 static void note_file(const char *text, void *context) {
     struct sc_directory *directory = context;
     struct found_file file = {0};
-    if (!wal_name_read(text, &file.name))
+    if (!sc_wal_name_read(text, &file.name))
         return;
     if (directory->file_count == directory->file_capacity) {
         size_t capacity = directory->file_capacity == 0 ? 64 : directory->file_capacity * 2;
@@ -109,14 +109,14 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
         const struct found_file *file = &directory->files[i];
         bool holds_data = file->name.epoch > 1;
         if (!holds_data && file->name.kind == WAL_LOG) {
-            int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd,
-                                file->text, O_RDONLY | O_CLOEXEC, 0);
+            int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd,
+                                   file->text, O_RDONLY | O_CLOEXEC, 0);
             if (fd < 0)
-                return directory_explain(directory, fd, "cannot open", file->text, reason);
+                return sc_directory_explain(directory, fd, "cannot open", file->text, reason);
             uint32_t magic = 0;
             ssize_t got =
-                await_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
-            await_close(loop, directory->ops, fd);
+                sc_await_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
+            sc_await_close(loop, directory->ops, fd);
             holds_data = got == sizeof magic && magic != 0;
         }
         if (!holds_data)
@@ -131,18 +131,18 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
 }
 
 static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
-    int fd = await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST,
-                        O_RDONLY | O_CLOEXEC, 0);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST,
+                           O_RDONLY | O_CLOEXEC, 0);
     if (fd == -ENOENT)
         return check_first_start(loop, directory, reason);
     if (fd < 0)
-        return directory_explain(directory, fd, "cannot open", MANIFEST, reason);
+        return sc_directory_explain(directory, fd, "cannot open", MANIFEST, reason);
     struct wal_file_header header = {0};
-    ssize_t got = await_read(loop, directory->ops, fd, &header, sizeof header, 0);
-    await_close(loop, directory->ops, fd);
+    ssize_t got = sc_await_read(loop, directory->ops, fd, &header, sizeof header, 0);
+    sc_await_close(loop, directory->ops, fd);
     if (got < 0)
-        return directory_explain(directory, (int)got, "cannot read", MANIFEST, reason);
-    const char *problem = wal_header_check(&header);
+        return sc_directory_explain(directory, (int)got, "cannot read", MANIFEST, reason);
+    const char *problem = sc_wal_header_check(&header);
     if (problem == NULL && (header.kind != WAL_MANIFEST || header.epoch == 0 ||
                             header.shard_count == 0 || header.shard_count > SC_SHARD_COUNT_MAX))
         problem = "it is no manifest";
@@ -167,7 +167,7 @@ static void remove_leftovers(struct sc_loop *loop, struct sc_directory *director
         if (counts)
             directory->files[kept++] = *file;
         else
-            await_unlink(loop, directory->ops, directory->fd, file->text);
+            sc_await_unlink(loop, directory->ops, directory->fd, file->text);
     }
     directory->file_count = kept;
 }
@@ -175,16 +175,16 @@ static void remove_leftovers(struct sc_loop *loop, struct sc_directory *director
 // ---- Opening and closing
 
 static int take_lock(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
-    int fd = await_open(loop, directory->ops, SC_SITE_LOCK_OPEN, directory->fd, LOCK,
-                        O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_LOCK_OPEN, directory->fd, LOCK,
+                           O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
-        return directory_explain(directory, fd, "cannot write to", "", reason);
+        return sc_directory_explain(directory, fd, "cannot write to", "", reason);
     directory->lock_fd = fd;
     int rc = directory->ops->lock(loop, fd);
     if (rc == -EWOULDBLOCK)
         snprintf(reason, SC_REASON_SIZE, "%s is in use by another process", directory->path);
     else if (rc < 0)
-        return directory_explain(directory, rc, "cannot lock", LOCK, reason);
+        return sc_directory_explain(directory, rc, "cannot lock", LOCK, reason);
     return rc;
 }
 
@@ -192,17 +192,18 @@ static int open_parts(struct sc_loop *loop, struct sc_directory *directory, char
                       bool make) {
     int rc = make ? make_path(loop, directory) : 0;
     if (rc < 0)
-        return directory_explain(directory, rc, "cannot make the directory", "", reason);
-    directory->fd = await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD,
-                               directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+        return sc_directory_explain(directory, rc, "cannot make the directory", "", reason);
+    directory->fd = sc_await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD,
+                                  directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (directory->fd < 0)
-        return directory_explain(directory, directory->fd, "cannot open the directory", "", reason);
+        return sc_directory_explain(directory, directory->fd, "cannot open the directory", "",
+                                    reason);
     rc = take_lock(loop, directory, reason);
     if (rc < 0)
         return rc;
     rc = list_files(loop, directory);
     if (rc < 0)
-        return directory_explain(directory, rc, "cannot list", "", reason);
+        return sc_directory_explain(directory, rc, "cannot list", "", reason);
     return read_manifest(loop, directory, reason);
 }
 
@@ -249,8 +250,8 @@ int sc_directory_fd(const struct sc_directory *directory) {
 void sc_directory_close(struct sc_loop *loop, struct sc_directory *directory) {
     if (directory == NULL)
         return;
-    await_close(loop, directory->ops, directory->lock_fd); // Gives the lock back.
-    await_close(loop, directory->ops, directory->fd);
+    sc_await_close(loop, directory->ops, directory->lock_fd); // Gives the lock back.
+    sc_await_close(loop, directory->ops, directory->fd);
     free(directory->files);
     free(directory->path);
     free(directory);
@@ -261,28 +262,28 @@ static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) 
                                      .epoch = directory->epoch,
                                      .shard_count = directory->config.shard_count};
     memcpy(header.directory_id, directory->id, sizeof directory->id);
-    wal_header_seal(&header);
-    int fd = await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST_PART,
-                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    sc_wal_header_seal(&header);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd,
+                           MANIFEST_PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return fd;
-    int rc = await_write_sync(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,
-                              sizeof header, 0);
-    await_close(loop, directory->ops, fd);
+    int rc = sc_await_write_sync(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,
+                                 sizeof header, 0);
+    sc_await_close(loop, directory->ops, fd);
     if (rc == 0)
-        rc = await_rename(loop, directory->ops, SC_SITE_MANIFEST_RENAME, directory->fd,
-                          MANIFEST_PART, MANIFEST);
+        rc = sc_await_rename(loop, directory->ops, SC_SITE_MANIFEST_RENAME, directory->fd,
+                             MANIFEST_PART, MANIFEST);
     if (rc == 0)
-        rc = await_sync(loop, directory->ops, SC_SITE_MANIFEST_DIRECTORY_SYNC, directory->fd);
+        rc = sc_await_sync(loop, directory->ops, SC_SITE_MANIFEST_DIRECTORY_SYNC, directory->fd);
     return rc;
 }
 
 int sc_directory_commit(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
     int rc = write_manifest(loop, directory);
     if (rc < 0)
-        return directory_explain(directory, rc, "cannot write", MANIFEST, reason);
+        return sc_directory_explain(directory, rc, "cannot write", MANIFEST, reason);
     for (size_t i = 0; i < directory->file_count; i++)
-        await_unlink(loop, directory->ops, directory->fd, directory->files[i].text);
+        sc_await_unlink(loop, directory->ops, directory->fd, directory->files[i].text);
     directory->file_count = 0;
     return 0;
 }
@@ -297,7 +298,7 @@ int sc_directory_inspect(struct sc_loop *loop, const struct sc_directory_config 
         struct recover_config recovery = {
             .loop = loop, .directory = directory, .reports = true, .inspection = inspection};
         struct recovered recovered;
-        rc = recover(&recovery, &recovered, reason);
+        rc = sc_recover(&recovery, &recovered, reason);
     }
     sc_directory_close(loop, directory);
     return rc;

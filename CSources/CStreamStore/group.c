@@ -53,7 +53,7 @@ struct sc_group *sc_store_group_find(struct sc_store *store, const struct sc_gro
     return NULL;
 }
 
-struct sc_group *group_create(struct sc_store *store, const struct sc_group_name *name) {
+struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_name *name) {
     assert(name->stream.size <= SC_NAME_SIZE_MAX && name->group.size <= SC_NAME_SIZE_MAX);
     struct stream *stream = stream_make(store, name->stream);
     if (stream == NULL)
@@ -87,9 +87,9 @@ struct sc_group *group_create(struct sc_store *store, const struct sc_group_name
 
 // What the group knew of time goes to the store's floor: a group of that name that comes again starts
 // above it.
-void group_destroy(struct sc_store *store, struct sc_group *group) {
+void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
-    log_group_gone(store->log, group);
+    sc_log_group_gone(store->log, group);
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
         group->all_next;
     *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =
@@ -112,7 +112,7 @@ void group_destroy(struct sc_store *store, struct sc_group *group) {
     stream_drop_empty(store, stream);
 }
 
-void group_cache_drop(struct sc_group *group) {
+void sc_group_cache_drop(struct sc_group *group) {
     if (group->cache == NULL)
         return;
     sc_blob_release(group->cache);

@@ -13,7 +13,7 @@ static bool has_room(const struct sc_log *log, size_t size) {
     return segment->size - segment->offset >= needed;
 }
 
-int log_reserve(struct sc_log *log, size_t names, size_t value) {
+int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
     if (log == NULL)
         return 0;
     assert(!log->opening);
@@ -28,22 +28,22 @@ int log_reserve(struct sc_log *log, size_t names, size_t value) {
         rc = -ENOMEM;
     }
     if (rc == 0 && log->durability == SC_DURABILITY_COMMIT)
-        rc = undo_reserve(&log->undo, names);
+        rc = sc_undo_reserve(&log->undo, names);
     if (rc < 0)
         log->counters.changes_refused++;
     return rc;
 }
 
 static void append(struct sc_log *log, const struct wal_record *record) {
-    wal_record_write(&log->open, record);
+    sc_wal_record_write(&log->open, record);
     assert(!log->open.failed);
     log->open_count++;
     log->open_position = record->header.position;
     log->counters.records++;
 }
 
-void log_set(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
-             struct sc_blob *old) {
+void sc_log_set(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
+                struct sc_blob *old) {
     if (log == NULL)
         return;
     struct sc_bytes id = {item->id, item->id_size};
@@ -57,10 +57,10 @@ void log_set(struct sc_log *log, const struct sc_group_name *name, const struct 
                                 .value = sc_blob_bytes(item->value)};
     append(log, &record);
     if (log->durability == SC_DURABILITY_COMMIT)
-        undo_push(&log->undo, name, id, log->store->position, old, item->place);
+        sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
 }
 
-void log_delete(struct sc_log *log, const struct sc_group_name *name, const struct item *item) {
+void sc_log_delete(struct sc_log *log, const struct sc_group_name *name, const struct item *item) {
     if (log == NULL)
         return;
     struct sc_bytes id = {item->id, item->id_size};
@@ -71,11 +71,11 @@ void log_delete(struct sc_log *log, const struct sc_group_name *name, const stru
         .item = id};
     append(log, &record);
     if (log->durability == SC_DURABILITY_COMMIT)
-        undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
+        sc_undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
 }
 
-void log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes) {
-    if (!changes && (log->opening || log_reserve(log, 0, 0) < 0))
+void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes) {
+    if (!changes && (log->opening || sc_log_reserve(log, 0, 0) < 0))
         return; // Nothing can be written: the clock has to do.
     log->store->ceiling = stamp + SC_LOG_STAMP_RESERVE_MS;
     if (changes)
@@ -130,7 +130,7 @@ static void seal(struct sc_log *log) {
                                       .synced = log->synced,
                                       .ceiling_ms =
                                           log->finishing ? newest_stamp(log) : log->store->ceiling};
-    wal_batch_seal(log->open.data, &header, log->current.seed);
+    sc_wal_batch_seal(log->open.data, &header, log->current.seed);
     sc_buffer_append(&log->open, padding, wal_padded(log->open.size) - log->open.size);
     if (log->open.failed)
         abort(); // Eight bytes.
@@ -149,21 +149,22 @@ static void seal(struct sc_log *log) {
 static void poison(struct sc_log *log, int error) {
     log->failed = error;
     log->counters.failures++;
-    directory_report(log->directory, SC_REPORT_ERROR, "store_failed",
-                     "shard %u: writing its log failed (%s); changes are refused until the node is "
-                     "started again",
-                     log->shard, strerror(-error));
-    log_take_back(log, error, true);
+    sc_directory_report(
+        log->directory, SC_REPORT_ERROR, "store_failed",
+        "shard %u: writing its log failed (%s); changes are refused until the node is "
+        "started again",
+        log->shard, strerror(-error));
+    sc_log_take_back(log, error, true);
 }
 
 // What is not durable was never seen by anyone, and now never was.
-void log_take_back(struct sc_log *log, int error, bool unknown) {
-    undo_apply(&log->undo, log->store);
+void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
+    sc_undo_apply(&log->undo, log->store);
     log->flying.size = 0;
     begin_open_batch(log);
     log->durable = log->store->position;
     log->store->ceiling = log->durable_ceiling;
-    snapshot_abandon(log); // It may hold what was taken back.
+    sc_snapshot_abandon(log); // It may hold what was taken back.
     log->events.on_failed(log->events.context, error, unknown);
 }
 
@@ -178,7 +179,7 @@ static void batch_done(struct sc_log *log) {
         return;
     log->synced = log->next_batch;
     log->durable = log->flying_position;
-    undo_forget(&log->undo, log->durable);
+    sc_undo_forget(&log->undo, log->durable);
     log->events.on_durable(log->events.context);
 }
 
@@ -271,10 +272,10 @@ static void commit_turn(struct sc_log *log) {
             start_sync(log);
             return;
         }
-        if (!segment_rotate(log, size)) {
+        if (!sc_segment_rotate(log, size)) {
             // What was answered already stays in the open batch, for when there is space again.
             if (log->next.error != 0 && log->durability == SC_DURABILITY_COMMIT)
-                log_take_back(log, log->next.error, false);
+                sc_log_take_back(log, log->next.error, false);
             return;
         }
     }
@@ -284,10 +285,10 @@ static void commit_turn(struct sc_log *log) {
 void sc_log_turn(struct sc_log *log, uint64_t now_ns) {
     log->now_ns = now_ns;
     if (log->failed == 0)
-        segment_turn(log);
+        sc_segment_turn(log);
     if (log->failed == 0 && !log->busy)
         commit_turn(log);
-    snapshot_turn(log);
+    sc_snapshot_turn(log);
 }
 
 uint64_t sc_log_released(const struct sc_log *log) {
@@ -316,7 +317,7 @@ struct sc_log_counters sc_log_counters(const struct sc_log *log) {
 // ---- The end
 
 bool sc_log_is_idle(const struct sc_log *log) {
-    if (log->busy || segment_is_busy(log) || snapshot_is_busy(log))
+    if (log->busy || sc_segment_is_busy(log) || sc_snapshot_is_busy(log))
         return false;
     return log->failed != 0 || log->next.error != 0 ||
            (log->open_count == 0 && (!log->finishing || !is_unsynced(log)));
@@ -325,9 +326,9 @@ bool sc_log_is_idle(const struct sc_log *log) {
 void sc_log_finish(struct sc_log *log) {
     if (log->finishing)
         return;
-    snapshot_abandon(log);
+    sc_snapshot_abandon(log);
     // The reserve of time stamps is given back: the next start goes on from where this one ends.
-    if (log_reserve(log, 0, 0) == 0) {
+    if (sc_log_reserve(log, 0, 0) == 0) {
         struct wal_record record = {
             .header = {.kind = WAL_MARK, .position = ++log->store->position}};
         append(log, &record);
@@ -339,18 +340,18 @@ void sc_log_close(struct sc_log *log) {
     if (log == NULL)
         return;
     log->finishing = true;
-    snapshot_abandon(log);
-    snapshot_turn(log);
-    while (log->busy || segment_is_busy(log) || snapshot_is_busy(log)) {
+    sc_snapshot_abandon(log);
+    sc_snapshot_turn(log);
+    while (log->busy || sc_segment_is_busy(log) || sc_snapshot_is_busy(log)) {
         if (log->ops->wait(log->loop) < 0)
             abort(); // A broken loop: the kernel may still write to what would be freed.
-        snapshot_turn(log);
+        sc_snapshot_turn(log);
     }
     if (log->store != NULL)
         log->store->log = NULL;
-    await_close(log->loop, log->ops, log->current.fd);
-    await_close(log->loop, log->ops, log->next.segment.fd);
-    undo_deinit(&log->undo);
+    sc_await_close(log->loop, log->ops, log->current.fd);
+    sc_await_close(log->loop, log->ops, log->next.segment.fd);
+    sc_undo_deinit(&log->undo);
     sc_buffer_deinit(&log->open);
     sc_buffer_deinit(&log->flying);
     sc_buffer_deinit(&log->snapshot.bytes);

@@ -53,14 +53,14 @@ static bool snapshot_is_done(const struct sc_log *log) {
 static int prepare(struct sc_log *log, char *reason) {
     int rc = pump(log, segment_is_ready);
     if (rc < 0)
-        return directory_explain(log->directory, rc, "cannot write a log in", "", reason);
-    bool rotated = segment_rotate(log, 0);
+        return sc_directory_explain(log->directory, rc, "cannot write a log in", "", reason);
+    bool rotated = sc_segment_rotate(log, 0);
     assert(rotated);
     (void)rotated;
-    snapshot_begin(log);
+    sc_snapshot_begin(log);
     rc = pump(log, snapshot_is_done);
     if (rc < 0)
-        return directory_explain(log->directory, rc, "cannot write a snapshot in", "", reason);
+        return sc_directory_explain(log->directory, rc, "cannot write a snapshot in", "", reason);
     return 0;
 }
 
@@ -74,13 +74,13 @@ int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t s
                                     .owns = owns,
                                     .context = events->context};
     struct recovered recovered;
-    int rc = recover(&config, &recovered, reason);
+    int rc = sc_recover(&config, &recovered, reason);
     if (rc < 0)
         return rc;
-    store_load_finish(store, recovered.ceiling, recovered.position);
+    sc_store_load_finish(store, recovered.ceiling, recovered.position);
     struct sc_log *log = make(loop, directory, shard, store, events);
     if (log == NULL)
-        return directory_explain(directory, -ENOMEM, "cannot open", "", reason);
+        return sc_directory_explain(directory, -ENOMEM, "cannot open", "", reason);
     log->durable = store->position;
     log->durable_ceiling = store->ceiling = recovered.ceiling;
     store->log = log;

@@ -30,30 +30,31 @@ struct sc_directory {
     bool list_failed;
 };
 
-void directory_report(const struct sc_directory *directory, enum sc_report_level level,
-                      const char *event, const char *format, ...)
+void sc_directory_report(const struct sc_directory *directory, enum sc_report_level level,
+                         const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /// Writes a sentence about a failed operation. Returns `rc`.
-int directory_explain(const struct sc_directory *directory, int rc, const char *what,
-                      const char *name, char *reason);
+int sc_directory_explain(const struct sc_directory *directory, int rc, const char *what,
+                         const char *name, char *reason);
 
 // ---- Operations that are waited for (await.c)
 
-ssize_t await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
-                   size_t size, uint64_t offset);
-SC_CHECKED int await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                                int fd, const void *data, size_t size, uint64_t offset);
-SC_CHECKED int await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                          int directory, const char *path, int flags, uint32_t mode);
-SC_CHECKED int await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                          int fd);
-SC_CHECKED int await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                            int directory, const char *from, const char *to);
-SC_CHECKED int await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                           int directory, const char *path, uint32_t mode);
-void await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
-                  const char *path);
-void await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd);
+ssize_t sc_await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                      size_t size, uint64_t offset);
+SC_CHECKED int sc_await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops,
+                                   uint8_t site, int fd, const void *data, size_t size,
+                                   uint64_t offset);
+SC_CHECKED int sc_await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                             int directory, const char *path, int flags, uint32_t mode);
+SC_CHECKED int sc_await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                             int fd);
+SC_CHECKED int sc_await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                               int directory, const char *from, const char *to);
+SC_CHECKED int sc_await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                              int directory, const char *path, uint32_t mode);
+void sc_await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                     const char *path);
+void sc_await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd);
 
 // ---- Reading a file (reader.c)
 
@@ -70,18 +71,18 @@ struct reader {
     uint64_t window_offset;
 };
 
-void reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_file_ops *ops, int fd,
-                 uint64_t file_size, uint32_t seed, uint64_t epoch);
-void reader_deinit(struct reader *reader);
+void sc_reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_file_ops *ops,
+                    int fd, uint64_t file_size, uint32_t seed, uint64_t epoch);
+void sc_reader_deinit(struct reader *reader);
 /// 1: a valid batch lies at reader->offset, and `*batch` is it until the next call. 0: none does. Or -errno.
-SC_CHECKED int reader_batch(struct reader *reader, struct wal_batch_header *header,
-                            struct sc_bytes *batch);
+SC_CHECKED int sc_reader_batch(struct reader *reader, struct wal_batch_header *header,
+                               struct sc_bytes *batch);
 /// Goes on behind the batch that lies at reader->offset.
-void reader_skip(struct reader *reader, const struct wal_batch_header *header);
+void sc_reader_skip(struct reader *reader, const struct wal_batch_header *header);
 /// Looks for a valid batch at or behind reader->offset whose number is at least `number`. 1, 0 or -errno;
 /// reader->offset is then that batch's.
-SC_CHECKED int reader_search(struct reader *reader, uint64_t number,
-                             struct wal_batch_header *header);
+SC_CHECKED int sc_reader_search(struct reader *reader, uint64_t number,
+                                struct wal_batch_header *header);
 
 // ---- The log
 
@@ -219,30 +220,30 @@ struct sc_log {
 };
 
 // ---- log.c
-void log_take_back(struct sc_log *log, int error, bool unknown);
+void sc_log_take_back(struct sc_log *log, int error, bool unknown);
 
 // ---- undo.c
-SC_CHECKED int undo_reserve(struct undo_list *list, size_t names);
-void undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
-               uint64_t position, struct sc_blob *_Nullable old, uint64_t place);
+SC_CHECKED int sc_undo_reserve(struct undo_list *list, size_t names);
+void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
+                  uint64_t position, struct sc_blob *_Nullable old, uint64_t place);
 /// Forgets what is durable now.
-void undo_forget(struct undo_list *list, uint64_t position);
+void sc_undo_forget(struct undo_list *list, uint64_t position);
 /// Takes all back, newest first.
-void undo_apply(struct undo_list *list, struct sc_store *store);
-void undo_deinit(struct undo_list *list);
+void sc_undo_apply(struct undo_list *list, struct sc_store *store);
+void sc_undo_deinit(struct undo_list *list);
 
 // ---- segment.c
 /// Goes on preparing the next segment.
-void segment_turn(struct sc_log *log);
+void sc_segment_turn(struct sc_log *log);
 /// Makes the prepared segment the current one. False: it is not ready.
-bool segment_rotate(struct sc_log *log, uint64_t size);
-bool segment_is_busy(const struct sc_log *log);
+bool sc_segment_rotate(struct sc_log *log, uint64_t size);
+bool sc_segment_is_busy(const struct sc_log *log);
 
 // ---- snapshot.c
-void snapshot_turn(struct sc_log *log);
-void snapshot_begin(struct sc_log *log);
-void snapshot_abandon(struct sc_log *log);
-bool snapshot_is_busy(const struct sc_log *log);
+void sc_snapshot_turn(struct sc_log *log);
+void sc_snapshot_begin(struct sc_log *log);
+void sc_snapshot_abandon(struct sc_log *log);
+bool sc_snapshot_is_busy(const struct sc_log *log);
 
 // ---- recover.c
 struct recovery;
@@ -261,7 +262,7 @@ struct recover_config {
 struct recovered {
     uint64_t ceiling, position, items;
 };
-SC_CHECKED int recover(const struct recover_config *config, struct recovered *out, char *reason);
+SC_CHECKED int sc_recover(const struct recover_config *config, struct recovered *out, char *reason);
 
 #pragma clang assume_nonnull end
 

@@ -6,8 +6,8 @@
 
 #define WINDOW_SIZE (1u << 20)
 
-void reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_file_ops *ops, int fd,
-                 uint64_t file_size, uint32_t seed, uint64_t epoch) {
+void sc_reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_file_ops *ops,
+                    int fd, uint64_t file_size, uint32_t seed, uint64_t epoch) {
     *reader = (struct reader){.loop = loop,
                               .ops = ops,
                               .fd = fd,
@@ -17,7 +17,7 @@ void reader_init(struct reader *reader, struct sc_loop *loop, const struct sc_fi
                               .offset = WAL_HEADER_SIZE};
 }
 
-void reader_deinit(struct reader *reader) {
+void sc_reader_deinit(struct reader *reader) {
     sc_buffer_deinit(&reader->window);
 }
 
@@ -32,7 +32,7 @@ static ssize_t look(struct reader *reader, uint64_t offset, size_t size, const u
         uint8_t *room = sc_buffer_reserve(window, wanted);
         if (room == NULL)
             return -ENOMEM;
-        ssize_t got = await_read(reader->loop, reader->ops, reader->fd, room, wanted, offset);
+        ssize_t got = sc_await_read(reader->loop, reader->ops, reader->fd, room, wanted, offset);
         if (got < 0)
             return got;
         window->size = (size_t)got;
@@ -44,7 +44,8 @@ static ssize_t look(struct reader *reader, uint64_t offset, size_t size, const u
     return 0;
 }
 
-int reader_batch(struct reader *reader, struct wal_batch_header *header, struct sc_bytes *batch) {
+int sc_reader_batch(struct reader *reader, struct wal_batch_header *header,
+                    struct sc_bytes *batch) {
     if (reader->offset > reader->file_size || reader->file_size - reader->offset < sizeof *header)
         return 0;
     const uint8_t *bytes;
@@ -58,17 +59,17 @@ int reader_batch(struct reader *reader, struct wal_batch_header *header, struct 
     rc = look(reader, reader->offset, header->size, &bytes);
     if (rc < 0)
         return (int)rc;
-    if (!wal_batch_is_valid(bytes, reader->seed))
+    if (!sc_wal_batch_is_valid(bytes, reader->seed))
         return 0;
     *batch = (struct sc_bytes){bytes, header->size};
     return 1;
 }
 
-void reader_skip(struct reader *reader, const struct wal_batch_header *header) {
+void sc_reader_skip(struct reader *reader, const struct wal_batch_header *header) {
     reader->offset += wal_padded(header->size);
 }
 
-int reader_search(struct reader *reader, uint64_t number, struct wal_batch_header *header) {
+int sc_reader_search(struct reader *reader, uint64_t number, struct wal_batch_header *header) {
     for (; reader->offset + sizeof *header <= reader->file_size; reader->offset += WAL_ALIGNMENT) {
         const uint8_t *bytes;
         ssize_t rc = look(reader, reader->offset, sizeof *header, &bytes);
@@ -79,7 +80,7 @@ int reader_search(struct reader *reader, uint64_t number, struct wal_batch_heade
         if (magic != WAL_BATCH_MAGIC)
             continue;
         struct sc_bytes batch;
-        int found = reader_batch(reader, header, &batch);
+        int found = sc_reader_batch(reader, header, &batch);
         if (found < 0 || (found == 1 && header->number >= number))
             return found;
     }

@@ -40,29 +40,31 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
     struct sc_loop *loop = source->config->loop;
     *input = (struct input){.reader.fd = -1};
     if (kind == WAL_LOG)
-        wal_log_name(input->name, directory->old_epoch, source->shard, number);
+        sc_wal_log_name(input->name, directory->old_epoch, source->shard, number);
     else
-        wal_snapshot_name(input->name, directory->old_epoch, source->shard, number, true);
-    int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd, input->name,
-                        O_RDONLY | O_CLOEXEC, 0);
+        sc_wal_snapshot_name(input->name, directory->old_epoch, source->shard, number, true);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd, input->name,
+                           O_RDONLY | O_CLOEXEC, 0);
     if (fd == -ENOENT)
         return fd;
     int64_t size = fd < 0 ? fd : directory->ops->size(loop, fd);
     if (size < 0) {
-        await_close(loop, directory->ops, fd);
-        return directory_explain(directory, (int)size, "cannot read", input->name, source->reason);
+        sc_await_close(loop, directory->ops, fd);
+        return sc_directory_explain(directory, (int)size, "cannot read", input->name,
+                                    source->reason);
     }
-    reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size,
-                wal_seed(directory->id, kind, directory->old_epoch, source->shard, number),
-                directory->old_epoch);
-    ssize_t got = await_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
+    sc_reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size,
+                   sc_wal_seed(directory->id, kind, directory->old_epoch, source->shard, number),
+                   directory->old_epoch);
+    ssize_t got = sc_await_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
     if (got < 0)
-        return directory_explain(directory, (int)got, "cannot read", input->name, source->reason);
+        return sc_directory_explain(directory, (int)got, "cannot read", input->name,
+                                    source->reason);
     const struct wal_file_header *header = &input->header;
     if ((size_t)got < sizeof *header || size < WAL_HEADER_SIZE)
         input->header_problem = "it is shorter than its header";
-    else if (wal_header_check(header) != NULL)
-        input->header_problem = wal_header_check(header);
+    else if (sc_wal_header_check(header) != NULL)
+        input->header_problem = sc_wal_header_check(header);
     else if (header->kind != (uint32_t)kind || header->epoch != directory->old_epoch ||
              header->shard != source->shard || header->number != number ||
              memcmp(header->directory_id, directory->id, sizeof directory->id) != 0)
@@ -71,8 +73,8 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
 }
 
 static void input_close(struct source *source, struct input *input) {
-    await_close(source->config->loop, source->directory->ops, input->reader.fd);
-    reader_deinit(&input->reader);
+    sc_await_close(source->config->loop, source->directory->ops, input->reader.fd);
+    sc_reader_deinit(&input->reader);
 }
 
 static void progress(struct source *source, const struct input *input) {
@@ -80,9 +82,9 @@ static void progress(struct source *source, const struct input *input) {
     if (!source->config->reports || bytes - source->reported < REPORT_BYTES)
         return;
     source->reported = bytes;
-    directory_report(source->directory, SC_REPORT_INFO, "recovering",
-                     "%s, %llu MiB read, %llu items so far", input->name,
-                     (unsigned long long)(bytes >> 20), (unsigned long long)source->out->items);
+    sc_directory_report(source->directory, SC_REPORT_INFO, "recovering",
+                        "%s, %llu MiB read, %llu items so far", input->name,
+                        (unsigned long long)(bytes >> 20), (unsigned long long)source->out->items);
 }
 
 // ---- Damage
@@ -92,28 +94,28 @@ static int copy_file(struct source *source, const struct input *input) {
     struct sc_loop *loop = source->config->loop;
     char name[WAL_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.damaged", input->name);
-    int fd = await_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
-                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
+                           O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     uint8_t *bytes = malloc(1u << 20);
     int rc = fd < 0 ? fd : bytes == NULL ? -ENOMEM : 0;
     for (uint64_t at = 0; rc == 0 && at < input->reader.file_size;) {
-        ssize_t got = await_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
+        ssize_t got = sc_await_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
         if (got <= 0)
             rc = got < 0 ? (int)got : -EIO;
         else
-            rc = await_write_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, fd, bytes,
-                                  (size_t)got, at);
+            rc = sc_await_write_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, fd, bytes,
+                                     (size_t)got, at);
         at += rc == 0 ? (uint64_t)got : 0;
     }
     if (rc == 0)
-        rc = await_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd);
-    await_close(loop, directory->ops, fd);
+        rc = sc_await_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd);
+    sc_await_close(loop, directory->ops, fd);
     free(bytes);
     if (rc < 0)
-        return directory_explain(directory, rc, "cannot copy the damaged", input->name,
-                                 source->reason);
-    directory_report(directory, SC_REPORT_WARN, "store_copied", "the damaged file is kept as %s",
-                     name);
+        return sc_directory_explain(directory, rc, "cannot copy the damaged", input->name,
+                                    source->reason);
+    sc_directory_report(directory, SC_REPORT_WARN, "store_copied", "the damaged file is kept as %s",
+                        name);
     return 0;
 }
 
@@ -135,9 +137,9 @@ static int damaged(struct source *source, const struct input *input, uint64_t of
     }
     if (!source->config->reports)
         return 0;
-    directory_report(directory, SC_REPORT_WARN, "store_repaired",
-                     "%s is damaged at byte %llu: %s; dropped %s", input->name,
-                     (unsigned long long)offset, what, dropped);
+    sc_directory_report(directory, SC_REPORT_WARN, "store_repaired",
+                        "%s is damaged at byte %llu: %s; dropped %s", input->name,
+                        (unsigned long long)offset, what, dropped);
     return copy_file(source, input);
 }
 
@@ -159,11 +161,11 @@ static int apply(struct source *source, const struct wal_record *record, struct 
     if (!config->owns(config->context, name.hash))
         return 0;
     if (header->kind == WAL_DELETE) {
-        store_load_delete(config->store, &name, record->item);
+        sc_store_load_delete(config->store, &name, record->item);
         return 0;
     }
-    return store_load_set(config->store, &name, record->item, value, header->place,
-                          header->stamp_ms);
+    return sc_store_load_set(config->store, &name, record->item, value, header->place,
+                             header->stamp_ms);
 }
 
 // One record. Sets `*end` for that of a snapshot, with its number of items.
@@ -202,7 +204,7 @@ static int take_batch(struct source *source, const struct input *input,
     for (uint32_t i = 0; i < header->count; i++) {
         struct wal_record record;
         struct sc_bytes rest = {batch.data + at, batch.size - at};
-        ssize_t size = wal_record_read(rest, &record);
+        ssize_t size = sc_wal_record_read(rest, &record);
         if (size < 0) {
             snprintf(source->reason, SC_REASON_SIZE,
                      "%s: a record of the batch at byte %llu makes no sense", input->name,
@@ -211,8 +213,8 @@ static int take_batch(struct source *source, const struct input *input,
         }
         int rc = take(source, &record, end);
         if (rc < 0)
-            return directory_explain(source->directory, rc, "cannot take in", input->name,
-                                     source->reason);
+            return sc_directory_explain(source->directory, rc, "cannot take in", input->name,
+                                        source->reason);
         at += (size_t)size;
     }
     return 0;
@@ -236,10 +238,10 @@ static int read_snapshot(struct source *source, struct input *input) {
     struct wal_batch_header header = {0};
     for (uint64_t number = 1; end == 0; number++) {
         struct sc_bytes batch;
-        int found = reader_batch(&input->reader, &header, &batch);
+        int found = sc_reader_batch(&input->reader, &header, &batch);
         if (found < 0)
-            return directory_explain(source->directory, found, "cannot read", input->name,
-                                     source->reason);
+            return sc_directory_explain(source->directory, found, "cannot read", input->name,
+                                        source->reason);
         if (found == 0 || header.number != number) {
             uint64_t offset = input->reader.offset;
             int rc = damaged(source, input, offset, "a batch of the snapshot does not check out",
@@ -248,7 +250,7 @@ static int read_snapshot(struct source *source, struct input *input) {
             if (rc < 0)
                 return rc;
             input->reader.offset += WAL_ALIGNMENT;
-            found = reader_search(&input->reader, number + 1, &header);
+            found = sc_reader_search(&input->reader, number + 1, &header);
             if (found <= 0)
                 return found; // The rest of it is lost; the log goes on all the same.
             number = header.number - 1;
@@ -258,7 +260,7 @@ static int read_snapshot(struct source *source, struct input *input) {
         int rc = take_batch(source, input, &header, batch, &end);
         if (rc < 0)
             return rc;
-        reader_skip(&input->reader, &header);
+        sc_reader_skip(&input->reader, &header);
         progress(source, input);
     }
     if (before != UINT64_MAX && end - 1 != source->out->items - before)
@@ -284,7 +286,7 @@ static uint64_t last_segment(const struct source *source) {
 static int find_proof(struct source *source, struct reader *reader,
                       struct wal_batch_header *header) {
     for (;;) {
-        int found = reader_search(reader, source->expected, header);
+        int found = sc_reader_search(reader, source->expected, header);
         if (found <= 0 || header->number == source->expected || header->synced > source->expected)
             return found;
         reader->offset += WAL_ALIGNMENT;
@@ -296,10 +298,10 @@ static int read_batches(struct source *source, struct input *input) {
     for (;;) {
         struct wal_batch_header header;
         struct sc_bytes batch;
-        int found = reader_batch(&input->reader, &header, &batch);
+        int found = sc_reader_batch(&input->reader, &header, &batch);
         if (found < 0)
-            return directory_explain(source->directory, found, "cannot read", input->name,
-                                     source->reason);
+            return sc_directory_explain(source->directory, found, "cannot read", input->name,
+                                        source->reason);
         if (found == 0 || header.number > source->expected)
             return 0;
         if (header.number == source->expected) { // Those before are part of the snapshot.
@@ -309,21 +311,22 @@ static int read_batches(struct source *source, struct input *input) {
                 return rc;
             source->expected++;
         }
-        reader_skip(&input->reader, &header);
+        sc_reader_skip(&input->reader, &header);
         progress(source, input);
     }
 }
 
 static void say_cut(struct source *source, const struct input *input, uint64_t offset) {
     uint8_t bytes[sizeof(struct wal_batch_header)];
-    ssize_t got = await_read(source->config->loop, source->directory->ops, input->reader.fd, bytes,
-                             sizeof bytes, offset);
+    ssize_t got = sc_await_read(source->config->loop, source->directory->ops, input->reader.fd,
+                                bytes, sizeof bytes, offset);
     for (ssize_t i = 0; i < got; i++) {
         if (bytes[i] == 0)
             continue;
-        directory_report(source->directory, SC_REPORT_WARN, "store_cut",
-                         "%s ends in a batch that was not finished, at byte %llu: it is left out",
-                         input->name, (unsigned long long)offset);
+        sc_directory_report(
+            source->directory, SC_REPORT_WARN, "store_cut",
+            "%s ends in a batch that was not finished, at byte %llu: it is left out", input->name,
+            (unsigned long long)offset);
         return;
     }
 }
@@ -391,8 +394,8 @@ static int missing(struct source *source, const struct input *input, uint64_t se
     if (!source->directory->config.repair)
         return -EBADMSG;
     if (source->config->reports)
-        directory_report(source->directory, SC_REPORT_WARN, "store_repaired", "%s is missing",
-                         input->name);
+        sc_directory_report(source->directory, SC_REPORT_WARN, "store_repaired", "%s is missing",
+                            input->name);
     return segment < last ? 1 : 0;
 }
 
@@ -436,7 +439,7 @@ static int recover_shard(struct source *source) {
     return rc < 0 ? rc : read_log(source);
 }
 
-int recover(const struct recover_config *config, struct recovered *out, char *reason) {
+int sc_recover(const struct recover_config *config, struct recovered *out, char *reason) {
     *out = (struct recovered){0};
     struct sc_directory *directory = config->directory;
     uint64_t bytes = 0, reported = 0;
@@ -459,9 +462,9 @@ int recover(const struct recover_config *config, struct recovered *out, char *re
             out->ceiling = source.ceiling;
     }
     if (config->reports && directory->old_epoch > 0)
-        directory_report(directory, SC_REPORT_INFO, "recovered",
-                         "epoch %llu of %u shards: %llu items set, %llu KiB read",
-                         (unsigned long long)directory->old_epoch, directory->old_shard_count,
-                         (unsigned long long)out->items, (unsigned long long)(bytes >> 10));
+        sc_directory_report(directory, SC_REPORT_INFO, "recovered",
+                            "epoch %llu of %u shards: %llu items set, %llu KiB read",
+                            (unsigned long long)directory->old_epoch, directory->old_shard_count,
+                            (unsigned long long)out->items, (unsigned long long)(bytes >> 10));
     return 0;
 }

@@ -33,10 +33,10 @@ static void open_file(struct sc_log *log) {
                          .number = log->current.number + 1,
                          .size = size,
                          .offset = WAL_HEADER_SIZE,
-                         .seed = wal_seed(log->directory->id, WAL_LOG, log->directory->epoch,
-                                          log->shard, log->current.number + 1)};
+                         .seed = sc_wal_seed(log->directory->id, WAL_LOG, log->directory->epoch,
+                                             log->shard, log->current.number + 1)};
     next->filled = WAL_HEADER_SIZE;
-    wal_log_name(next->name, log->directory->epoch, log->shard, next->segment.number);
+    sc_wal_log_name(next->name, log->directory->epoch, log->shard, next->segment.number);
     struct sc_file_op *op = begin(log, PREPARE_OPEN, SC_SITE_SEGMENT_OPEN);
     log->ops->open(log->loop, op, log->directory->fd, next->name,
                    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -58,7 +58,7 @@ static void write_header(struct sc_log *log) {
                                             .shard_count = log->directory->config.shard_count,
                                             .number = next->segment.number};
     memcpy(next->header.directory_id, log->directory->id, sizeof log->directory->id);
-    wal_header_seal(&next->header);
+    sc_wal_header_seal(&next->header);
     struct sc_file_op *op = begin(log, PREPARE_HEADER, SC_SITE_SEGMENT_HEADER);
     log->ops->write_sync(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
 }
@@ -66,7 +66,7 @@ static void write_header(struct sc_log *log) {
 static void fail(struct sc_log *log, int error) {
     struct preparation *next = &log->next;
     if (next->error == 0)
-        directory_report(
+        sc_directory_report(
             log->directory, SC_REPORT_ERROR, "store_refuses",
             "shard %u: cannot prepare %s (%s); changes are refused once the current file is full, "
             "until it works again",
@@ -87,9 +87,9 @@ static void is_ready(struct sc_log *log) {
     next->step = PREPARE_READY;
     log->counters.segments++;
     if (next->error != 0)
-        directory_report(log->directory, SC_REPORT_INFO, "store_accepts",
-                         "shard %u: %s is prepared; changes are taken again", log->shard,
-                         next->name);
+        sc_directory_report(log->directory, SC_REPORT_INFO, "store_accepts",
+                            "shard %u: %s is prepared; changes are taken again", log->shard,
+                            next->name);
     next->error = 0;
 }
 
@@ -180,7 +180,7 @@ static bool is_wanted(const struct sc_log *log) {
            log->current.offset > log->current.size / 4;
 }
 
-void segment_turn(struct sc_log *log) {
+void sc_segment_turn(struct sc_log *log) {
     struct preparation *next = &log->next;
     if (next->busy || (log->finishing && log->open_count == 0))
         return; // At the end a segment is prepared only if the last batch needs one.
@@ -198,7 +198,7 @@ void segment_turn(struct sc_log *log) {
     open_file(log);
 }
 
-bool segment_rotate(struct sc_log *log, uint64_t size) {
+bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
     struct preparation *next = &log->next;
     if (next->step != PREPARE_READY) {
         log->wanted = size;
@@ -218,6 +218,6 @@ bool segment_rotate(struct sc_log *log, uint64_t size) {
     return true;
 }
 
-bool segment_is_busy(const struct sc_log *log) {
+bool sc_segment_is_busy(const struct sc_log *log) {
     return log->next.busy;
 }

@@ -25,7 +25,7 @@ static struct sc_file_op *begin(struct sc_log *log, enum snapshot_step step, uin
 
 // ---- The cursor
 
-void log_item_gone(struct sc_log *log, const struct item *item) {
+void sc_log_item_gone(struct sc_log *log, const struct item *item) {
     if (log != NULL && log->snapshot.item == item)
         log->snapshot.item = item->next;
 }
@@ -35,7 +35,7 @@ static void next_group(struct snapshot *snapshot) {
     snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
 }
 
-void log_group_gone(struct sc_log *log, const struct sc_group *group) {
+void sc_log_group_gone(struct sc_log *log, const struct sc_group *group) {
     if (log != NULL && log->snapshot.group == group)
         next_group(&log->snapshot);
 }
@@ -70,7 +70,7 @@ static void add_pinned(struct snapshot *snapshot, uint32_t *count) {
         record.value.size = SC_SNAPSHOT_PIECE_SIZE;
     }
     snapshot->pinned_at += record.value.size;
-    wal_record_write(&snapshot->bytes, &record);
+    sc_wal_record_write(&snapshot->bytes, &record);
     ++*count;
     if (!last)
         return;
@@ -95,7 +95,7 @@ static void add_item(struct snapshot *snapshot, uint32_t *count) {
         pin(snapshot, &record, item->value);
         return;
     }
-    wal_record_write(&snapshot->bytes, &record);
+    sc_wal_record_write(&snapshot->bytes, &record);
     snapshot->items++;
     ++*count;
 }
@@ -111,7 +111,7 @@ static bool collect(struct snapshot *snapshot, uint32_t *count) {
             struct wal_record end = {.header = {.kind = WAL_END,
                                                 .position = snapshot->begin_position,
                                                 .place = snapshot->items}};
-            wal_record_write(&snapshot->bytes, &end);
+            sc_wal_record_write(&snapshot->bytes, &end);
             ++*count;
             return true;
         } else if (snapshot->item == NULL || snapshot->item->place > snapshot->begin_position) {
@@ -152,7 +152,7 @@ static void write_piece(struct sc_log *log) {
                                       .epoch = log->directory->epoch,
                                       .number = snapshot->batch++,
                                       .ceiling_ms = log->store->ceiling};
-    wal_batch_seal(snapshot->bytes.data, &header, snapshot->seed);
+    sc_wal_batch_seal(snapshot->bytes.data, &header, snapshot->seed);
     sc_buffer_append(&snapshot->bytes, padding, wal_padded(header.size) - header.size);
     if (last)
         snapshot->end_batch = log->next_batch + (log->open_count > 0);
@@ -184,7 +184,7 @@ static void write_header(struct sc_log *log) {
                                                 .first_batch = snapshot->first_batch,
                                                 .position = snapshot->begin_position};
     memcpy(snapshot->header.directory_id, log->directory->id, sizeof log->directory->id);
-    wal_header_seal(&snapshot->header);
+    sc_wal_header_seal(&snapshot->header);
     struct sc_file_op *op = begin(log, SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_HEADER);
     log->ops->write_sync(log->loop, op, snapshot->fd, &snapshot->header, sizeof snapshot->header,
                          0);
@@ -198,10 +198,10 @@ static void finish(struct sc_log *log) {
     snapshot->error = 0;
     log->counters.snapshots++;
     if (!log->opening)
-        directory_report(log->directory, SC_REPORT_INFO, "snapshot",
-                         "shard %u: %s has %llu items in %llu bytes", log->shard,
-                         snapshot->final_name, (unsigned long long)snapshot->items,
-                         (unsigned long long)snapshot->offset);
+        sc_directory_report(log->directory, SC_REPORT_INFO, "snapshot",
+                            "shard %u: %s has %llu items in %llu bytes", log->shard,
+                            snapshot->final_name, (unsigned long long)snapshot->items,
+                            (unsigned long long)snapshot->offset);
     snapshot->step = SNAPSHOT_TRIM;
 }
 
@@ -210,10 +210,11 @@ static void finish(struct sc_log *log) {
 static void trim(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     if (snapshot->trim_segment < snapshot->first_segment)
-        wal_log_name(snapshot->name, log->directory->epoch, log->shard, snapshot->trim_segment++);
+        sc_wal_log_name(snapshot->name, log->directory->epoch, log->shard,
+                        snapshot->trim_segment++);
     else if (snapshot->trim_snapshot < snapshot->number)
-        wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard,
-                          snapshot->trim_snapshot++, true);
+        sc_wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard,
+                             snapshot->trim_snapshot++, true);
     else {
         snapshot->step = SNAPSHOT_IDLE;
         return;
@@ -236,9 +237,9 @@ static void abandon(struct sc_log *log) {
     snapshot->replaced_bytes = 0;
     log->counters.snapshots_failed++;
     if (snapshot->error != 0)
-        directory_report(log->directory, SC_REPORT_WARN, "snapshot_failed",
-                         "shard %u: writing %s failed (%s); tried again", log->shard,
-                         snapshot->name, strerror(-snapshot->error));
+        sc_directory_report(log->directory, SC_REPORT_WARN, "snapshot_failed",
+                            "shard %u: writing %s failed (%s); tried again", log->shard,
+                            snapshot->name, strerror(-snapshot->error));
     if (snapshot->fd < 0) {
         snapshot->step = SNAPSHOT_PAUSE;
         snapshot->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
@@ -248,7 +249,7 @@ static void abandon(struct sc_log *log) {
     log->ops->close(log->loop, op, snapshot->fd);
 }
 
-void snapshot_abandon(struct sc_log *log) {
+void sc_snapshot_abandon(struct sc_log *log) {
     switch (log->snapshot.step) {
     case SNAPSHOT_OPEN:
     case SNAPSHOT_WRITE:
@@ -328,7 +329,7 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
     }
 }
 
-void snapshot_begin(struct sc_log *log) {
+void sc_snapshot_begin(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     snapshot->number++;
     snapshot->offset = WAL_HEADER_SIZE;
@@ -341,11 +342,12 @@ void snapshot_begin(struct sc_log *log) {
     snapshot->replaced_bytes = log->bytes_since_snapshot;
     snapshot->group = log->store->all_first;
     snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
-    snapshot->seed = wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch, log->shard,
-                              snapshot->number);
-    wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard, snapshot->number, false);
-    wal_snapshot_name(snapshot->final_name, log->directory->epoch, log->shard, snapshot->number,
-                      true);
+    snapshot->seed = sc_wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch,
+                                 log->shard, snapshot->number);
+    sc_wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard, snapshot->number,
+                         false);
+    sc_wal_snapshot_name(snapshot->final_name, log->directory->epoch, log->shard, snapshot->number,
+                         true);
     struct sc_file_op *op = begin(log, SNAPSHOT_OPEN, SC_SITE_SNAPSHOT_OPEN);
     log->ops->open(log->loop, op, log->directory->fd, snapshot->name,
                    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -358,7 +360,7 @@ static bool is_due(const struct sc_log *log) {
     return log->bytes_since_snapshot > (live > least ? live : least);
 }
 
-void snapshot_turn(struct sc_log *log) {
+void sc_snapshot_turn(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     if (snapshot->busy)
         return;
@@ -369,7 +371,7 @@ void snapshot_turn(struct sc_log *log) {
         snapshot->step = SNAPSHOT_IDLE;
     else if (snapshot->step == SNAPSHOT_IDLE && !log->opening && !log->finishing &&
              log->failed == 0 && is_due(log))
-        snapshot_begin(log);
+        sc_snapshot_begin(log);
     else if (snapshot->step == SNAPSHOT_WRITE)
         write_piece(log);
     else if (snapshot->step == SNAPSHOT_LOG && log->synced >= snapshot->end_batch)
@@ -378,7 +380,7 @@ void snapshot_turn(struct sc_log *log) {
         trim(log);
 }
 
-bool snapshot_is_busy(const struct sc_log *log) {
+bool sc_snapshot_is_busy(const struct sc_log *log) {
     switch (log->snapshot.step) {
     case SNAPSHOT_IDLE:
     case SNAPSHOT_PAUSE:

@@ -48,7 +48,7 @@ void sc_store_destroy(struct sc_store *store) {
     free(store);
 }
 
-struct item *item_find(struct sc_store *store, struct sc_group *group, struct sc_bytes id) {
+struct item *sc_item_find(struct sc_store *store, struct sc_group *group, struct sc_bytes id) {
     struct sc_table_node *node = sc_table_first(&group->items, sc_hash(id, store->seed));
     for (; node != NULL; node = sc_table_next(node)) {
         struct item *item = SC_CONTAINER_OF(node, struct item, node);
@@ -65,7 +65,7 @@ static uint64_t greater(uint64_t a, uint64_t b) {
 // With a log, no stamp leaves before a batch with a ceiling over it is durable.
 static uint64_t given_out(struct sc_store *store, uint64_t stamp, bool changes) {
     if (store->log != NULL && stamp > store->ceiling)
-        log_raise_ceiling(store->log, stamp, changes);
+        sc_log_raise_ceiling(store->log, stamp, changes);
     return stamp;
 }
 
@@ -76,7 +76,7 @@ static uint64_t stamp_of_item(struct sc_store *store, struct sc_group *group, st
     item->stamp_is_sync = false;
     group->is_synced = false;
     group->newest = greater(group->newest, stamp);
-    group_cache_drop(group);
+    sc_group_cache_drop(group);
     return given_out(store, stamp, changes);
 }
 
@@ -87,7 +87,7 @@ static uint64_t stamp_of_floor(struct sc_store *store, struct sc_group *group, u
     group->floor_is_sync = false;
     group->is_synced = false;
     group->newest = greater(group->newest, stamp);
-    group_cache_drop(group);
+    sc_group_cache_drop(group);
     return given_out(store, stamp, false);
 }
 
@@ -96,7 +96,7 @@ static uint64_t stamp_of_group(struct sc_store *store, struct sc_group *group, u
     if (now_ms > group->newest) {
         group->newest = now_ms;
         group->is_synced = false;
-        group_cache_drop(group);
+        sc_group_cache_drop(group);
     }
     return given_out(store, group->newest, false);
 }
@@ -108,8 +108,8 @@ static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
     return given_out(store, stamp, false);
 }
 
-struct item *item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
-                         struct sc_blob *value) {
+struct item *sc_item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
+                            struct sc_blob *value) {
     assert(id.size <= SC_NAME_SIZE_MAX);
     struct item *item = malloc(sizeof *item + id.size);
     if (item == NULL)
@@ -133,17 +133,17 @@ struct item *item_append(struct sc_store *store, struct sc_group *group, struct 
     return item;
 }
 
-void store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
+void sc_store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
     group->value_bytes += more - less;
     store->value_bytes += more - less;
 }
 
-void item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
-    log_item_gone(store->log, item);
+void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
+    sc_log_item_gone(store->log, item);
     *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
     *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
     sc_table_remove(&group->items, &item->node);
-    store_account(store, group, 0, item->value->size);
+    sc_store_account(store, group, 0, item->value->size);
     store->item_count--;
     item_free(item);
 }
@@ -152,7 +152,7 @@ static int reserve(struct sc_store *store, const struct sc_group_name *name, str
                    size_t value) {
     if (store->log == NULL)
         return 0;
-    return log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
+    return sc_log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
 }
 
 int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
@@ -165,27 +165,27 @@ int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struc
     struct sc_group *group = sc_store_group_find(store, name);
     bool fresh = group == NULL;
     if (fresh)
-        group = group_create(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+        group = sc_group_create(store, name);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     *change = (struct sc_change){.kind = item == NULL ? SC_CHANGE_CREATE : SC_CHANGE_UPDATE};
     if (item != NULL) {
         change->old_value = item->value;
         item->value = value;
     } else {
-        item = group == NULL ? NULL : item_append(store, group, id, value);
+        item = group == NULL ? NULL : sc_item_append(store, group, id, value);
         if (item == NULL) {
             if (group != NULL && fresh)
-                group_destroy(store, group);
+                sc_group_destroy(store, group);
             sc_blob_release(value);
             return -ENOMEM;
         }
         item->place = store->position + 1;
     }
-    store_account(store, group, value->size,
-                  change->old_value == NULL ? 0 : change->old_value->size);
+    sc_store_account(store, group, value->size,
+                     change->old_value == NULL ? 0 : change->old_value->size);
     change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
-    log_set(store->log, name, item, change->old_value);
+    sc_log_set(store->log, name, item, change->old_value);
     return 0;
 }
 
@@ -193,7 +193,7 @@ int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, st
                     uint64_t now_ms, struct sc_change *change) {
     *change = (struct sc_change){.kind = SC_CHANGE_NONE, .position = store->position};
     struct sc_group *group = sc_store_group_find(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     if (item == NULL)
         return 0;
     int rc = reserve(store, name, id, 0);
@@ -207,17 +207,17 @@ int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, st
         group->floor = item->stamp;
         group->floor_is_sync = false;
     }
-    log_delete(store->log, name, item);
-    item_remove(store, group, item);
+    sc_log_delete(store->log, name, item);
+    sc_item_remove(store, group, item);
     if (group->first == NULL)
-        group_destroy(store, group);
+        sc_group_destroy(store, group);
     return 0;
 }
 
 struct sc_blob *sc_store_get(struct sc_store *store, const struct sc_group_name *name,
                              struct sc_bytes id) {
     struct sc_group *group = sc_store_group_find(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     return item == NULL ? NULL : item->value;
 }
 
@@ -233,7 +233,7 @@ uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name
                           : stamp_of_store(store, now_ms);
     if (id == NULL)
         return stamp_of_group(store, group, now_ms);
-    struct item *item = item_find(store, group, *id);
+    struct item *item = sc_item_find(store, group, *id);
     return item == NULL ? stamp_of_floor(store, group, now_ms)
                         : stamp_of_item(store, group, item, now_ms, false);
 }
@@ -247,7 +247,7 @@ uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_
         store->floor_is_sync = true;
         return store->floor;
     }
-    struct item *item = item_find(store, group, id);
+    struct item *item = sc_item_find(store, group, id);
     if (item == NULL) {
         if (!group->floor_is_sync)
             stamp_of_floor(store, group, now_ms);

@@ -4,19 +4,19 @@
 
 #include "store_private.h"
 
-int store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                   struct sc_bytes value, uint64_t place, uint64_t stamp) {
+int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                      struct sc_bytes value, uint64_t place, uint64_t stamp) {
     struct sc_blob *blob = sc_blob_create(value.size);
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
-        group = group_create(store, name);
+        group = sc_group_create(store, name);
     if (blob == NULL || group == NULL) {
         sc_blob_release(blob);
         return -ENOMEM;
     }
     if (value.size > 0)
         memcpy(blob->data, value.data, value.size);
-    struct item *item = item_find(store, group, id);
+    struct item *item = sc_item_find(store, group, id);
     size_t less = 0;
     if (item != NULL) {
         less = item->value->size;
@@ -25,14 +25,14 @@ int store_load_set(struct sc_store *store, const struct sc_group_name *name, str
         group->unordered |= item->place != place;
     } else {
         struct item *last = group->last;
-        item = item_append(store, group, id, blob);
+        item = sc_item_append(store, group, id, blob);
         if (item == NULL) {
             sc_blob_release(blob);
             return -ENOMEM;
         }
         group->unordered |= last != NULL && last->place > place;
     }
-    store_account(store, group, value.size, less);
+    sc_store_account(store, group, value.size, less);
     item->place = place;
     item->stamp = stamp;
     return 0;
@@ -41,14 +41,14 @@ int store_load_set(struct sc_store *store, const struct sc_group_name *name, str
 int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                     struct sc_bytes value) {
     struct sc_group *group = sc_store_group_find(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     uint64_t place = item != NULL ? item->place : ++store->position;
-    return store_load_set(store, name, id, value, place, 0);
+    return sc_store_load_set(store, name, id, value, place, 0);
 }
 
-void store_load_delete(struct sc_store *store, const struct sc_group_name *name,
-                       struct sc_bytes id) {
-    store_take_out(store, name, id);
+void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
+                          struct sc_bytes id) {
+    sc_store_take_out(store, name, id);
 }
 
 static int compare_places(const void *a, const void *b) {
@@ -76,7 +76,7 @@ static void order_group(struct sc_group *group) {
     free(items);
 }
 
-void store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position) {
+void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position) {
     for (struct sc_group *group = store->all_first; group != NULL; group = group->all_next) {
         if (group->unordered)
             order_group(group);
@@ -89,24 +89,24 @@ void store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t positi
     store->position = position;
 }
 
-int store_put_back(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                   struct sc_blob *value, uint64_t place) {
+int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                      struct sc_blob *value, uint64_t place) {
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
-        group = group_create(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+        group = sc_group_create(store, name);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     if (item != NULL) {
-        store_account(store, group, value->size, item->value->size);
+        sc_store_account(store, group, value->size, item->value->size);
         sc_blob_release(item->value);
         item->value = sc_blob_retain(value);
-        group_cache_drop(group);
+        sc_group_cache_drop(group);
         return 0;
     }
-    item = group == NULL ? NULL : item_append(store, group, id, value);
+    item = group == NULL ? NULL : sc_item_append(store, group, id, value);
     if (item == NULL)
         return -ENOMEM;
     sc_blob_retain(value);
-    store_account(store, group, value->size, 0);
+    sc_store_account(store, group, value->size, 0);
     item->place = place;
     item->stamp = group->floor;
     // From the end to where it was.
@@ -119,17 +119,18 @@ int store_put_back(struct sc_store *store, const struct sc_group_name *name, str
         item->next = before;
         before->previous = item;
     }
-    group_cache_drop(group);
+    sc_group_cache_drop(group);
     return 0;
 }
 
-void store_take_out(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id) {
+void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
+                       struct sc_bytes id) {
     struct sc_group *group = sc_store_group_find(store, name);
-    struct item *item = group == NULL ? NULL : item_find(store, group, id);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     if (item == NULL)
         return;
-    item_remove(store, group, item);
-    group_cache_drop(group);
+    sc_item_remove(store, group, item);
+    sc_group_cache_drop(group);
     if (group->first == NULL)
-        group_destroy(store, group);
+        sc_group_destroy(store, group);
 }

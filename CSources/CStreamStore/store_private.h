@@ -36,11 +36,12 @@ struct sc_group {
     struct item *_Nullable last;
     size_t value_bytes;
     struct sc_blob *_Nullable cache;
-    uint64_t floor;     // The highest stamp of anything forgotten here, or sent in a sync.
-    uint64_t newest;    // The highest stamp of all.
-    bool floor_is_sync; // The floor is the stamp of a sync, of the group or of an item that is not here.
-    bool is_synced;     // It is that of the group, and nothing has been stamped since.
-    bool unordered;     // While loading: not yet sorted by place.
+    uint64_t floor;  // The highest stamp of anything forgotten here, or sent in a sync.
+    uint64_t newest; // The highest stamp of all.
+    bool
+        floor_is_sync; // The floor is the stamp of a sync, of the group or of an item that is not here.
+    bool is_synced; // It is that of the group, and nothing has been stamped since.
+    bool unordered; // While loading: not yet sorted by place.
     uint16_t name_size;
     uint8_t name[];
 };
@@ -59,45 +60,47 @@ struct sc_store {
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
 };
 
-struct sc_group *_Nullable group_create(struct sc_store *store, const struct sc_group_name *name);
-void group_destroy(struct sc_store *store, struct sc_group *group);
-struct item *_Nullable item_find(struct sc_store *store, struct sc_group *group,
-                                 struct sc_bytes id);
-void group_cache_drop(struct sc_group *group);
+struct sc_group *_Nullable sc_group_create(struct sc_store *store,
+                                           const struct sc_group_name *name);
+void sc_group_destroy(struct sc_store *store, struct sc_group *group);
+struct item *_Nullable sc_item_find(struct sc_store *store, struct sc_group *group,
+                                    struct sc_bytes id);
+void sc_group_cache_drop(struct sc_group *group);
 
 // ---- For the log (store_load.c)
 
 /// What a replayed record says, without stamps, undo or a new record. -ENOMEM
-SC_CHECKED int store_load_set(struct sc_store *store, const struct sc_group_name *name,
-                              struct sc_bytes id, struct sc_bytes value, uint64_t place,
-                              uint64_t stamp);
-void store_load_delete(struct sc_store *store, const struct sc_group_name *name,
-                       struct sc_bytes id);
+SC_CHECKED int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name,
+                                 struct sc_bytes id, struct sc_bytes value, uint64_t place,
+                                 uint64_t stamp);
+void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
+                          struct sc_bytes id);
 /// Ends loading: orders the groups, and lifts all floors to `ceiling`.
-void store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position);
+void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position);
 /// Puts a value back: as the item's, or as a new item at its place. -ENOMEM
-SC_CHECKED int store_put_back(struct sc_store *store, const struct sc_group_name *name,
-                              struct sc_bytes id, struct sc_blob *value, uint64_t place);
-void store_take_out(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id);
+SC_CHECKED int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name,
+                                 struct sc_bytes id, struct sc_blob *value, uint64_t place);
+void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
+                       struct sc_bytes id);
 
 // ---- For the store (log.c): what it tells the log. `log` is NULL in memory.
 
 /// Whether a change with so many bytes may happen, and room for its record and undo.
-SC_CHECKED int log_reserve(struct sc_log *_Nullable log, size_t names, size_t value);
-void log_set(struct sc_log *_Nullable log, const struct sc_group_name *name,
-             const struct item *item, struct sc_blob *_Nullable old);
-void log_delete(struct sc_log *_Nullable log, const struct sc_group_name *name,
-                const struct item *item);
+SC_CHECKED int sc_log_reserve(struct sc_log *_Nullable log, size_t names, size_t value);
+void sc_log_set(struct sc_log *_Nullable log, const struct sc_group_name *name,
+                const struct item *item, struct sc_blob *_Nullable old);
+void sc_log_delete(struct sc_log *_Nullable log, const struct sc_group_name *name,
+                   const struct item *item);
 /// A stamp over the ceiling was given out; `changes`: a record follows.
-void log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes);
+void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes);
 /// The snapshot's cursor must not be left behind.
-void log_item_gone(struct sc_log *_Nullable log, const struct item *item);
-void log_group_gone(struct sc_log *_Nullable log, const struct sc_group *group);
-struct item *_Nullable item_append(struct sc_store *store, struct sc_group *group,
-                                   struct sc_bytes id, struct sc_blob *value);
+void sc_log_item_gone(struct sc_log *_Nullable log, const struct item *item);
+void sc_log_group_gone(struct sc_log *_Nullable log, const struct sc_group *group);
+struct item *_Nullable sc_item_append(struct sc_store *store, struct sc_group *group,
+                                      struct sc_bytes id, struct sc_blob *value);
 /// Unlinks and frees the item, its value's reference included.
-void item_remove(struct sc_store *store, struct sc_group *group, struct item *item);
-void store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less);
+void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item);
+void sc_store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less);
 
 #pragma clang assume_nonnull end
 

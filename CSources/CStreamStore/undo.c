@@ -5,7 +5,7 @@
 
 #include "log_private.h"
 
-int undo_reserve(struct undo_list *list, size_t names) {
+int sc_undo_reserve(struct undo_list *list, size_t names) {
     if (list->first + list->count == list->capacity) {
         if (list->first > list->capacity / 2) {
             memmove(list->entries, list->entries + list->first,
@@ -32,8 +32,8 @@ int undo_reserve(struct undo_list *list, size_t names) {
     return 0;
 }
 
-void undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
-               uint64_t position, struct sc_blob *old, uint64_t place) {
+void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
+                  uint64_t position, struct sc_blob *old, uint64_t place) {
     assert(list->first + list->count < list->capacity);
     struct undo *undo = &list->entries[list->first + list->count++];
     *undo = (struct undo){.position = position,
@@ -59,7 +59,7 @@ static void drop_names_before(struct undo_list *list, uint32_t offset) {
         list->entries[list->first + i].name_offset -= offset;
 }
 
-void undo_forget(struct undo_list *list, uint64_t position) {
+void sc_undo_forget(struct undo_list *list, uint64_t position) {
     while (list->count > 0 && list->entries[list->first].position <= position) {
         sc_blob_release(list->entries[list->first].old);
         list->first++;
@@ -71,7 +71,7 @@ void undo_forget(struct undo_list *list, uint64_t position) {
         drop_names_before(list, list->entries[list->first].name_offset);
 }
 
-void undo_apply(struct undo_list *list, struct sc_store *store) {
+void sc_undo_apply(struct undo_list *list, struct sc_store *store) {
     while (list->count > 0) {
         struct undo *undo = &list->entries[list->first + --list->count];
         const uint8_t *names = list->names.data + undo->name_offset;
@@ -80,15 +80,15 @@ void undo_apply(struct undo_list *list, struct sc_store *store) {
         name.hash = sc_store_hash(name.stream, name.group, store->seed);
         struct sc_bytes item = {names + undo->stream_size + undo->group_size, undo->item_size};
         if (undo->old == NULL)
-            store_take_out(store, &name, item);
-        else if (store_put_back(store, &name, item, undo->old, undo->place) < 0)
+            sc_store_take_out(store, &name, item);
+        else if (sc_store_put_back(store, &name, item, undo->old, undo->place) < 0)
             abort(); // Out of memory with a store that is half taken back.
         sc_blob_release(undo->old);
     }
     list->first = list->names.size = 0;
 }
 
-void undo_deinit(struct undo_list *list) {
+void sc_undo_deinit(struct undo_list *list) {
     for (size_t i = 0; i < list->count; i++)
         sc_blob_release(list->entries[list->first + i].old);
     free(list->entries);

@@ -6,21 +6,21 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-uint32_t wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
-                  uint32_t shard, uint64_t number) {
+uint32_t sc_wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
+                     uint32_t shard, uint64_t number) {
     uint64_t words[5] = {kind, epoch, shard, number, WAL_VERSION};
     return sc_crc32c(sc_crc32c(0, directory_id, 16), words, sizeof words);
 }
 
 #define HEADER_CHECKED (sizeof(struct wal_file_header) - sizeof(uint32_t))
 
-void wal_header_seal(struct wal_file_header *header) {
+void sc_wal_header_seal(struct wal_file_header *header) {
     memcpy(header->magic, WAL_MAGIC, sizeof header->magic);
     header->version = WAL_VERSION;
     header->checksum = sc_crc32c(0, header, HEADER_CHECKED);
 }
 
-const char *wal_header_check(const struct wal_file_header *header) {
+const char *sc_wal_header_check(const struct wal_file_header *header) {
     if (memcmp(header->magic, WAL_MAGIC, sizeof header->magic) != 0)
         return "it does not begin like a file of this program";
     if (header->version != WAL_VERSION)
@@ -32,20 +32,20 @@ const char *wal_header_check(const struct wal_file_header *header) {
 
 #define BATCH_UNCHECKED (2 * sizeof(uint32_t))
 
-void wal_batch_seal(uint8_t *batch, const struct wal_batch_header *header, uint32_t seed) {
+void sc_wal_batch_seal(uint8_t *batch, const struct wal_batch_header *header, uint32_t seed) {
     memcpy(batch, header, sizeof *header);
     uint32_t checksum = sc_crc32c(seed, batch + BATCH_UNCHECKED, header->size - BATCH_UNCHECKED);
     memcpy(batch + offsetof(struct wal_batch_header, checksum), &checksum, sizeof checksum);
 }
 
-bool wal_batch_is_valid(const uint8_t *batch, uint32_t seed) {
+bool sc_wal_batch_is_valid(const uint8_t *batch, uint32_t seed) {
     struct wal_batch_header header;
     memcpy(&header, batch, sizeof header);
     return header.checksum ==
            sc_crc32c(seed, batch + BATCH_UNCHECKED, header.size - BATCH_UNCHECKED);
 }
 
-void wal_record_write(struct sc_buffer *out, const struct wal_record *record) {
+void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record) {
     struct wal_record_header header = record->header;
     header.stream_size = (uint16_t)record->stream.size;
     header.group_size = (uint16_t)record->group.size;
@@ -60,7 +60,7 @@ void wal_record_write(struct sc_buffer *out, const struct wal_record *record) {
     sc_buffer_append_bytes(out, record->value);
 }
 
-ssize_t wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
+ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
     struct wal_record_header *header = &record->header;
     if (bytes.size < sizeof *header)
         return -EBADMSG;
@@ -79,30 +79,31 @@ ssize_t wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
     return header->size;
 }
 
-void wal_log_name(char *out, uint64_t epoch, uint32_t shard, uint64_t number) {
+void sc_wal_log_name(char *out, uint64_t epoch, uint32_t shard, uint64_t number) {
     snprintf(out, WAL_NAME_SIZE, "%08" PRIu64 "-%02" PRIu32 "-%08" PRIu64 ".log", epoch, shard,
              number);
 }
 
-void wal_snapshot_name(char *out, uint64_t epoch, uint32_t shard, uint64_t number, bool finished) {
+void sc_wal_snapshot_name(char *out, uint64_t epoch, uint32_t shard, uint64_t number,
+                          bool finished) {
     snprintf(out, WAL_NAME_SIZE, "%08" PRIu64 "-%02" PRIu32 "-%08" PRIu64 ".%s", epoch, shard,
              number, finished ? "snapshot" : "part");
 }
 
-bool wal_name_read(const char *text, struct wal_name *name) {
+bool sc_wal_name_read(const char *text, struct wal_name *name) {
     char again[WAL_NAME_SIZE];
     *name = (struct wal_name){0};
     if (sscanf(text, "%" SCNu64 "-%" SCNu32 "-%" SCNu64, &name->epoch, &name->shard,
                &name->number) != 3)
         return false;
     // Only what would be written the same way again.
-    wal_log_name(again, name->epoch, name->shard, name->number);
+    sc_wal_log_name(again, name->epoch, name->shard, name->number);
     name->kind = WAL_LOG;
     if (strcmp(again, text) == 0)
         return name->finished = true;
     name->kind = WAL_SNAPSHOT;
     for (int finished = 0; finished < 2; finished++) {
-        wal_snapshot_name(again, name->epoch, name->shard, name->number, finished);
+        sc_wal_snapshot_name(again, name->epoch, name->shard, name->number, finished);
         if (strcmp(again, text) == 0) {
             name->finished = finished;
             return true;

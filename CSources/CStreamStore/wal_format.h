@@ -81,26 +81,26 @@ static inline uint64_t wal_padded(uint64_t size) {
 }
 
 /// Where the checksum of a batch starts, so that a batch is valid in one file of one directory only.
-uint32_t wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
-                  uint32_t shard, uint64_t number);
-void wal_header_seal(struct wal_file_header *header);
+uint32_t sc_wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
+                     uint32_t shard, uint64_t number);
+void sc_wal_header_seal(struct wal_file_header *header);
 /// Why the header cannot be used, or NULL.
-const char *_Nullable wal_header_check(const struct wal_file_header *header);
+const char *_Nullable sc_wal_header_check(const struct wal_file_header *header);
 /// Fills in the header of the batch that lies in `batch`.
-void wal_batch_seal(uint8_t *batch, const struct wal_batch_header *header, uint32_t seed);
-bool wal_batch_is_valid(const uint8_t *batch, uint32_t seed);
+void sc_wal_batch_seal(uint8_t *batch, const struct wal_batch_header *header, uint32_t seed);
+bool sc_wal_batch_is_valid(const uint8_t *batch, uint32_t seed);
 
 /// Appends a record. Room must have been reserved (see wal_record_size).
-void wal_record_write(struct sc_buffer *out, const struct wal_record *record);
+void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record);
 static inline size_t wal_record_size(size_t names, size_t value) {
     return sizeof(struct wal_record_header) + names + value;
 }
 /// Reads the record at the beginning of `bytes`: its size, or -EBADMSG.
-SC_CHECKED ssize_t wal_record_read(struct sc_bytes bytes, struct wal_record *record);
+SC_CHECKED ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record);
 
-void wal_log_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number);
-void wal_snapshot_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number,
-                       bool finished);
+void sc_wal_log_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number);
+void sc_wal_snapshot_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number,
+                          bool finished);
 /// What a file name says. False: not one of ours.
 struct wal_name {
     enum wal_file_kind kind;
@@ -109,7 +109,7 @@ struct wal_name {
     uint32_t shard;
     uint64_t number;
 };
-SC_CHECKED bool wal_name_read(const char *text, struct wal_name *name);
+SC_CHECKED bool sc_wal_name_read(const char *text, struct wal_name *name);
 
 #pragma clang assume_nonnull end
 

@@ -45,7 +45,8 @@ actor ControlPlane {
 
     init(
         core: NodeCore, inbox: EventInbox, configuration: Configuration, log: NodeLog,
-        clock: NodeClock, router: Router, evaluator: Evaluator, signal: @escaping @Sendable () -> Void
+        clock: NodeClock, router: Router, evaluator: Evaluator,
+        signal: @escaping @Sendable () -> Void
     ) {
         self.core = core
         self.inbox = inbox
@@ -202,7 +203,8 @@ actor ControlPlane {
         switch action {
         case .call(let run, let functionID, let input, let traceparent, let timeout):
             logGuard.begin(
-                run: run, traceparent: traceparent, server: router.functions.owner(of: Name(functionID)))
+                run: run, traceparent: traceparent,
+                server: router.functions.owner(of: Name(functionID)))
             startCall(
                 functionID, input, .trigger(run: run), traceparent: traceparent, timeout: timeout,
                 at: moment)
@@ -293,7 +295,9 @@ actor ControlPlane {
 
     private func tick(at moment: Moment) {
         if let due = router.nextDeadline, due <= moment.uptime { route(.tick, at: moment) }
-        evaluate { $0.tick(now: moment.uptime, into: &$2); _ = $1 }
+        evaluate {
+            $0.tick(now: moment.uptime, into: &$2); _ = $1
+        }
         if functionsNotice.isDue(at: moment) { fireFunctionsChanged(at: moment) }
     }
 

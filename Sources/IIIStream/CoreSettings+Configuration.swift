@@ -17,7 +17,8 @@ extension CoreSettings {
                     host: $0.host, port: UInt16($0.port), clientBudget: $0.limits.workerBudget)
             },
             authenticates: configuration.stream.authFunction != nil,
-            origins: configuration.stream.origins, messageSizeMax: limits.messageSize, frameSizeMax: limits.frameSize,
+            origins: configuration.stream.origins, messageSizeMax: limits.messageSize,
+            frameSizeMax: limits.frameSize,
             valueSizeMax: limits.valueSize,
             subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
             slowReaderGraceMilliseconds: limits.slowReaderGraceMilliseconds,

@@ -55,7 +55,8 @@ extension ConfigurationDecoder {
         }
         guard let json = entry.value.jsonText else {
             report.error(
-                "`metadata` is compared with JSON, which has no such number", at: entry.value.position)
+                "`metadata` is compared with JSON, which has no such number",
+                at: entry.value.position)
             return nil
         }
         return MetadataCondition(key: entry.key, test: .equals(json))

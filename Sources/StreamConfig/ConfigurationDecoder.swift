@@ -39,7 +39,8 @@ struct ConfigurationDecoder {
                 decodeEntries(entries)
             }
         default:
-            report.error("the file must be a map, found \(root.kind). \(Self.shape)", at: root.position)
+            report.error(
+                "the file must be a map, found \(root.kind). \(Self.shape)", at: root.position)
         }
         checkAddresses()
     }

@@ -27,7 +27,8 @@ struct SettingsMap {
         self.place = place
         guard let node, !node.isNull else { return }
         guard case .map(let entries) = node.value else {
-            report.error("\(place.description) must be a map, found \(node.kind)", at: node.position)
+            report.error(
+                "\(place.description) must be a map, found \(node.kind)", at: node.position)
             return
         }
         for entry in entries {
@@ -146,7 +147,8 @@ struct SettingsMap {
     private func advice(for key: String, among keys: [String]) -> String {
         let here = place.child(key)
         let elsewhere = Schema.settings.filter {
-            $0.key == key && !($0.worker == here.worker && $0.path == here.path.joined(separator: "."))
+            $0.key == key
+                && !($0.worker == here.worker && $0.path == here.path.joined(separator: "."))
         }
         // A place in the same entry is likelier to be what was meant.
         if let home = elsewhere.first(where: { $0.worker == here.worker }) ?? elsewhere.first {

@@ -60,7 +60,8 @@ extension YAMLParser {
         case UInt8(ascii: "&"): throw error("anchors (`&name`) are not supported")
         case UInt8(ascii: "*"): throw error("aliases (`*name`) are not supported")
         case UInt8(ascii: "!"): throw error("tags (`!name`) are not supported")
-        case UInt8(ascii: "?") where standsAlone: throw error("complex keys (`? `) are not supported")
+        case UInt8(ascii: "?") where standsAlone:
+            throw error("complex keys (`? `) are not supported")
         case .colon where standsAlone: throw error("a key is missing before this `:`")
         case UInt8(ascii: "-") where standsAlone: throw error("a list item cannot stand here")
         case UInt8(ascii: "|"), UInt8(ascii: ">"):
@@ -181,7 +182,8 @@ extension YAMLParser {
         }
     }
 
-    private mutating func escapedCode(digits: Int, from start: Int) throws(YAMLError) -> Unicode.Scalar
+    private mutating func escapedCode(digits: Int, from start: Int) throws(YAMLError)
+        -> Unicode.Scalar
     {
         let code = try hexadecimal(digits, from: start)
         // JSON writes what is beyond 16 bits as two halves, and JSON is YAML.

@@ -48,7 +48,9 @@ struct YAMLParser {
             try skipToContent()
             if peek() != 0 { throw error("nothing may follow the end of the document, `...`") }
         }
-        if isAtMarker(UInt8(ascii: "-")) { throw error("a file has one document, this starts a second one") }
+        if isAtMarker(UInt8(ascii: "-")) {
+            throw error("a file has one document, this starts a second one")
+        }
         if peek() != 0 { throw misplaced() }
         return root
     }

@@ -98,7 +98,8 @@ extension EventInbox {
                     .workerAlive(ConnectionID(rawValue: connection), isAlive: alive))
             },
             worker_closed: { context, connection in
-                unsafe EventInbox.from(context).put(.workerClosed(ConnectionID(rawValue: connection)))
+                unsafe EventInbox.from(context).put(
+                    .workerClosed(ConnectionID(rawValue: connection)))
             },
             undeliverable: { context, executor, invocationID, reason, limit in
                 let why: CoreEvent.Undeliverable =

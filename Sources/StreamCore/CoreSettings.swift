@@ -64,7 +64,8 @@ package struct CoreSettings: Hashable, Sendable {
 
     package init(
         shardCount: Int, stream: Address, workers: [Address], authenticates: Bool = false,
-        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int, subscriptionsPerConnectionMax: Int,
+        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int,
+        subscriptionsPerConnectionMax: Int,
         slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
         pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
     ) {

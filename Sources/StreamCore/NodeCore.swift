@@ -43,12 +43,13 @@ package import StreamModel
         var addresses: [sc_node_address] = unsafe []
         for (index, address) in ([settings.stream] + settings.workers).enumerated() {
             guard let host = unsafe hosts[index] else { return nil }
-            unsafe addresses.append(sc_node_address(
+            unsafe addresses.append(
+                sc_node_address(
                     host: host, port: address.port, budget: UInt64(address.clientBudget)))
         }
         let workers = unsafe Array(addresses.dropFirst())
         let origins = unsafe (settings.origins ?? []).map { unsafe UnsafePointer(strdup($0)) }
-        defer { for unsafe origin in unsafe origins { unsafe free(UnsafeMutablePointer(mutating: origin)) } }
+        defer { unsafe origins.forEach { unsafe free(UnsafeMutablePointer(mutating: $0)) } }
         return unsafe withBuffers(workers, origins.compactMap(\.self)) { workers, origins in
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)

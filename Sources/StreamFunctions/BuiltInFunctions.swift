@@ -94,7 +94,8 @@ package enum BuiltInFunctions {
                 """#,
             responseFormat: nil),
         BuiltIn(
-            id: "stream::update", description: "Atomically update a stream value with multiple operations",
+            id: "stream::update",
+            description: "Atomically update a stream value with multiple operations",
             requestFormat: #"""
                 {"$schema":"http://json-schema.org/draft-07/schema#","definitions":{"FieldPath":{\#
                 "description":"Represents a path to a field in a JSON object","type":"string"},\#
@@ -154,34 +155,44 @@ package enum BuiltInFunctions {
                 "title":"UpdateResult","type":"object"}
                 """#),
         BuiltIn(
-            id: "engine::functions::list", description: "List the functions that can be called", requestFormat: nil,
+            id: "engine::functions::list", description: "List the functions that can be called",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::workers::list", description: "List the connected workers", requestFormat: nil,
+            id: "engine::workers::list", description: "List the connected workers",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::triggers::list", description: "List the registered triggers", requestFormat: nil,
+            id: "engine::triggers::list", description: "List the registered triggers",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::trigger-types::list", description: "List the trigger types", requestFormat: nil,
+            id: "engine::trigger-types::list", description: "List the trigger types",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::workers::register", description: "Tell the node about a worker", requestFormat: nil,
+            id: "engine::workers::register", description: "Tell the node about a worker",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::log::trace", description: "Write a log record of the level trace", requestFormat: nil,
+            id: "engine::log::trace", description: "Write a log record of the level trace",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::log::debug", description: "Write a log record of the level debug", requestFormat: nil,
+            id: "engine::log::debug", description: "Write a log record of the level debug",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::log::info", description: "Write a log record of the level info", requestFormat: nil,
+            id: "engine::log::info", description: "Write a log record of the level info",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::log::warn", description: "Write a log record of the level warn", requestFormat: nil,
+            id: "engine::log::warn", description: "Write a log record of the level warn",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::log::error", description: "Write a log record of the level error", requestFormat: nil,
+            id: "engine::log::error", description: "Write a log record of the level error",
+            requestFormat: nil,
             responseFormat: nil),
     ]
 }

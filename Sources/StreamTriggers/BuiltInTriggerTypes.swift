@@ -107,10 +107,12 @@ package enum BuiltInTriggerTypes {
                 "title":"LogCallRequest","type":"object"}
                 """#),
         BuiltIn(
-            id: "engine::functions-available", description: "The set of functions has changed", requestFormat: nil,
+            id: "engine::functions-available", description: "The set of functions has changed",
+            requestFormat: nil,
             responseFormat: nil),
         BuiltIn(
-            id: "engine::workers-available", description: "A worker has come, gone or told about itself", requestFormat: nil,
+            id: "engine::workers-available",
+            description: "A worker has come, gone or told about itself", requestFormat: nil,
             responseFormat: nil),
     ]
 }

@@ -17,7 +17,8 @@ extension TelemetryLogRecord {
         return records
     }
 
-    private init(otlp record: JSONView, _ resource: Resource, _ scope: JSONView?, _ moment: Moment) {
+    private init(otlp record: JSONView, _ resource: Resource, _ scope: JSONView?, _ moment: Moment)
+    {
         let now = moment.unix * 1_000_000
         let time = record["timeUnixNano"]?.unsigned ?? now
         self.init(

@@ -136,7 +136,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             return dropOldest(id, into: &actions)
         }
         guard queues[id]?.queue.held.insert(writer).inserted == true else { return }
-        if queues[id]?.queue.holdDeadline == nil { queues[id]?.queue.holdDeadline = now + limits.timeout }
+        if queues[id]?.queue.holdDeadline == nil {
+            queues[id]?.queue.holdDeadline = now + limits.timeout
+        }
         fullQueues.insert(id)
         counters.holds += 1
         actions.append(.hold(writer))

@@ -38,7 +38,8 @@ package struct Invocation<Payload: CallPayload>: Sendable {
 
     package init(
         functionID: String, invocationID: JSONText?, isVoid: Bool = false, isEnqueue: Bool = false,
-        action: JSONText? = nil, traceparent: String? = nil, baggage: String? = nil, data: JSONText? = nil, payload: Payload
+        action: JSONText? = nil, traceparent: String? = nil, baggage: String? = nil,
+        data: JSONText? = nil, payload: Payload
     ) {
         self.functionID = functionID
         self.invocationID = invocationID

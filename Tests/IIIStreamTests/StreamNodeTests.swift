@@ -14,19 +14,24 @@ struct StreamNodeTests {
 
     private let place = #""stream_name":"s","group_id":"g","item_id":"i""#
 
-    @Test("listens where it says, and stops", arguments: [1, 2]) func life(shards: Int) async throws {
+    @Test("listens where it says, and stops", arguments: [1, 2]) func life(shards: Int) async throws
+    {
         let node = try await start(shards: shards)
         #expect(node.streamPort != 0)
         #expect(node.workerPorts.count == 1 && node.workerPorts[0] != 0)
         await node.stop()
     }
 
-    @Test("serves stream functions to its host", arguments: [1, 2]) func call(shards: Int) async throws {
+    @Test("serves stream functions to its host", arguments: [1, 2]) func call(shards: Int)
+        async throws
+    {
         let node = try await start(shards: shards)
         let created = try await node.call("stream::set", "{\(place),\"data\":{\"n\":1}}")
         #expect(created == #"{"old_value":null,"new_value":{"n":1}}"#)
         #expect(try await node.call("stream::get", "{\(place)}") == #"{"n":1}"#)
-        #expect(try await node.call("stream::get", #"{"stream_name":"s","group_id":"g","item_id":"x"}"#) == nil)
+        #expect(
+            try await node.call("stream::get", #"{"stream_name":"s","group_id":"g","item_id":"x"}"#)
+                == nil)
         #expect(try await node.call("stream::list_groups", #"{"stream_name":"s"}"#) == #"["g"]"#)
         let all = try await node.call("stream::list_all", "null")
         #expect(all == #"{"stream":[{"id":"s","groups":["g"]}],"count":1}"#)
@@ -39,7 +44,8 @@ struct StreamNodeTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 0..<500 {
                 group.addTask {
-                    let place = #""stream_name":"s","group_id":"\#(number % 17)","item_id":"\#(number)""#
+                    let place =
+                        #""stream_name":"s","group_id":"\#(number % 17)","item_id":"\#(number)""#
                     _ = try await node.call("stream::set", "{\(place),\"data\":\(number)}")
                     #expect(try await node.call("stream::get", "{\(place)}") == String(number))
                 }
@@ -54,9 +60,13 @@ struct StreamNodeTests {
     @Test(
         "errors of a call are thrown",
         arguments: [
-            ("stream::get", "{}", "deserialization_error"), ("no::such", "{}", "function_not_found"),
+            ("stream::get", "{}", "deserialization_error"),
+            ("no::such", "{}", "function_not_found"),
             ("stream::get", "{", "invalid_message"), ("stream::get", "", "invalid_message"),
-            ("stream::update", #"{"stream_name":"s","group_id":"g","item_id":"i","ops":[1]}"#, "deserialization_error"),
+            (
+                "stream::update", #"{"stream_name":"s","group_id":"g","item_id":"i","ops":[1]}"#,
+                "deserialization_error"
+            ),
         ])
     func errors(function: String, data: String, code: String) async throws {
         let node = try await start()

@@ -386,7 +386,8 @@ struct SettingTests {
                 .configuration.adapter == .kv(.fileBased(FileStore())))
         store.durability = .none
         store.segmentSize = 65_536
-        let explicit = "store_method: file_based, file_path: ./d, durability: none, segment_bytes: 65536"
+        let explicit =
+            "store_method: file_based, file_path: ./d, durability: none, segment_bytes: 65536"
         let (configuration, warnings) = try read(
             stream("adapter: {name: kv, config: {\(explicit), save_interval_ms: 7}}"))
         #expect(configuration.adapter == .kv(.fileBased(store)))
@@ -542,7 +543,10 @@ struct SettingTests {
         #expect(
             String(decoding: resource.bytes, as: UTF8.self)
                 == #"{"service.name":"shop","service.version":"2"}"#)
-        #expect(lines(file("iii-observability", "service_name: ''")).contains { $0.contains("not empty") })
+        #expect(
+            lines(file("iii-observability", "service_name: ''")).contains {
+                $0.contains("not empty")
+            })
         #expect(lines(file("iii-observability", "service_name: null")).count == 1)
     }
 }

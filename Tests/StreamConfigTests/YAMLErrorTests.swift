@@ -14,24 +14,32 @@ struct YAMLErrorTests {
             ("{[a]: b}", 1, 2, "cannot be a key"), ("%YAML 1.2\n---\n", 1, 1, "directives"),
             ("<<: {a: 1}", 1, 1, "merge keys"), ("a: 1\n---\nb: 2\n", 2, 1, "second one"),
             ("---\n---\n", 2, 1, "second one"), ("a: 1\n...\nb: 2\n", 3, 1, "end of the document"),
-            ("a:\n\tb: 1", 2, 1, "tab"), ("a:\n  b: 1\n \tc: 2", 3, 2, "tab"), ("-\t- a", 1, 2, "tab"),
+            ("a:\n\tb: 1", 2, 1, "tab"), ("a:\n  b: 1\n \tc: 2", 3, 2, "tab"),
+            ("-\t- a", 1, 2, "tab"),
             ("[\n\t1]", 2, 1, "tab"), ("a: |\n\tb", 2, 1, "tab"),
             ("a: b\n  c", 2, 3, "several lines"), ("[a: 1]", 1, 3, "needs braces"),
-            ("\"a\n b\": 1", 1, 1, "key must be on one line"), ("{'a\n': 1}", 1, 2, "key must be on one line"),
+            ("\"a\n b\": 1", 1, 1, "key must be on one line"),
+            ("{'a\n': 1}", 1, 2, "key must be on one line"),
             // What is not YAML.
             ("a: b: c", 1, 5, "needs quotes"), ("a: - b", 1, 4, "line after its key"),
-            ("a: 1\n b: 2", 2, 2, "indented like nothing"), ("a:\n    b: 1\n  c: 2", 3, 3, "indented like nothing"),
-            ("- a\nb: 1", 2, 1, "indented like nothing"), ("- a\n  - b", 2, 3, "indented like nothing"),
+            ("a: 1\n b: 2", 2, 2, "indented like nothing"),
+            ("a:\n    b: 1\n  c: 2", 3, 3, "indented like nothing"),
+            ("- a\nb: 1", 2, 1, "indented like nothing"),
+            ("- a\n  - b", 2, 3, "indented like nothing"),
             ("a: 1\n- b", 2, 1, "list item"), ("a: 1\nb", 2, 1, "expected `key: value`"),
             ("a: \"b\" c", 1, 8, "unexpected text"), ("a: [1] x", 1, 8, "unexpected text"),
             ("a: 'b", 1, 4, "never closed"), ("a: \"b\n---\n", 1, 4, "never closed"),
             ("a: [1,\n2", 1, 4, "never closed"), ("a: {b: [}", 1, 9, "unexpected `}`"),
             ("[1 2", 1, 1, "never closed"), ("[\"1\" 2]", 1, 6, "expected `,` or `]`"),
-            ("{a}", 1, 3, "expected `:`"), ("[,]", 1, 2, "unexpected `,`"), ("a: ]", 1, 4, "unexpected `]`"),
-            (": a", 1, 1, "key is missing"), ("[- ]", 1, 2, "list item"), ("[|]", 1, 2, "block text"),
-            ("a: @b", 1, 4, "needs quotes"), ("a: `b`", 1, 4, "needs quotes"), ("a: %b", 1, 4, "needs quotes"),
+            ("{a}", 1, 3, "expected `:`"), ("[,]", 1, 2, "unexpected `,`"),
+            ("a: ]", 1, 4, "unexpected `]`"),
+            (": a", 1, 1, "key is missing"), ("[- ]", 1, 2, "list item"),
+            ("[|]", 1, 2, "block text"),
+            ("a: @b", 1, 4, "needs quotes"), ("a: `b`", 1, 4, "needs quotes"),
+            ("a: %b", 1, 4, "needs quotes"),
             ("a: \"\\q\"", 1, 5, "no escape"), ("a: \"\\x4\"", 1, 5, "2 hexadecimal"),
-            ("a: \"\\ud800\"", 1, 5, "no character"), ("a: \"\\ud800\\u0041\"", 1, 5, "no character"),
+            ("a: \"\\ud800\"", 1, 5, "no character"),
+            ("a: \"\\ud800\\u0041\"", 1, 5, "no character"),
             ("a: \"\\udc00\"", 1, 5, "no character"), ("a: \"\\U00110000\"", 1, 5, "no character"),
             ("a: |x\n b", 1, 5, "end of the line"), ("a: |0\n b", 1, 5, "end of the line"),
             ("a: |\n    \n  b", 3, 3, "empty line above"), ("a: \"b\"# c", 1, 7, "space before"),
@@ -66,9 +74,10 @@ struct YAMLErrorTests {
         var report = DiagnosticList()
         let bytes = Array("é: 1\nb: ".utf8) + [0xC3, 0x28]
         #expect(YAMLNode.parse(bytes, environment: [:], version: "", &report) == nil)
-        #expect(report.inFileOrder == [
-            Diagnostic(.error, "the text is not UTF-8", at: SourcePosition(line: 2, column: 4))
-        ])
+        #expect(
+            report.inFileOrder == [
+                Diagnostic(.error, "the text is not UTF-8", at: SourcePosition(line: 2, column: 4))
+            ])
     }
 
     @Test("reads a file of the greatest size and refuses one byte more")
@@ -77,9 +86,10 @@ struct YAMLErrorTests {
         let largest = "a: " + String(repeating: "x", count: limit - 3)
         #expect(yaml(largest).problems == [])
         #expect(yaml(String(largest.dropLast())).problems == [])
-        #expect(yaml(largest + "x").problems.map(\.message) == [
-            "the file has more than the 1048576 bytes that are read"
-        ])
+        #expect(
+            yaml(largest + "x").problems.map(\.message) == [
+                "the file has more than the 1048576 bytes that are read"
+            ])
     }
 
     @Test("keeps a message short, on one line and free of control characters")
@@ -93,7 +103,9 @@ struct YAMLErrorTests {
 
     @Test("keeps errors when there are more warnings than it keeps")
     func diagnosticLimit() {
-        for count in [DiagnosticList.countMax - 1, DiagnosticList.countMax, DiagnosticList.countMax + 1] {
+        for count in [
+            DiagnosticList.countMax - 1, DiagnosticList.countMax, DiagnosticList.countMax + 1,
+        ] {
             var report = DiagnosticList()
             for line in 1...count { report.warning("w", at: SourcePosition(line: line, column: 1)) }
             #expect(report.inFileOrder.count == count)

@@ -9,7 +9,8 @@ struct YAMLParserTests {
         arguments: [
             ("", nil), ("~", nil), ("null", nil), ("Null", nil), ("NULL", nil), ("nUll", "nUll"),
             ("true", true), ("True", true), ("FALSE", false), ("yes", "yes"), ("off", "off"),
-            ("0", 0), ("3112", 3112), ("-7", -7), ("+7", 7), ("007", 7), ("0o17", 15), ("0xfF", 255),
+            ("0", 0), ("3112", 3112), ("-7", -7), ("+7", 7), ("007", 7), ("0o17", 15),
+            ("0xfF", 255),
             ("0o8", "0o8"), ("0x", "0x"), ("1_000", "1_000"), ("0b1", "0b1"),
             ("9223372036854775807", 9_223_372_036_854_775_807),
             ("9223372036854775808", 9_223_372_036_854_775_808.0),
@@ -31,7 +32,10 @@ struct YAMLParserTests {
 
     @Test("reads infinities and not-a-number")
     func specialFloats() throws {
-        #expect(try value("[.inf, -.Inf, +.INF]") == [.float(.infinity), .float(-.infinity), .float(.infinity)])
+        #expect(
+            try value("[.inf, -.Inf, +.INF]") == [
+                .float(.infinity), .float(-.infinity), .float(.infinity),
+            ])
         guard case .list(let items) = try value("[.nan]"), case .float(let number) = items[0].value
         else { return #expect(Bool(false), "a list with a float") }
         #expect(number.isNaN)
@@ -43,7 +47,10 @@ struct YAMLParserTests {
             ("a: 1\nb:\n  c: 2\n  d: 3\ne: 4\n", ["a": 1, "b": ["c": 2, "d": 3], "e": 4]),
             ("- 1\n- - 2\n  - 3\n-\n  - 4\n-\n- 5\n", [1, [2, 3], [4], nil, 5]),
             ("a:\n- 1\n- 2\nb:\n  - 3\n", ["a": [1, 2], "b": [3]]),
-            ("- a: 1\n  b: 2\n-   c:\n      d: 3\n    e: 4\n", [["a": 1, "b": 2], ["c": ["d": 3], "e": 4]]),
+            (
+                "- a: 1\n  b: 2\n-   c:\n      d: 3\n    e: 4\n",
+                [["a": 1, "b": 2], ["c": ["d": 3], "e": 4]]
+            ),
             ("a:\nb:\n", ["a": nil, "b": nil]),
             ("a:\n\n\n  # about b\n  b: 1 # one\n# end", ["a": ["b": 1]]),
             ("  a: 1\n  b: 2\n", ["a": 1, "b": 2]),
@@ -64,11 +71,16 @@ struct YAMLParserTests {
         "reads flow maps and lists",
         arguments: [
             ("[]", []), ("{}", [:]), ("[ 1 , two,\"three\" , ]", [1, "two", "three"]),
-            ("{a: 1, \"b\":2, 'c' : [3], d: , e: {f: g}, }",
-             ["a": 1, "b": 2, "c": [3], "d": nil, "e": ["f": "g"]]),
+            (
+                "{a: 1, \"b\":2, 'c' : [3], d: , e: {f: g}, }",
+                ["a": 1, "b": 2, "c": [3], "d": nil, "e": ["f": "g"]]
+            ),
             ("a: {b: 1, # one\n  c: [2,\n3 ] }\nd: 4\n", ["a": ["b": 1, "c": [2, 3]], "d": 4]),
             ("[a:b, redis://h:1/0]", ["a:b", "redis://h:1/0"]),
-            ("{\"a\": [true, null, -1.5e3, \"\\u00e9\\ud83c\\udf89\"]}", ["a": [true, nil, -1500.0, "é🎉"]]),
+            (
+                "{\"a\": [true, null, -1.5e3, \"\\u00e9\\ud83c\\udf89\"]}",
+                ["a": [true, nil, -1500.0, "é🎉"]]
+            ),
             ("- [1]\n- {a: 1} # c\n", [[1], ["a": 1]]),
         ] as [(String, YAMLNode.Value)])
     func flow(text: String, expected: YAMLNode.Value) throws {
@@ -79,8 +91,10 @@ struct YAMLParserTests {
         "reads quoted scalars",
         arguments: [
             ("'it''s # no: comment'", "it's # no: comment"), ("''", ""), ("\"\"", ""),
-            ("\"\\0\\a\\b\\t\\n\\v\\f\\r\\e\\ \\\"\\/\\\\\\N\\_\\L\\P\"",
-             "\0\u{7}\u{8}\t\n\u{B}\u{C}\r\u{1B} \"/\\\u{85}\u{A0}\u{2028}\u{2029}"),
+            (
+                "\"\\0\\a\\b\\t\\n\\v\\f\\r\\e\\ \\\"\\/\\\\\\N\\_\\L\\P\"",
+                "\0\u{7}\u{8}\t\n\u{B}\u{C}\r\u{1B} \"/\\\u{85}\u{A0}\u{2028}\u{2029}"
+            ),
             ("\"\\x41\\u0416\\U0001F389\"", "AЖ🎉"), ("'\\n'", "\\n"),
             ("\"a  \n  b\n\n\n  c \\\n   d\\ \n e\"", "a b\n\nc d  e"),
             ("'a\n\n b'", "a\nb"), ("\"3112\"", "3112"), ("'null'", "null"),
@@ -93,9 +107,12 @@ struct YAMLParserTests {
     @Test(
         "reads block texts",
         arguments: [
-            ("|\n  a\n   b\n\n  c\n", "a\n b\n\nc\n"), ("|-\n  a\n\n", "a"), ("|+\n  a\n\n\n", "a\n\n\n"),
-            (">\n  a\n  b\n\n  c\n   d\n  e\n", "a b\nc\n d\ne\n"), ("|\n  # no comment\n", "# no comment\n"),
-            ("|2\n    a\n", "  a\n"), ("| # a comment\n  x: y\n", "x: y\n"), ("|\n", ""), (">-\n\n  a\n", "\na"),
+            ("|\n  a\n   b\n\n  c\n", "a\n b\n\nc\n"), ("|-\n  a\n\n", "a"),
+            ("|+\n  a\n\n\n", "a\n\n\n"),
+            (">\n  a\n  b\n\n  c\n   d\n  e\n", "a b\nc\n d\ne\n"),
+            ("|\n  # no comment\n", "# no comment\n"),
+            ("|2\n    a\n", "  a\n"), ("| # a comment\n  x: y\n", "x: y\n"), ("|\n", ""),
+            (">-\n\n  a\n", "\na"),
             ("|\n  a", "a"), ("|-2\n   a\n", " a"), ("|\n  a\n # comment\n", "a\n"),
         ] as [(String, YAMLNode.Value)])
     func blockTexts(text: String, expected: YAMLNode.Value) throws {
@@ -113,7 +130,9 @@ struct YAMLParserTests {
         #expect(root.position == SourcePosition(line: 2, column: 1))
         #expect(entries[1].keyPosition == SourcePosition(line: 3, column: 1))
         #expect(root["ä"]?.position == SourcePosition(line: 2, column: 4))
-        guard case .list(let items) = root["ä"]?.value else { return #expect(Bool(false), "a list") }
+        guard case .list(let items) = root["ä"]?.value else {
+            return #expect(Bool(false), "a list")
+        }
         #expect(items[1].position == SourcePosition(line: 2, column: 8))
         #expect(items[1]["b"]?.position == SourcePosition(line: 2, column: 12))
         guard case .list(let list) = root["c"]?.value else { return #expect(Bool(false), "a list") }
@@ -141,7 +160,8 @@ struct YAMLParserTests {
     @Test("reads nested block maps as deep as allowed")
     func blockMapDepth() {
         func nested(_ count: Int) -> String {
-            (0..<count).map { String(repeating: " ", count: $0) + "a:" }.joined(separator: "\n") + " 1"
+            (0..<count).map { String(repeating: " ", count: $0) + "a:" }.joined(separator: "\n")
+                + " 1"
         }
         #expect(yaml(nested(YAMLParser.depthMax)).problems == [])
         #expect(yaml(nested(YAMLParser.depthMax + 1)).problems.count == 1)

@@ -113,7 +113,8 @@ struct CallTests {
 
     @Test("trace context over its limit is not kept", arguments: [0, 1])
     mutating func longTraceContext(over: Int) {
-        let baggage = String(repeating: "b", count: StreamWorkers.WorkerLimits().traceContextSize - 4 + over)
+        let baggage = String(
+            repeating: "b", count: StreamWorkers.WorkerLimits().traceContextSize - 4 + over)
         #expect(node.call(1, "f", traceparent: "00-1", baggage: baggage).count == 1)
         let kept = over == 0 ? "00-1 \(baggage)" : "- -"
         #expect(node.answer(2, uuid(3)) == ["1 result \"1\" f out \(kept)"])
@@ -223,7 +224,9 @@ struct CallTests {
         node = Node(limits: limits, middleware: "m")
         for connection in 1...2 { _ = node.open(connection) }
         _ = node.registerFunction(2, "m")
-        for _ in 1...3 { #expect(node.call(1, "f", payload: "{}").first?.hasPrefix("2 send") == true) }
+        for _ in 1...3 {
+            #expect(node.call(1, "f", payload: "{}").first?.hasPrefix("2 send") == true)
+        }
         let message = "The calling worker has 3 calls pending"
         #expect(node.call(1, "f") == [errorLine(1, "f", "too_many_calls", message)])
         #expect(node.router.pendingCallCount == 3)
@@ -236,7 +239,8 @@ struct CallTests {
 
     @Test("an invocation id has up to so many bytes", arguments: [0, 1])
     mutating func invocationIDSize(over: Int) {
-        let id = String(repeating: "i", count: StreamWorkers.WorkerLimits().invocationIDSize - 2 + over)
+        let id = String(
+            repeating: "i", count: StreamWorkers.WorkerLimits().invocationIDSize - 2 + over)
         let message = "invocation_id is longer than 1024 bytes"
         #expect(
             node.call(1, "f", id: id)

@@ -7,21 +7,21 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../../CSources/CStreamCore/core_private.h"
+#include "../../CSources/CStreamCore/core_functions.h"
 
-bool stream_message(struct connection *connection, struct sc_bytes text) {
+bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
     if (!connection->binary && !sc_utf8_valid(text)) {
-        connection_close(connection, 1007, "text is not UTF-8");
+        sc_connection_close(connection, 1007, "text is not UTF-8");
         return true;
     }
     uint8_t opcode = connection->binary ? SC_WS_BINARY : SC_WS_TEXT;
     size_t header = sc_ws_header_size(text.size);
-    struct slice slice = frames_take(connection->shard, LANE_PRIVATE, header + text.size);
+    struct slice slice = sc_frames_take(connection->shard, LANE_PRIVATE, header + text.size);
     sc_ws_header_write(slice_data(slice), opcode, true, text.size, NULL);
     if (text.size > 0)
         memcpy(slice_data(slice) + header, text.data, text.size);
-    out_append(connection, slice);
-    slice_release(connection->shard, slice);
+    sc_out_append(connection, slice);
+    sc_slice_release(connection->shard, slice);
     return true;
 }
 

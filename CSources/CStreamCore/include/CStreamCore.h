@@ -25,7 +25,7 @@ enum sc_message_type {
     SC_MESSAGE_RESULT,
     SC_MESSAGE_REATTACH,
     // Made by the core, for the control plane to decide about. DATA is what a function is called with.
-    SC_MESSAGE_CHANGE,   // A change in a stream with WATCH_CHANGES, and the input of a `stream` trigger.
+    SC_MESSAGE_CHANGE, // A change in a stream with WATCH_CHANGES, and the input of a `stream` trigger.
     SC_MESSAGE_JOIN,     // A join that waits for sc_node_decide_join.
     SC_MESSAGE_LEAVE,    // A subscription that has ended.
     SC_MESSAGE_SYNC,     // A join of an overridden stream waits for sc_node_sync.
@@ -74,7 +74,8 @@ enum sc_message_type sc_message_type(const struct sc_message *message);
 /// A field as written: JSON text, a string with its quotes. Valid as long as the message.
 struct sc_bytes sc_message_field(const struct sc_message *message, enum sc_message_field field);
 /// Decodes a string field to `out`, which has room for the field's size, and returns the size.
-size_t sc_message_string(const struct sc_message *message, enum sc_message_field field, uint8_t *out);
+size_t sc_message_string(const struct sc_message *message, enum sc_message_field field,
+                         uint8_t *out);
 /// An invocation with `action: void`, or without an `invocation_id`: nobody waits for its result.
 bool sc_message_is_void(const struct sc_message *message);
 /// An invocation with `action: enqueue`.
@@ -126,15 +127,16 @@ struct sc_node_storage {
     enum sc_node_durability durability;
     uint32_t sync_interval_ms;
     uint64_t segment_size; // Of the log's files. 0: the default.
-    bool repair;              // Starts over damage, and keeps a copy of it.
-    bool import_last;         // A name of the original's files is split at its last colon, not its first.
+    bool repair;           // Starts over damage, and keeps a copy of it.
+    bool import_last; // A name of the original's files is split at its last colon, not its first.
     bool import_skips_broken; // Goes on without those of the original's files that cannot be read.
 };
 
 struct sc_node_address {
     const char *host;
-    uint16_t port;   // 0: the kernel picks.
-    uint64_t budget; // Bytes that may wait for one client of it; over it for the grace, or twice it: 1013.
+    uint16_t port; // 0: the kernel picks.
+    uint64_t
+        budget; // Bytes that may wait for one client of it; over it for the grace, or twice it: 1013.
 };
 
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
@@ -149,19 +151,19 @@ struct sc_node_config {
     bool checks_origins;
     const char *_Nonnull const *_Nullable origins;
     uint32_t origin_count;
-    uint64_t message_size_max;  // Inbound message: 1009.
-    uint32_t frame_size_max;    // Inbound frame: 1009.
-    uint32_t value_size_max;    // Stored value: error.
+    uint64_t message_size_max;                 // Inbound message: 1009.
+    uint32_t frame_size_max;                   // Inbound frame: 1009.
+    uint32_t value_size_max;                   // Stored value: error.
     uint32_t subscriptions_per_connection_max; // `unauthorized`.
     uint32_t slow_reader_grace_ms;
     uint32_t connection_count_max; // Over it: accepted and closed at once.
     uint32_t handshake_timeout_ms;
     uint32_t ping_interval_ms;
     uint32_t ping_deadline_ms;
-    uint32_t close_timeout_ms; // For the peer's half of a close handshake.
-    uint64_t seed;             // Of the hash tables.
+    uint32_t close_timeout_ms;      // For the peer's half of a close handshake.
+    uint64_t seed;                  // Of the hash tables.
     struct sc_node_storage storage; // With one, strings are copied by sc_node_create.
-    bool without_ports; // Nobody may connect: for work on the storage alone.
+    bool without_ports;             // Nobody may connect: for work on the storage alone.
 };
 
 /// The cores that this process may run on.
@@ -230,14 +232,14 @@ void sc_node_hold(struct sc_node *node, uint64_t connection);
 // ---- What the control plane wants to hear of
 
 enum sc_watch {
-    SC_WATCH_CHANGES = 1,      // SC_MESSAGE_CHANGE for every change and custom event.
-    SC_WATCH_JOINS = 2,        // SC_MESSAGE_JOIN before every join.
-    SC_WATCH_LEAVES = 4,       // SC_MESSAGE_LEAVE after every subscription.
-    SC_WATCH_LOGS = 8,         // SC_MESSAGE_LOGS; of all streams only.
-    SC_WATCH_SET = 1 << 8,     // From here on: the function is overridden.
-    SC_WATCH_GET = 1 << 9,     // Item joins too.
+    SC_WATCH_CHANGES = 1,  // SC_MESSAGE_CHANGE for every change and custom event.
+    SC_WATCH_JOINS = 2,    // SC_MESSAGE_JOIN before every join.
+    SC_WATCH_LEAVES = 4,   // SC_MESSAGE_LEAVE after every subscription.
+    SC_WATCH_LOGS = 8,     // SC_MESSAGE_LOGS; of all streams only.
+    SC_WATCH_SET = 1 << 8, // From here on: the function is overridden.
+    SC_WATCH_GET = 1 << 9, // Item joins too.
     SC_WATCH_DELETE = 1 << 10,
-    SC_WATCH_LIST = 1 << 11,   // Group joins too.
+    SC_WATCH_LIST = 1 << 11, // Group joins too.
     SC_WATCH_LIST_GROUPS = 1 << 12,
     SC_WATCH_UPDATE = 1 << 15,
 };
@@ -246,17 +248,19 @@ enum sc_watch {
 void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags);
 /// Answers SC_MESSAGE_UPGRADE: 101 lets the client in with `context` (JSON; data == NULL: none), 401 and 503
 /// refuse it.
-void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status, struct sc_bytes context);
+void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status,
+                     struct sc_bytes context);
 /// Answers SC_MESSAGE_JOIN `join`. If the client has gone, an allowed join becomes a SC_MESSAGE_LEAVE.
-void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join, bool allowed);
+void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join,
+                         bool allowed);
 /// Answers SC_MESSAGE_SYNC `request` with the JSON `data`; data == NULL: no `sync`, the held frames follow.
 void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *request,
                   struct sc_bytes data);
 
 enum sc_event_kind { SC_EVENT_CREATE, SC_EVENT_UPDATE, SC_EVENT_DELETE };
 /// Announces a change that an overriding function has made to the item that the SC_MESSAGE_OVERRIDE `call` names.
-void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call, enum sc_event_kind kind,
-                  struct sc_bytes data);
+void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call,
+                  enum sc_event_kind kind, struct sc_bytes data);
 
 // ---- Directories that no node uses
 
@@ -267,7 +271,8 @@ struct sc_storage_summary {
 /// batch and record as JSON, `remark` with what a start would say. Not from a thread of a node.
 /// Errors: -errno; `reason` (512 bytes) says what is wrong, in a sentence.
 SC_CHECKED int sc_storage_inspect(const char *path, void *_Nullable context,
-                                  void (*_Nullable line)(void *_Nullable context, struct sc_bytes json),
+                                  void (*_Nullable line)(void *_Nullable context,
+                                                         struct sc_bytes json),
                                   void (*remark)(void *_Nullable context, struct sc_bytes text),
                                   struct sc_storage_summary *summary, char *reason);
 
@@ -275,7 +280,7 @@ SC_CHECKED int sc_storage_inspect(const char *path, void *_Nullable context,
 
 /// Sums over all shards since start, but for the gauges named so.
 struct sc_node_counters {
-    uint64_t stream_connections, worker_connections; // Gauges.
+    uint64_t stream_connections, worker_connections;                                    // Gauges.
     uint64_t subscriptions, topics, streams, groups, items, value_bytes, backlog_bytes; // Gauges.
     uint64_t connections_accepted, connections_refused, handshakes_refused, handshakes_timed_out;
     uint64_t calls, changes, events, deliveries, syncs, syncs_serialised;

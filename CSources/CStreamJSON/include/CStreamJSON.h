@@ -42,9 +42,11 @@ struct sc_json_index {
     struct sc_json_value root;
     size_t error_offset; // Where the scan stopped, when it failed.
     uint16_t count;
-    bool overflow; // There were more than SC_JSON_INDEX_MEMBERS_MAX: look members up with sc_json_next.
+    bool
+        overflow; // There were more than SC_JSON_INDEX_MEMBERS_MAX: look members up with sc_json_next.
     // For sc_json_index_find: the members of the root, and the sizes of their keys (255: longer, or escaped).
-    uint64_t root_keys; // One bit for each key, by its size and first character: most that are not there show.
+    uint64_t
+        root_keys; // One bit for each key, by its size and first character: most that are not there show.
     uint8_t root_count;
     uint8_t roots[SC_JSON_INDEX_MEMBERS_MAX];
     uint8_t root_key_sizes[SC_JSON_INDEX_MEMBERS_MAX];
@@ -65,8 +67,8 @@ SC_CHECKED int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_
 
 /// The last member with `key` (compared unescaped) among those whose parent is `parent`. NULL when there
 /// is none. Looks the text itself through when the index overflowed, storing the answer in `scratch`.
-const struct sc_json_member *_Nullable sc_json_index_find(const struct sc_json_index *index, int parent,
-                                                          struct sc_bytes key,
+const struct sc_json_member *_Nullable sc_json_index_find(const struct sc_json_index *index,
+                                                          int parent, struct sc_bytes key,
                                                           struct sc_json_member *scratch);
 
 /// Walks the members of an object, or the elements of an array (their keys are empty), in a text that a

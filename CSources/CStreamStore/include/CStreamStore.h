@@ -34,22 +34,23 @@ enum sc_change_kind { SC_CHANGE_NONE, SC_CHANGE_CREATE, SC_CHANGE_UPDATE, SC_CHA
 struct sc_change {
     enum sc_change_kind kind;
     uint64_t position;
-    uint64_t timestamp_ms;                // Of the change's frame.
-    struct sc_blob *_Nullable old_value;  // The caller's to release.
+    uint64_t timestamp_ms;               // Of the change's frame.
+    struct sc_blob *_Nullable old_value; // The caller's to release.
 };
 
 /// Stores `value` (takes the reference, also on error) as item `id` of the group.
 /// `now_ms` is the wall clock; the change's stamp is greater than every earlier one of the item.
 /// Errors: -ENOMEM, and with a log what sc_log_health says: nothing changed.
-SC_CHECKED int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                            struct sc_blob *value, uint64_t now_ms, struct sc_change *change);
+SC_CHECKED int sc_store_set(struct sc_store *store, const struct sc_group_name *name,
+                            struct sc_bytes id, struct sc_blob *value, uint64_t now_ms,
+                            struct sc_change *change);
 /// Puts an item into a store whose log is not started yet, without a stamp. -ENOMEM
-SC_CHECKED int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                               struct sc_bytes value);
+SC_CHECKED int sc_store_import(struct sc_store *store, const struct sc_group_name *name,
+                               struct sc_bytes id, struct sc_bytes value);
 /// Removes item `id`; a group without items is gone. SC_CHANGE_NONE when there was none.
 /// Errors: with a log as sc_store_set.
-SC_CHECKED int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                               uint64_t now_ms, struct sc_change *change);
+SC_CHECKED int sc_store_delete(struct sc_store *store, const struct sc_group_name *name,
+                               struct sc_bytes id, uint64_t now_ms, struct sc_change *change);
 /// The value of item `id`, borrowed until the next write, or NULL.
 struct sc_blob *_Nullable sc_store_get(struct sc_store *store, const struct sc_group_name *name,
                                        struct sc_bytes id);
@@ -70,13 +71,14 @@ uint64_t sc_store_stamp_group_sync(struct sc_store *store, const struct sc_group
 
 // ---- Reading groups
 
-struct sc_group *_Nullable sc_store_group_find(struct sc_store *store, const struct sc_group_name *name);
+struct sc_group *_Nullable sc_store_group_find(struct sc_store *store,
+                                               const struct sc_group_name *name);
 /// Items of the group, and bytes of their values.
 size_t sc_group_item_count(const struct sc_group *group);
 size_t sc_group_value_bytes(const struct sc_group *group);
 /// Calls `body` with each value, in insertion order.
-void sc_group_for_each(const struct sc_group *group, void (*body)(struct sc_blob *value, void *context),
-                       void *context);
+void sc_group_for_each(const struct sc_group *group,
+                       void (*body)(struct sc_blob *value, void *context), void *context);
 /// A blob that someone derived from the group, dropped by the store with the next change or stamp in it.
 struct sc_blob *_Nullable sc_group_cache(const struct sc_group *group);
 /// Keeps a reference to `blob` as the group's cache.
@@ -84,7 +86,8 @@ void sc_group_cache_set(struct sc_group *group, struct sc_blob *blob);
 
 /// Calls `body` with each group of `stream` (of all streams when NULL), in no order.
 void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *_Nullable stream,
-                             void (*body)(struct sc_bytes stream, struct sc_bytes group, void *context),
+                             void (*body)(struct sc_bytes stream, struct sc_bytes group,
+                                          void *context),
                              void *context);
 
 struct sc_store_counters {

@@ -105,8 +105,8 @@ struct sc_ws_decoder {
 };
 
 /// `check_utf8`: look at text while it arrives. Without it the caller checks whole messages itself.
-void sc_ws_decoder_init(struct sc_ws_decoder *decoder, enum sc_ws_role role, uint32_t frame_size_max,
-                        uint64_t message_size_max, bool check_utf8);
+void sc_ws_decoder_init(struct sc_ws_decoder *decoder, enum sc_ws_role role,
+                        uint32_t frame_size_max, uint64_t message_size_max, bool check_utf8);
 
 enum sc_ws_event_kind {
     SC_WS_EVENT_NONE,    // Bytes were consumed, nothing to say yet.
@@ -116,11 +116,11 @@ enum sc_ws_event_kind {
 
 struct sc_ws_event {
     enum sc_ws_event_kind kind;
-    uint8_t opcode;         // DATA: of the message, TEXT or BINARY. CONTROL: PING, PONG or CLOSE.
-    bool first;             // DATA: the first piece of its message.
-    bool last;              // DATA: the last one. A whole message in one frame in one read is both.
-    uint16_t close_code;    // CLOSE: the peer's code, 1005 when it gave none.
-    struct sc_bytes bytes;  // Unmasked, inside `data`. CLOSE: the reason, checked to be UTF-8.
+    uint8_t opcode;        // DATA: of the message, TEXT or BINARY. CONTROL: PING, PONG or CLOSE.
+    bool first;            // DATA: the first piece of its message.
+    bool last;             // DATA: the last one. A whole message in one frame in one read is both.
+    uint16_t close_code;   // CLOSE: the peer's code, 1005 when it gave none.
+    struct sc_bytes bytes; // Unmasked, inside `data`. CLOSE: the reason, checked to be UTF-8.
 };
 
 /// Decodes from `data`, unmasking in place, and reports at most one event. Call again with the rest until
@@ -161,8 +161,8 @@ void sc_ws_mask(uint8_t *data, size_t size, const uint8_t mask[_Nonnull 4], unsi
 /// A vector path, for tests that hold every path against the scalar one.
 enum sc_simd_level { SC_SIMD_SCALAR, SC_SIMD_SSE2, SC_SIMD_AVX2 };
 enum sc_simd_level sc_simd_level(void);
-void sc_ws_mask_at(enum sc_simd_level level, uint8_t *data, size_t size, const uint8_t mask[_Nonnull 4],
-                   unsigned phase);
+void sc_ws_mask_at(enum sc_simd_level level, uint8_t *data, size_t size,
+                   const uint8_t mask[_Nonnull 4], unsigned phase);
 
 #define SC_UTF8_ACCEPT 0u
 #define SC_UTF8_REJECT 12u

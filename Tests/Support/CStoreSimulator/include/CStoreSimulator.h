@@ -11,7 +11,13 @@
 #pragma clang assume_nonnull begin
 
 /// SIMULATOR_DEATH: the process ends, with the operation and all others under way done, or not, or in part.
-enum simulator_fault { SIMULATOR_NO_FAULT, SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT, SIMULATOR_DEATH };
+enum simulator_fault {
+    SIMULATOR_NO_FAULT,
+    SIMULATOR_EIO,
+    SIMULATOR_ENOSPC,
+    SIMULATOR_SHORT,
+    SIMULATOR_DEATH
+};
 
 struct simulator_config {
     uint64_t seed;
@@ -51,8 +57,9 @@ int simulator_harm_every_byte(enum simulator_harm harm, uint32_t changes, bool w
 /// Fills a store with small items and a few of `large_size` bytes, has a snapshot taken while changes go on, and says
 /// how much processor time the worst turn of the log took, and how many turns there were. `*live` are the
 /// bytes of all items, `*disk_most` the most that the disk held.
-int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *worst_ns, uint64_t *turns,
-                               uint64_t *live, uint64_t *disk_most, char *message, size_t message_size);
+int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *worst_ns,
+                               uint64_t *turns, uint64_t *live, uint64_t *disk_most, char *message,
+                               size_t message_size);
 
 const char *simulator_site_name(int site);
 int simulator_site_count(void);

@@ -1,0 +1,325 @@
+// What the files of the core offer each other, by file.
+#ifndef CSTREAM_CORE_FUNCTIONS_H
+#define CSTREAM_CORE_FUNCTIONS_H
+
+#include "core_private.h"
+
+#pragma clang assume_nonnull begin
+
+// ---- outbound.c
+
+/// Room for `size` bytes of frames, as a slice to be filled. Holds one reference.
+struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size);
+struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset);
+void sc_slice_retain(struct slice slice);
+void sc_slice_release(struct shard *shard, struct slice slice);
+static inline uint8_t *slice_data(struct slice slice) {
+    return slice.chunk->data + slice.offset;
+}
+/// Puts whole frames at the end of what waits for the connection. Takes no reference: retains what it keeps.
+void sc_out_append(struct connection *connection, struct slice slice);
+/// Puts a control frame ahead of all that has not begun to leave.
+void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size);
+/// Bytes that may wait for the connection.
+uint64_t sc_connection_budget(const struct connection *connection);
+/// Sends what the turn has put together.
+void sc_out_flush_all(struct shard *shard);
+void sc_out_sent(struct connection *connection, ssize_t result);
+bool sc_out_empty(const struct connection *connection);
+/// Drops what has not begun to leave, for a close frame that goes next.
+void sc_out_drop_waiting(struct connection *connection);
+void sc_out_discard(struct connection *connection);
+void sc_out_over_budget_check(struct sc_timer *timer);
+void sc_chunks_free(struct shard *shard);
+
+// ---- frame.c
+
+#define FRAME_PARTS_MAX 24
+/// Builds one text message of `count` parts as a frame (fragmented over SC_FRAGMENT_SIZE_MAX).
+struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_bytes *parts,
+                            size_t count);
+struct sc_blob *_Nullable sc_frame_build_blob(const struct sc_bytes *parts, size_t count,
+                                              size_t header_room);
+uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count);
+/// The frame of an event: `event` is what stands behind `"event":{"type":`, less the closing brace, and
+/// `prefix` the part that names stream and group.
+struct slice sc_stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
+                             struct sc_bytes prefix, const struct sc_bytes *_Nullable id,
+                             const struct sc_bytes *event, size_t count);
+static inline struct sc_bytes text_or_null(const struct sc_blob *_Nullable value) {
+    return value == NULL ? SC_LITERAL("null") : sc_blob_bytes(value);
+}
+
+// ---- topic.c
+
+struct topic *_Nullable sc_topic_find(struct shard *shard, const struct sc_group_name *name);
+struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *name);
+void sc_topic_drop_idle(struct shard *shard, struct topic *topic);
+struct sc_group_name sc_topic_name(const struct topic *topic);
+static inline struct sc_bytes topic_prefix(const struct topic *topic) {
+    return (struct sc_bytes){topic->bytes + topic->stream_size + topic->group_size,
+                             topic->prefix_size};
+}
+/// Hands a frame to this shard's subscribers.
+void sc_topic_deliver(struct shard *shard, struct topic *topic,
+                      const struct sc_bytes *_Nullable item, struct slice slice);
+void sc_topic_settle(struct shard *shard, struct topic *topic);
+void sc_topics_settle(struct shard *shard);
+/// Makes the connection a subscriber, replacing its subscription of the same id.
+void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                        const struct sc_bytes *_Nullable item);
+bool sc_subscription_remove(struct connection *connection, struct sc_bytes id);
+bool sc_subscription_exists(struct connection *connection, struct sc_bytes id);
+void sc_subscriptions_remove_all(struct connection *connection);
+/// Whether the connection gets the frames of the group, or of the item, already.
+bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
+                            const struct sc_bytes *_Nullable item);
+
+// ---- join.c
+
+/// Handles a message of a stream client. False: it must wait.
+bool sc_stream_message(struct connection *connection, struct sc_bytes text);
+void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
+                     const struct sc_bytes *_Nullable item);
+void sc_join_evaluate(struct shard *owner, struct request *request);
+/// The join has been evaluated; `slice` is its `sync`, without a chunk when there is none.
+void sc_join_complete(struct shard *shard, struct request *request, struct slice slice);
+void sc_join_release(struct shard *shard, struct effect *effect);
+void sc_join_decided(struct shard *shard, struct connection *_Nullable connection, uint64_t id,
+                     const struct sc_message *message, bool allowed);
+/// Keeps a frame for the joins of the topic that wait for their `sync`.
+void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable item,
+                           struct slice slice);
+/// Gives up a join that waits for its `sync`: its connection has gone.
+void sc_held_join_end(struct connection *connection);
+void sc_sync_decided(struct connection *connection, struct sc_bytes data);
+void sc_leave_send(struct shard *shard, struct topic *topic);
+
+// ---- call.c
+
+void sc_call_execute(struct shard *shard, struct call *call);
+void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable parts,
+                    size_t count);
+void sc_call_fail(struct shard *shard, struct call *call, const char *code,
+                  struct sc_bytes message);
+struct effect *sc_effect_push(struct shard *shard);
+void sc_effects_release(struct shard *shard);
+void sc_effects_deinit(struct shard *shard);
+/// Announces what an overriding function has done.
+void sc_emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
+                      enum sc_event_kind kind, struct sc_bytes data, uint64_t writer);
+/// The answer to a call of the node itself: announces the message `text`.
+void sc_node_answered(struct shard *shard, struct sc_bytes text);
+// ---- sync.c
+
+/// The JSON array of a group's values: its size, and the text appended to `out`. False: memory is out.
+uint64_t sc_group_array_size(const struct sc_group *_Nullable group);
+bool sc_group_array_write(struct sc_buffer *out, const struct sc_group *_Nullable group);
+/// The `sync` frame of a group or item, with a reference. Without a chunk: it is too large.
+struct slice sc_sync_build(struct shard *shard, const struct sc_group_name *name,
+                           const struct sc_bytes *_Nullable item);
+struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
+                                  struct sc_bytes data);
+/// The stamp of a `sync` that sync_build does not make.
+uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
+                              const struct sc_bytes *_Nullable item);
+struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
+                                   const struct sc_bytes *_Nullable item);
+
+// ---- durable.c
+
+/// Opens the shard's part of the store; all shards call it, each on its thread, with what has gone wrong so
+/// far. Returns the first error of any of them.
+int sc_durable_start(struct shard *shard, int rc);
+void sc_durable_turn(struct shard *shard);
+/// The position up to which effects may leave.
+uint64_t sc_durable_position(const struct shard *shard);
+/// Writes the last changes; durable_is_idle says when that is over.
+void sc_durable_finish(struct shard *shard);
+bool sc_durable_is_idle(const struct shard *shard);
+void sc_durable_close(struct shard *shard);
+void sc_durable_close_directory(struct shard *shard);
+/// Refuses a change that the store did not take: `rc` of sc_store_set or sc_store_delete.
+void sc_durable_refuse(struct shard *shard, struct call *call, int rc);
+
+// ---- import.c
+
+/// Takes the files that the original wrote into the shard's store, those of its groups. -errno and a reason.
+SC_CHECKED int sc_import_originals(struct shard *shard, char *reason);
+
+// ---- names.c
+
+void sc_names_start(struct shard *shard, struct call *call);
+void sc_names_evaluate(struct shard *shard, struct request *request);
+void sc_names_collect(struct shard *shard, struct request *request);
+void sc_names_reply(struct shard *shard, struct request *request);
+
+// ---- request.c
+
+struct request *sc_request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
+                                const struct call *call, struct sc_bytes extra);
+void sc_request_send(struct request *request);
+void sc_request_free(struct request *request);
+void sc_request_finish(struct request *request); // At the owner, when `reply` is set.
+void sc_event_to_peers(struct shard *shard, struct topic *topic,
+                       const struct sc_bytes *_Nullable item, struct slice slice);
+void sc_batches_post(struct shard *shard);
+void sc_requests_resume(struct shard *shard);
+/// No call starts: another shard is behind with the events sent to it, or the disk with the changes.
+static inline bool shard_is_stalled(const struct shard *shard) {
+    return shard->stalled || (shard->log != NULL && sc_log_is_full(shard->log));
+}
+struct shard *sc_shard_of(struct shard *shard, uint64_t hash);
+
+// ---- message.c
+
+/// Reads the fields of a message of `type` from a scanned text and copies both. On failure `*why` says what
+/// is wrong with it. Results that are malformed but name their call become errors of that call.
+struct sc_message *_Nullable sc_message_make(enum sc_message_type type, struct sc_bytes text,
+                                             const struct sc_json_index *index,
+                                             struct sc_bytes caller_id,
+                                             struct handed *_Nullable handed,
+                                             const char *_Nonnull *_Nonnull why);
+/// The worker id of the caller, and the data with `_caller_worker_id` as it goes to the executor.
+#define MESSAGE_DATA_PARTS_MAX 4
+size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
+                             struct sc_bytes *parts);
+void sc_message_set_action(struct sc_message *message, bool is_void, bool is_enqueue);
+/// Makes a result an error, whatever could be read of it.
+void sc_message_set_malformed(struct sc_message *message);
+struct sc_bytes sc_message_text(const struct sc_message *message);
+
+/// A message that the core makes: text, and where in it the fields are. All zero is an empty one.
+struct message_builder {
+    struct sc_buffer text;
+    uint32_t starts[SC_FIELD_COUNT], ends[SC_FIELD_COUNT];
+    uint8_t override;
+    bool is_void;
+};
+void sc_builder_begin(struct message_builder *builder, enum sc_message_field field);
+void sc_builder_end(struct message_builder *builder, enum sc_message_field field);
+void sc_builder_add(struct message_builder *builder, struct sc_bytes text);
+/// Adds JSON text as a field; nothing for data == NULL.
+void sc_builder_field(struct message_builder *builder, enum sc_message_field field,
+                      struct sc_bytes text);
+/// Adds characters as a field that is a JSON string.
+void sc_builder_string(struct message_builder *builder, enum sc_message_field field,
+                       struct sc_bytes text);
+/// Takes the builder's memory. NULL when memory is out.
+struct sc_message *_Nullable sc_builder_finish(struct message_builder *builder,
+                                               enum sc_message_type type,
+                                               struct handed *_Nullable handed);
+
+// ---- announce.c
+
+/// Hands a message on and gives the reference up; nothing for NULL.
+void sc_announce(struct shard *shard, uint64_t connection, struct sc_message *_Nullable message);
+/// What a trigger of the type `stream` is called with. `event` is what stands behind `"event":{"type":`, less
+/// the closing brace; `kind` names it.
+struct sc_message *_Nullable sc_change_message(uint64_t timestamp, const struct sc_group_name *name,
+                                               const struct sc_bytes *_Nullable item,
+                                               const struct sc_bytes *event, size_t count,
+                                               struct sc_bytes kind,
+                                               struct handed *_Nullable handed);
+/// A subscription, as its parts.
+struct subscription_name {
+    struct sc_bytes id, stream, group;
+    const struct sc_bytes *_Nullable item;
+    struct sc_bytes context; // JSON text; data == NULL: none.
+};
+struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t timestamp,
+                                             const struct subscription_name *name,
+                                             struct handed *_Nullable handed);
+/// What an overriding `get` or `list` is asked for a `sync`.
+struct sc_message *_Nullable sc_sync_message(const struct subscription_name *name);
+/// What an auth function is called with: of a stream client, or of a worker.
+struct sc_message *_Nullable sc_head_message(const struct sc_http_request *request,
+                                             struct sc_bytes address, bool worker);
+/// A call of a function that is overridden, with the declared keys of its input and no others. `ops` is the
+/// normal form of those of an update; `bit` the place of the function's in enum sc_watch.
+struct sc_message *_Nullable sc_override_message(const struct call *call, struct sc_bytes ops,
+                                                 uint32_t bit);
+/// Tells the control plane that a subscription has ended, if it listens.
+void sc_announce_leave(struct shard *shard, uint64_t connection,
+                       const struct subscription_name *name, struct handed *_Nullable handed);
+/// Writes `ip:port` of the peer, and returns how much of it is the ip.
+#define UUID_TEXT_SIZE 36
+/// Writes a UUID (version 8, RFC 9562) that is the same for the same numbers, and for no others that a node uses.
+void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number, uint64_t seed);
+#define PEER_ADDRESS_SIZE_MAX 64
+size_t sc_peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size_t *ip_size);
+
+// ---- watch.c
+
+/// What is watched in `stream`: enum sc_watch.
+uint32_t sc_watch_flags(struct shard *shard, struct sc_bytes stream);
+static inline bool watches_any(const struct shard *shard) {
+    return shard->watches.count > 0 || shard->watch_all != 0;
+}
+void sc_watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags);
+void sc_watches_deinit(struct shard *shard);
+
+// ---- upgrade.c
+
+/// Reads the request head. Returns the bytes used up.
+size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size);
+void sc_upgrade_decide(struct connection *connection, int status, struct sc_bytes context);
+struct client *sc_client_of(struct connection *connection);
+struct handed *sc_client_handed(struct connection *connection);
+void sc_client_free(struct connection *connection);
+
+// ---- worker.c
+
+/// Handles a message of a worker. False: it must wait. `waited`: it is the first of those that do.
+bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool waited);
+/// Gives a place in the ring of answers.
+uint32_t sc_worker_answer_begin(struct connection *connection);
+void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
+void sc_worker_opened(struct connection *connection, const struct sc_http_request *request);
+/// Answers a call that there is no room for. False: the message is none.
+bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);
+/// Runs a call of a restricted worker, now that it may.
+void sc_worker_run_call(struct connection *connection, struct sc_bytes text);
+/// Runs a call of the node itself.
+void sc_node_call_run(struct shard *shard, struct sc_bytes text);
+void sc_worker_closed(struct connection *connection);
+bool sc_worker_can_start(const struct worker *worker);
+
+// ---- connection.c
+
+struct connection *_Nullable sc_connection_find(struct shard *shard, uint64_t id);
+void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
+void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);
+void sc_connection_abort(struct connection *connection);
+/// Hands on what waited: parked messages, then undecoded bytes. False: something still waits.
+bool sc_connection_resume(struct connection *connection);
+/// Reads a paused connection again, what was held of its bytes first.
+void sc_connection_read_on(struct connection *connection);
+void sc_connection_drained(struct connection *connection);
+bool sc_connection_can_start(struct connection *connection);
+/// Queues bytes that are no message: a response, a close frame.
+void sc_connection_respond(struct connection *connection, const uint8_t *bytes, size_t size);
+void sc_connection_begin_closing(struct connection *connection);
+void sc_sweep(struct sc_timer *timer);
+
+// ---- shard.c
+
+void *_Nullable sc_shard_main(void *_Nullable argument);
+/// Takes no new connections, and closes the stream clients.
+void sc_shard_close_clients(struct shard *shard);
+void sc_shard_stop(struct shard *shard);
+void sc_listeners_close(struct shard *shard);
+/// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
+int sc_shards_meet(struct shard *shard, int rc, const char *_Nullable reason);
+/// Whether something that this shard has sent to another one is not back yet, or something here waits for the disk.
+bool sc_shard_waits_for_peers(const struct shard *shard);
+void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,
+                  uint64_t connection, struct sc_bytes detail);
+/// Bookkeeping that the core cannot do without: ends the process when memory is out.
+void *sc_allocate(size_t size);
+void *sc_reallocate(void *_Nullable memory, size_t size);
+uint64_t sc_now_ms(const struct shard *shard);
+
+#pragma clang assume_nonnull end
+
+#endif
