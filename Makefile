@@ -91,6 +91,7 @@ bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (
 	.ci/packages bench
 	python3 Benchmarks/Peers/pairs.py --pairs 9 --seconds 3
 	python3 Benchmarks/Peers/redis_hset.py --pairs 5
+	python3 Benchmarks/Durability/durable.py
 	python3 Benchmarks/storms.py
 
 .PHONY: lint

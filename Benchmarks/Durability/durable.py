@@ -2,7 +2,7 @@
 """Durable sets: this node with `durability: commit`, Redis with `appendfsync always`, and the bare fdatasync of the
 same disk, in turn, round after round, since a disk is not the same from one minute to the next.
 
-    durable.py --node .build/release/iii-stream --load .build/release/iii-stream-bench --folder DIR
+    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--folder .build/durable]
 
 One line of JSON a measurement, then medians and the ratio to Redis of the same round."""
 
@@ -103,13 +103,16 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--node", required=True)
-    parser.add_argument("--load", required=True)
-    parser.add_argument("--folder", required=True, type=pathlib.Path)
+    built = pathlib.Path(__file__).resolve().parents[2] / ".build"
+    parser.add_argument("--node", default=built / "release/iii-stream")
+    parser.add_argument("--load", default=built / "release/iii-stream-bench")
+    parser.add_argument("--folder", default=built / "durable", type=pathlib.Path, help="on the disk to measure")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", default="1,2")
     arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    arguments.folder = arguments.folder.resolve()
     results = []
     guess = {1: 8000, 16: 100_000}
     for _ in range(arguments.rounds):
