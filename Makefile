@@ -13,6 +13,8 @@ export PYTHON2
 # traps: the trap needs no run-time library, which the Swift tool chain does not ship for C.
 UNDEFINED := -Xcc -fsanitize=undefined -Xcc -fsanitize-trap=undefined
 ADDRESS_FLAGS := --scratch-path .build/address --sanitize=address $(UNDEFINED)
+# Tests that bound the memory of a node would count what is kept back after it was freed.
+ADDRESS_OPTIONS := ASAN_OPTIONS=quarantine_size_mb=16
 THREAD_FLAGS := --scratch-path .build/thread --sanitize=thread
 THREAD_OPTIONS := TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/thread-suppressions
 
@@ -72,7 +74,7 @@ sanitize: test-packages ## Run the tests under the address, undefined and thread
 	$(THREAD_OPTIONS) swift test $(THREAD_FLAGS) --disable-xctest
 	swift build $(ADDRESS_FLAGS) --product iii-stream
 	swift build $(ADDRESS_FLAGS) --product iii-stream-bench
-	III_BENCH=.build/address/debug/iii-stream-bench III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+	$(ADDRESS_OPTIONS) III_BENCH=.build/address/debug/iii-stream-bench III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 	swift build $(THREAD_FLAGS) --product iii-stream
 	$(THREAD_OPTIONS) III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 

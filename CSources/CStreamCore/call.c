@@ -386,6 +386,7 @@ static void execute_update(struct shard *shard, struct call *call) {
         return;
     }
     if (rc == -EMSGSIZE || rc == -ELOOP) {
+        shard->counters.values_too_large += rc == -EMSGSIZE;
         sc_call_fail(
             shard, call, "STREAM_UPDATE_ERROR",
             rc == -ELOOP

@@ -99,9 +99,10 @@ bool sc_connection_can_start(struct connection *connection) {
         return connection->client == NULL || connection->client->handed == NULL ||
                atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <=
                    HANDED_MAX;
-    // A worker that does not read its answers gets no more of them, long before its budget is used up.
+    // A worker that does not read its answers gets no more of them, long before its budget is used up. One
+    // that wants to go need not read them.
     uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
-    return waiting <= sc_connection_budget(connection) / 4 &&
+    return (waiting <= sc_connection_budget(connection) / 4 || connection->close_asked) &&
            sc_worker_can_start(connection->worker);
 }
 
@@ -156,10 +157,13 @@ static void parked_list_remove(struct connection *connection) {
     connection->on_parked_list = false;
 }
 
+static bool has_parked(const struct connection *connection) {
+    return connection->inbound != NULL && connection->inbound->parked_first != NULL;
+}
+
 static bool handle(struct connection *connection, struct sc_bytes text, bool waited) {
     if (connection->kind == KIND_STREAM) {
-        bool others_wait =
-            !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
+        bool others_wait = !waited && has_parked(connection);
         return !others_wait && sc_stream_message(connection, text);
     }
     return sc_worker_message(connection, text, waited);
@@ -185,7 +189,13 @@ static void peer_closed(struct connection *connection, uint16_t code) {
 
 static void control(struct connection *connection, const struct sc_ws_event *event) {
     if (event->opcode == SC_WS_CLOSE) {
-        peer_closed(connection, event->close_code);
+        if (connection->worker == NULL || !has_parked(connection)) {
+            peer_closed(connection, event->close_code);
+            return;
+        }
+        connection->close_asked = connection->paused = true; // What it sent before still counts.
+        connection->close_code = event->close_code;
+        sc_socket_pause(&connection->socket);
     } else if (event->opcode == SC_WS_PING) {
         uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
         size_t header = sc_ws_header_write(frame, SC_WS_PONG, true, event->bytes.size, NULL);
@@ -297,7 +307,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     struct connection *connection = CONNECTION(socket);
     connection->heard_tick = connection->shard->tick;
     connection->pinged = false;
-    if (connection->silent)
+    if (connection->silent && connection->state == STATE_OPEN)
         say_alive(connection, true);
     struct sc_buffer held = {0};
     if (connection->inbound != NULL && connection->inbound->undecoded.size > 0) {
@@ -325,7 +335,13 @@ static void finish_ended(struct connection *connection) {
 }
 
 void sc_connection_read_on(struct connection *connection) {
+    if (connection->close_asked && has_parked(connection))
+        return;
     connection->paused = false;
+    if (connection->close_asked) {
+        connection->close_asked = false;
+        peer_closed(connection, connection->close_code);
+    }
     struct sc_buffer held = {0};
     if (connection->inbound != NULL) {
         held = connection->inbound->undecoded;
@@ -343,8 +359,7 @@ void sc_connection_read_on(struct connection *connection) {
 }
 
 bool sc_connection_resume(struct connection *connection) {
-    while (connection->state == STATE_OPEN && connection->inbound != NULL &&
-           connection->inbound->parked_first != NULL) {
+    while (connection->state == STATE_OPEN && has_parked(connection)) {
         struct inbound *inbound = connection->inbound;
         struct parked_message *first = inbound->parked_first;
         connection->binary = first->binary;
@@ -360,14 +375,13 @@ bool sc_connection_resume(struct connection *connection) {
     if (!connection->paused || connection->state == STATE_GONE)
         return true;
     sc_connection_read_on(connection);
-    return connection->inbound == NULL || connection->inbound->parked_first == NULL;
+    return !has_parked(connection);
 }
 
 static void on_end(struct sc_socket *socket, int reason) {
     struct connection *connection = CONNECTION(socket);
     connection->ended = true;
-    bool waits = connection->state == STATE_OPEN && connection->inbound != NULL &&
-                 connection->inbound->parked_first != NULL && reason == 0;
+    bool waits = connection->state == STATE_OPEN && has_parked(connection) && reason == 0;
     if (waits) {
         connection->paused = true; // What it sent before the end still counts.
         return;
@@ -392,8 +406,10 @@ static void on_closed(struct sc_socket *socket) {
     sc_subscriptions_remove_all(connection);
     if (connection->kind == KIND_STREAM)
         shard->stream_connections--;
-    if (connection->worker != NULL)
+    if (connection->worker != NULL) {
         sc_worker_closed(connection);
+        sc_worker_free(connection);
+    }
     sc_client_free(connection);
     if (connection->port == PORT_WORKER)
         atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,

@@ -282,7 +282,9 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);
 void sc_worker_run_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of the node itself.
 void sc_node_call_run(struct shard *shard, struct sc_bytes text);
+/// Tells the control plane, once, that the worker serves nobody any more.
 void sc_worker_closed(struct connection *connection);
+void sc_worker_free(struct connection *connection);
 bool sc_worker_can_start(const struct worker *worker);
 
 // ---- connection.c

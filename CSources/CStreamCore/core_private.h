@@ -156,7 +156,9 @@ struct connection {
     bool pinged : 1;
     bool ended : 1; // The peer will send nothing more.
     bool close_when_sent : 1;
+    bool close_asked : 1; // By the peer, with `close_code`, behind messages that wait.
     uint8_t listener;
+    uint16_t close_code;
 };
 
 /// What only worker connections have.
@@ -167,6 +169,7 @@ struct answer_slot {
 struct worker {
     bool admitted;
     bool restricted; // The control plane decides about every call.
+    bool closed;     // The control plane was told: it hears no more of the connection.
     uint32_t held;   // Messages wait for so many releases.
     uint8_t id_size;
     uint8_t id[36];
@@ -370,8 +373,9 @@ struct shard {
     struct connection *_Nullable dirty_first;
     struct connection *_Nullable dirty_last;
     struct connection *_Nullable parked_first;
-    struct connection *_Nullable closing_first; // Their subscriptions end at the end of the turn.
-    struct connection *_Nullable over_first;    // Over their budget.
+    struct connection
+        *_Nullable closing_first;            // For the end of the turn: they serve nobody any more.
+    struct connection *_Nullable over_first; // Over their budget.
     // Frames
     struct chunk *_Nullable chunks[LANE_COUNT];
     struct chunk *_Nullable free_chunks;

@@ -61,11 +61,15 @@ static void parked_due(struct sc_timer *timer) {
     (void)timer; // The turn's end looks at them.
 }
 
-static void end_subscriptions(struct shard *shard) {
+// What a closing connection still says counts for nothing, and its peer may take the whole patience of the
+// close handshake: whoever waits for it hears now that it has gone.
+static void end_closing(struct shard *shard) {
     while (shard->closing_first != NULL) {
         struct connection *connection = shard->closing_first;
         shard->closing_first = connection->closing_next;
         sc_subscriptions_remove_all(connection);
+        if (connection->worker != NULL)
+            sc_worker_closed(connection);
     }
 }
 
@@ -75,13 +79,13 @@ static void on_turn(void *context) {
         look_at_parked(shard);
     // A member that turns out too slow is closed, and a closed one has subscriptions to end.
     do {
-        end_subscriptions(shard);
+        end_closing(shard);
         sc_topics_settle(shard);
     } while (shard->closing_first != NULL);
     sc_batches_post(shard);
     sc_durable_turn(shard); // The disk works while the sockets are served.
     sc_out_flush_all(shard);
-    end_subscriptions(shard);
+    end_closing(shard);
 }
 
 // ---- Accepting

@@ -159,6 +159,7 @@ static int take_input(struct shard *shard, struct call *call, int op,
     if (rc < 0)
         return rc;
     if (input->data.text.size > shard->node->config.value_size_max) {
+        shard->counters.values_too_large++;
         input->reason = SC_LITERAL("the value is larger than the limit value_bytes");
         return -EINVAL;
     }
@@ -525,10 +526,16 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
 }
 
 void sc_worker_closed(struct connection *connection) {
+    if (connection->worker->closed)
+        return;
+    connection->worker->closed = true;
+    const struct sc_node_events *events = &connection->shard->node->events;
+    events->worker_closed(events->context, connection->id);
+}
+
+void sc_worker_free(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct shard *shard = connection->shard;
-    const struct sc_node_events *events = &shard->node->events;
-    events->worker_closed(events->context, connection->id);
     shard->worker_connections--;
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
         sc_slice_release(shard, worker->answers[i & worker->answer_mask].slice);

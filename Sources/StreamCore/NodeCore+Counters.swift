@@ -29,6 +29,7 @@ extension NodeCore {
             ("protocol_errors", all.protocol_errors),
             ("messages_too_large", all.messages_too_large),
             ("subscriptions_refused", all.subscriptions_refused),
+            ("values_too_large", all.values_too_large),
             ("results_too_large", all.results_too_large),
             ("calls_parked", all.calls_parked),
             ("slow_readers_closed", all.slow_readers_closed),

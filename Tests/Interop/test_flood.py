@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import threading
 import time
 
@@ -139,6 +140,23 @@ def test_writer_is_read_no_further_while_the_queue_is_full(node):
         for item, seen in enumerate(handler.seen):
             assert seen == list(range(item, count, ITEMS))
         assert node.counters()["trigger_events_dropped"] == 0
+
+
+@pytest.mark.parametrize("polite", [True, False], ids=["close frame", "end of the connection"])
+def test_what_a_held_writer_said_before_its_end_still_counts(node, polite):
+    count = WAITING_MAX + 500
+    with Handler(node.worker_url(), 1) as handler, Writer(node.worker_url()) as writer:
+        writer.set_many(count, pad="")
+        wait_for_counter(node, "trigger_writers_held")
+        if polite:
+            thread = threading.Thread(target=writer.close)  # Waits for the node's half.
+        else:
+            thread = threading.Thread(target=writer.socket.socket.shutdown, args=(socket.SHUT_WR,))
+        thread.start()
+        handler.handle(count)
+        thread.join()
+        for item, seen in enumerate(handler.seen):
+            assert seen == list(range(item, count, ITEMS))
 
 
 def test_writer_waits_for_the_handler_timeout_at_most(start_node):

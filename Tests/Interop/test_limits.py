@@ -1,0 +1,208 @@
+"""Every limit with a setting, on both sides of it: what is within passes, what is over gets its answer
+and is counted, and nobody else notices. (The budget of a slow stream client: test_slow_reader.py.)"""
+
+import json
+import time
+
+import pytest
+from clients import Subscriber, Worker, status_of
+from executor import HELD, Executor
+from raw import Ended, Raw, frame
+
+MESSAGE_BYTES = 8192
+FRAME_BYTES = 4096
+
+
+@pytest.fixture
+def small(start_node):
+    return start_node({"limits": {"message_bytes": MESSAGE_BYTES, "frame_bytes": FRAME_BYTES, "value_bytes": 2048}})
+
+
+def port_of(node, port):
+    return node.stream_port if port == "stream" else node.worker_port
+
+
+def padded(size):
+    """A message of exactly `size` bytes that both ports answer with a pong, or leave without harm."""
+    head = '{"type":"ping","pad":"'
+    return head + "x" * (size - len(head) - 2) + '"}'
+
+
+def fragments(message, size):
+    """The frames of `message`, each with at most `size` bytes."""
+    pieces = [message[start : start + size] for start in range(0, len(message), size)]
+    return b"".join(
+        frame(piece, opcode=1 if number == 0 else 0, final=number == len(pieces) - 1)
+        for number, piece in enumerate(pieces)
+    )
+
+
+def still_serves(node):
+    with Worker(node.worker_url()) as worker:
+        worker.set("limits", "g", "i", 1)
+        assert worker.get("limits", "g", "i") == 1
+
+
+@pytest.mark.parametrize("port", ["stream", "worker"])
+def test_frame_at_the_limit_is_read_and_over_it_closes_with_1009(small, port):
+    with Raw(port_of(small, port)).upgrade() as peer:
+        peer.send(frame(padded(FRAME_BYTES)) + frame(b"", opcode=9))
+        while peer.frame()[0] != 10:  # The pong behind the message: it was read to its end.
+            pass
+        before = small.counters()["messages_too_large"]
+        peer.send(frame(padded(FRAME_BYTES + 1)))
+        assert peer.close_code() == 1009
+    assert small.counters()["messages_too_large"] == before + 1
+    still_serves(small)
+
+
+@pytest.mark.parametrize("port", ["stream", "worker"])
+def test_message_at_the_limit_is_read_and_over_it_closes_with_1009(small, port):
+    with Raw(port_of(small, port)).upgrade() as peer:
+        peer.send(fragments(padded(MESSAGE_BYTES), FRAME_BYTES) + frame(b"", opcode=9))
+        while peer.frame()[0] != 10:
+            pass
+        before = small.counters()["messages_too_large"]
+        peer.send(fragments(padded(MESSAGE_BYTES + 1), FRAME_BYTES))
+        assert peer.close_code() == 1009
+    assert small.counters()["messages_too_large"] == before + 1
+    still_serves(small)
+
+
+def test_value_at_the_limit_is_stored_and_over_it_is_refused(small):
+    at = "x" * (2048 - 2)  # The quotes count.
+    with Executor(small.worker_url()) as worker:
+        worker.set("s", "g", "i", at)
+        arguments = {"stream_name": "s", "group_id": "g", "item_id": "i"}
+        error = worker.error("stream::set", {**arguments, "data": at + "x"})
+        assert error["code"] == "deserialization_error" and "value_bytes" in error["message"]
+        append = {"type": "append", "path": "", "value": "x"}
+        error = worker.error("stream::update", {**arguments, "ops": [append]})
+        assert error["code"] == "STREAM_UPDATE_ERROR" and "value_bytes" in error["message"]
+        assert worker.result("stream::get", **arguments) == at
+        assert small.counters()["values_too_large"] == 2
+
+
+def test_connections_at_the_limit_are_served_and_further_ones_are_refused(start_node):
+    node = start_node({"limits": {"connections": 4}, "shards": 2})
+    with Worker(node.worker_url()) as worker:
+        peers = [Raw(node.stream_port).upgrade() for _ in range(3)]
+        for port in (node.stream_port, node.worker_port):
+            with Raw(port) as further:
+                with pytest.raises(Ended):
+                    further._fill()
+        assert node.counters()["connections_refused"] == 2
+        assert worker.set("s", "g", "i", 1)["new_value"] == 1
+        peers.pop().close()
+        deadline = time.monotonic() + 5
+        while node.counters()["stream_connections"] > 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert status_of(node.stream_url()) == 101
+        for peer in peers:
+            peer.close()
+
+
+def test_subscriptions_at_the_limit_are_served_and_a_further_one_is_refused(start_node):
+    node = start_node({"limits": {"subscriptions_per_connection": 3}})
+    with Subscriber(node.stream_url()) as client, Subscriber(node.stream_url()) as other:
+        for number in range(3):
+            client.join("s", f"g{number}", subscription=f"sub{number}")
+            assert client.event()["type"] == "sync"
+        client.join("s", "g3", subscription="sub3")
+        assert client.event()["type"] == "unauthorized"
+        assert node.counters()["subscriptions_refused"] == 1
+        client.join("s", "g1", subscription="sub1")  # One that it has: joins again.
+        assert client.event()["type"] == "sync"
+        client.leave("s", "g0", subscription="sub0")
+        client.join("s", "g3", subscription="sub3")
+        assert client.event()["type"] == "sync"
+        other.join("s", "g0")
+        assert other.event()["type"] == "sync"
+
+
+def test_functions_at_the_limit_are_served_and_a_further_one_is_refused(start_node):
+    node = start_node(worker={"limits": {"functions_per_worker": 3}})
+    with Executor(node.worker_url()) as worker, Executor(node.worker_url()) as other:
+        for name in "abc":
+            worker.serve(name, name)
+        worker.nothing_said()
+        worker.serve("d", "d")
+        answer = worker.said("functionregistrationresult")
+        assert (answer["id"], answer["error"]["code"]) == ("d", "limit_reached")
+        assert node.counters()["registrations_refused"] == 1
+        assert [other.result(name) for name in "abc"] == ["a", "b", "c"]
+        assert other.error("d")["code"] == "function_not_found"
+        other.serve("d", "of another worker")
+        assert worker.result("d") == "of another worker"
+        worker.withdraw("a")
+        worker.serve("e", "e")
+        assert other.result("e") == "e"
+
+
+def test_triggers_at_the_limit_fire_and_a_further_one_is_refused(start_node):
+    node = start_node(worker={"limits": {"triggers_per_worker": 3}})
+    with Executor(node.worker_url()) as worker, Executor(node.worker_url()) as other:
+        for number in range(4):
+            worker.serve(f"on{number}", None)
+            worker.trigger("stream", f"on{number}", {"stream_name": "s"}, trigger_id=f"t{number}")
+        answer = worker.said("triggerregistrationresult")
+        assert (answer["id"], answer["error"]["code"]) == ("t3", "limit_reached")
+        assert node.counters()["registrations_refused"] == 1
+        other.set("s", "g", "i", 1)
+        for number in range(3):
+            assert worker.called(f"on{number}").data["id"] == "i"
+        worker.untrigger("t0")
+        worker.trigger("stream", "on3", {"stream_name": "s"}, trigger_id="t3")
+        other.set("s", "g", "j", 1)
+        assert worker.called("on3").data["id"] == "j"
+        assert worker.all_called("on0") == []
+
+
+def test_calls_at_the_limit_wait_and_a_further_one_is_refused(start_node):
+    node = start_node(worker={"limits": {"pending_calls_per_worker": 3}})
+    with Executor(node.worker_url()) as server, Executor(node.worker_url()) as spare:
+        with Executor(node.worker_url()) as caller, Executor(node.worker_url()) as other:
+            server.serve("held", HELD)
+            spare.serve("spare", "spare")
+            waiting = [caller.invoke("held", number) for number in range(3)]
+            calls = [server.called("held") for _ in range(3)]
+            # Of the caller: whatever it calls next. Of the executor: whoever calls it next.
+            assert caller.error("spare")["code"] == "too_many_calls"
+            assert other.error("held")["code"] == "too_many_calls"
+            assert node.counters()["calls_refused"] == 2
+            assert caller.set("s", "g", "i", 1)["new_value"] == 1  # Waits for nobody.
+            assert other.result("spare") == "spare"
+            calls[0].answer("done")
+            assert caller.answer(waiting[0])["result"] == "done"
+            assert caller.result("spare") == "spare"
+            for call, invocation in zip(calls[1:], waiting[1:]):
+                call.answer(call.data)
+                assert caller.answer(invocation)["result"] == call.data
+
+
+def test_worker_within_its_budget_is_served_and_over_it_is_closed(start_node):
+    """What waits for a worker that does not read: closed at the budget; its callers learn that it is gone."""
+    budget = 1 << 20
+    node = start_node(worker={"limits": {"worker_budget_bytes": budget}})
+    node.expected_errors.append("slow")
+    stopped = Raw(node.worker_port, receive_buffer=4096).upgrade()
+    stopped.message()
+    stopped.send(frame(json.dumps({"type": "registerfunction", "id": "stuck"})))
+    with Executor(node.worker_url()) as caller:
+        deadline = time.monotonic() + 5
+        while caller.call("engine::functions::list")["result"]["functions"] == [] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        text = "x" * (64 << 10)
+        waiting = [caller.invoke("stuck", text) for _ in range(budget // (64 << 10) // 2)]
+        caller.barrier()
+        counters = node.counters()
+        assert counters["slow_readers_closed"] == 0 and counters["worker_connections"] == 2
+        # The kernel holds some megabytes of the rest.
+        waiting += [caller.invoke("stuck", text) for _ in range(160)]
+        ends = [caller.answer(invocation)["error"]["code"] for invocation in waiting]
+        assert ends[0] == "invocation_stopped"
+        assert set(ends) <= {"invocation_stopped", "channel_send_failed", "function_not_found"}
+        assert node.counters()["slow_readers_closed"] == 1
+        assert caller.error("stuck")["code"] == "function_not_found"
+    assert stopped.close_code() in (1013, 1006)  # 1006: the close frame had no room either.
+    stopped.close()
