@@ -16,7 +16,8 @@ ADDRESS_FLAGS := --scratch-path .build/address --sanitize=address $(UNDEFINED)
 # Tests that bound the memory of a node would count what is kept back after it was freed.
 ADDRESS_OPTIONS := ASAN_OPTIONS=quarantine_size_mb=16
 THREAD_FLAGS := --scratch-path .build/thread --sanitize=thread
-THREAD_OPTIONS := TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/thread-suppressions
+# It waits for a second at each exit otherwise.
+THREAD_OPTIONS := TSAN_OPTIONS="suppressions=$(CURDIR)/.ci/thread-suppressions atexit_sleep_ms=20"
 
 .PHONY: help
 help: ## List the targets
