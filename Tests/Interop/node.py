@@ -14,6 +14,9 @@ BINARY = pathlib.Path(os.environ.get("III_NODE", ROOT / ".build/release/iii-stre
 # A node that needs longer than this to start or to stop has hung. An instrumented build is slow.
 PATIENCE_SECONDS = 20
 
+# A build under a sanitizer keeps shadows of its memory, and what it has freed.
+INSTRUMENTED = any(part in ("address", "thread") for part in BINARY.parts)
+
 # Asks for the sizes that take minutes.
 FULL = os.environ.get("III_FULL", "") not in ("", "0")
 
