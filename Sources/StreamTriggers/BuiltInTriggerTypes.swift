@@ -9,6 +9,25 @@ package enum BuiltInTriggerTypes {
             callRequestFormat: $0.responseFormat.map { JSONText(validated: Array($0.utf8)) })
     }
 
+    // Of `stream:join` and `stream:leave`.
+    private static let subscriptionConfig = #"""
+        {"$schema":"http://json-schema.org/draft-07/schema#","properties":{\#
+        "condition_function_id":{"description":"Optional function ID to evaluate before \#
+        invoking handler","type":["string","null"]},"stream_name":{"description":"Stream \#
+        name to watch","type":["string","null"]}},"title":"StreamJoinLeaveTriggerConfig",\#
+        "type":"object"}
+        """#
+
+    private static let subscriptionCall = #"""
+        {"$schema":"http://json-schema.org/draft-07/schema#","properties":{"event_type":{\#
+        "description":"Event type (stream:join or stream:leave)","type":"string"},\#
+        "group_id":{"description":"Group ID","type":"string"},"id":{"description":"Peer \#
+        ID","type":["string","null"]},"stream_name":{"description":"Stream name",\#
+        "type":"string"},"timestamp":{"description":"Event timestamp (ms)",\#
+        "format":"int64","type":"integer"}},"required":["event_type","group_id",\#
+        "stream_name","timestamp"],"title":"StreamJoinLeaveCallRequest","type":"object"}
+        """#
+
     private struct BuiltIn {
         var id: String
         var description: String
@@ -42,40 +61,10 @@ package enum BuiltInTriggerTypes {
                 """#),
         BuiltIn(
             id: "stream:leave", description: "Stream leave trigger",
-            requestFormat: #"""
-                {"$schema":"http://json-schema.org/draft-07/schema#","properties":{\#
-                "condition_function_id":{"description":"Optional function ID to evaluate before \#
-                invoking handler","type":["string","null"]},"stream_name":{"description":"Stream \#
-                name to watch","type":["string","null"]}},"title":"StreamJoinLeaveTriggerConfig",\#
-                "type":"object"}
-                """#,
-            responseFormat: #"""
-                {"$schema":"http://json-schema.org/draft-07/schema#","properties":{"event_type":{\#
-                "description":"Event type (stream:join or stream:leave)","type":"string"},\#
-                "group_id":{"description":"Group ID","type":"string"},"id":{"description":"Peer \#
-                ID","type":["string","null"]},"stream_name":{"description":"Stream name",\#
-                "type":"string"},"timestamp":{"description":"Event timestamp (ms)",\#
-                "format":"int64","type":"integer"}},"required":["event_type","group_id",\#
-                "stream_name","timestamp"],"title":"StreamJoinLeaveCallRequest","type":"object"}
-                """#),
+            requestFormat: subscriptionConfig, responseFormat: subscriptionCall),
         BuiltIn(
             id: "stream:join", description: "Stream join trigger",
-            requestFormat: #"""
-                {"$schema":"http://json-schema.org/draft-07/schema#","properties":{\#
-                "condition_function_id":{"description":"Optional function ID to evaluate before \#
-                invoking handler","type":["string","null"]},"stream_name":{"description":"Stream \#
-                name to watch","type":["string","null"]}},"title":"StreamJoinLeaveTriggerConfig",\#
-                "type":"object"}
-                """#,
-            responseFormat: #"""
-                {"$schema":"http://json-schema.org/draft-07/schema#","properties":{"event_type":{\#
-                "description":"Event type (stream:join or stream:leave)","type":"string"},\#
-                "group_id":{"description":"Group ID","type":"string"},"id":{"description":"Peer \#
-                ID","type":["string","null"]},"stream_name":{"description":"Stream name",\#
-                "type":"string"},"timestamp":{"description":"Event timestamp (ms)",\#
-                "format":"int64","type":"integer"}},"required":["event_type","group_id",\#
-                "stream_name","timestamp"],"title":"StreamJoinLeaveCallRequest","type":"object"}
-                """#),
+            requestFormat: subscriptionConfig, responseFormat: subscriptionCall),
         BuiltIn(
             id: "log", description: "Log event trigger",
             requestFormat: #"""
