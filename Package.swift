@@ -72,7 +72,8 @@ let targets: [Target] = [
     .executableTarget(
         name: "LoadGenerator", dependencies: ["CStreamLoad", "StreamConfig"],
         path: "Benchmarks/LoadGenerator", swiftSettings: swiftSettings),
-    tests("CStreamBase"),
+    .target(name: "SeededRandom", path: "Tests/Support/SeededRandom", swiftSettings: testSettings),
+    tests("CStreamBase", ["SeededRandom"]),
     tests("CStreamLoad"),
     .target(
         name: "CStoreSimulator", dependencies: ["CStreamStore"],
@@ -80,12 +81,12 @@ let targets: [Target] = [
         cSettings: cSettings),
     .testTarget(
         name: "CStreamStoreTests",
-        dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator"],
+        dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator", "SeededRandom"],
         swiftSettings: testSettings),
     tests("CStreamWebSocket"),
     tests("CStreamTLS"),
-    tests("CStreamJSON"),
-    tests("CStreamLoop"),
+    tests("CStreamJSON", ["SeededRandom"]),
+    tests("CStreamLoop", ["SeededRandom"]),
     tests("IIIStream"),
     tests("StreamModel"),
     tests("StreamConfig"),

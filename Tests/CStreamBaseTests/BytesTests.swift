@@ -1,5 +1,6 @@
 import CStreamBase
 import Foundation
+import SeededRandom
 import Testing
 
 @Suite("Byte views")

@@ -1,4 +1,5 @@
 import CStreamBase
+import SeededRandom
 import Testing
 
 @Suite("Hash")

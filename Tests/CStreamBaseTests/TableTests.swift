@@ -1,4 +1,5 @@
 import CStreamBase
+import SeededRandom
 import Testing
 
 /// A table of numbered nodes, beside the dictionary that it must agree with.

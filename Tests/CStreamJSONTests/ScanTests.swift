@@ -1,5 +1,6 @@
 import CStreamJSON
 import Foundation
+import SeededRandom
 import Testing
 
 /// Serialized: some of these choose the instruction set of all scans.

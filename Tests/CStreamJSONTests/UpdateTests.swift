@@ -1,5 +1,6 @@
 import CStreamJSON
 import Foundation
+import SeededRandom
 import Testing
 
 @Suite("Path operations")

@@ -1,6 +1,7 @@
 import CStreamBase
 import CStreamLoop
 import Glibc
+import SeededRandom
 import Testing
 
 @Suite("Receiving")

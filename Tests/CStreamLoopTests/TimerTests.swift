@@ -1,5 +1,6 @@
 import CStreamLoop
 import Glibc
+import SeededRandom
 import Testing
 
 @Suite("Timers")

@@ -1,4 +1,5 @@
 import CStreamStore
+import SeededRandom
 import Testing
 
 /// What a store should hold, and what every client of it may have seen, the naive way.
