@@ -41,6 +41,7 @@ static void free_stream(struct sc_table_node *node, void *context) {
 void sc_store_destroy(struct sc_store *store) {
     if (store == NULL)
         return;
+    sc_listing_end(store);
     sc_table_for_each(&store->groups, free_group, NULL);
     sc_table_for_each(&store->streams, free_stream, NULL);
     sc_table_deinit(&store->groups);
@@ -140,6 +141,8 @@ void sc_store_account(struct sc_store *store, struct sc_group *group, size_t mor
 
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
     sc_log_item_gone(store->log, item);
+    if (store->listing.group == group)
+        sc_listing_keep_gone(&store->listing, item);
     *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
     *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
     sc_table_remove(&group->items, &item->node);
@@ -169,6 +172,8 @@ int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struc
     struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     *change = (struct sc_change){.kind = item == NULL ? SC_CHANGE_CREATE : SC_CHANGE_UPDATE};
     if (item != NULL) {
+        if (store->listing.group == group)
+            sc_listing_keep(&store->listing, item);
         change->old_value = item->value;
         item->value = value;
     } else {

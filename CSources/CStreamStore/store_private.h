@@ -46,6 +46,20 @@ struct sc_group {
     uint8_t name[];
 };
 
+struct kept_value;
+
+/// A group that is being read in steps (listing.c).
+struct listing {
+    struct sc_group *_Nullable group; // NULL: none, or it has lost its last item.
+    struct item *_Nullable next;      // To be read, if not behind `last_place`.
+    uint64_t last_place;
+    struct sc_table kept;
+    struct kept_value *_Nonnull *_Nullable gone;
+    size_t gone_count, gone_capacity;
+    bool active;
+    bool failed; // Memory is out.
+};
+
 struct sc_store {
     uint64_t seed;
     uint64_t position;
@@ -58,6 +72,7 @@ struct sc_store {
     uint64_t item_count, value_bytes;
     struct sc_log *_Nullable log;
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
+    struct listing listing;
 };
 
 struct sc_group *_Nullable sc_group_create(struct sc_store *store,
@@ -66,6 +81,9 @@ void sc_group_destroy(struct sc_store *store, struct sc_group *group);
 struct item *_Nullable sc_item_find(struct sc_store *store, struct sc_group *group,
                                     struct sc_bytes id);
 void sc_group_cache_drop(struct sc_group *group);
+/// Before the item's value is replaced, and before it is removed, in the group that is listed.
+void sc_listing_keep(struct listing *listing, const struct item *item);
+void sc_listing_keep_gone(struct listing *listing, const struct item *item);
 
 // ---- For the log (store_load.c)
 
