@@ -108,14 +108,15 @@ static size_t add_trace(struct sc_bytes *parts, size_t at, const struct call *ca
     return at;
 }
 
-// `body` is what stands between the ids and the trace context: `,"result":…`, `,"error":…` or nothing.
-static size_t answer_parts(struct sc_bytes *parts, const struct call *call,
-                           const struct sc_bytes *body, size_t count) {
+// `body` is `,"result":…`, `,"error":…` or nothing.
+size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
+                            const struct sc_bytes *body, size_t count) {
     size_t at = 0;
     parts[at++] = SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":");
     parts[at++] = call->invocation_id;
     parts[at++] = SC_LITERAL(",\"function_id\":");
     parts[at++] = call->function_id;
+    assert(at == ANSWER_BODY_AT);
     for (size_t i = 0; i < count; i++)
         parts[at++] = body[i];
     at = add_trace(parts, at, call);
@@ -165,13 +166,13 @@ void sc_call_answer(struct shard *shard, struct call *call, const struct sc_byte
                             .request = call->request};
     if (call->wants_answer) {
         struct sc_bytes parts[FRAME_PARTS_MAX];
-        size_t part_count = answer_parts(parts, call, body, count);
+        size_t part_count = sc_call_answer_parts(parts, call, body, count);
         if (sc_parts_size(parts, part_count) > call->size_max) {
             shard->counters.results_too_large++;
             struct sc_bytes error =
                 SC_LITERAL(",\"error\":{\"code\":\"result_too_large\",\"message\":"
                            "\"the result is larger than the caller accepts\"}");
-            part_count = answer_parts(parts, call, &error, 1);
+            part_count = sc_call_answer_parts(parts, call, &error, 1);
         }
         if (call->connection == SC_NODE_CONNECTION)
             answer_node(call, &answer, parts, part_count);
@@ -217,7 +218,10 @@ static void fail_without_memory(struct shard *shard, struct call *call, const ch
 // The topic of the call's group when anyone, on any shard, subscribes to it.
 static struct topic *interested(struct shard *shard, const struct call *call) {
     struct topic *topic = sc_topic_find(shard, &call->name);
-    return topic != NULL && topic->interest > 0 ? topic : NULL;
+    if (topic == NULL || topic->interest > 0)
+        return topic;
+    sc_kept_drop(topic); // It will miss this change.
+    return NULL;
 }
 
 /// What happened to a group, or to an item of it, and who did it.
@@ -229,6 +233,7 @@ struct happening {
     struct sc_bytes kind;
     uint64_t writer;
     struct handed *_Nullable handed;
+    bool stored; // It is a change of what the store has.
 };
 
 static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t timestamp,
@@ -252,6 +257,8 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     }
     topic->in_flight++;
     shard->counters.events++;
+    if (topic->kept != NULL && happening->stored)
+        sc_kept_append(shard, topic, slice);
 }
 
 static void emit_to_triggers(struct shard *shard, uint64_t timestamp,
@@ -296,7 +303,8 @@ static void emit_change(struct shard *shard, const struct call *call,
                                   .part_count = 4,
                                   .kind = kind,
                                   .writer = call->connection,
-                                  .handed = call->handed};
+                                  .handed = call->handed,
+                                  .stored = change->position > 0};
     emit(shard, topic, watched, change->timestamp_ms, &happening);
 }
 
@@ -449,7 +457,11 @@ static void execute_send(struct shard *shard, struct call *call) {
     answer_result(shard, call, SC_LITERAL("null"));
 }
 
-static void execute_list(struct shard *shard, struct call *call) {
+void sc_call_list(struct shard *shard, struct call *call) {
+    if (!call->wants_answer) {
+        sc_call_answer(shard, call, NULL, 0);
+        return;
+    }
     struct sc_group *group = sc_store_group_find(shard->store, &call->name);
     if (sc_group_array_size(group) > call->size_max) {
         shard->counters.results_too_large++;
@@ -472,6 +484,14 @@ static void execute_list(struct shard *shard, struct call *call) {
     else
         fail_without_memory(shard, call, "STREAM_GET_GROUP_ERROR", "Failed to get group: ");
     sc_buffer_deinit(&text);
+}
+
+static void execute_list(struct shard *shard, struct call *call) {
+    uint64_t size = sc_group_array_size(sc_store_group_find(shard->store, &call->name));
+    if (size > SC_GROUP_STEP_SIZE && size <= call->size_max && call->wants_answer)
+        sc_listing_add_call(shard, call);
+    else
+        sc_call_list(shard, call);
 }
 
 void sc_call_execute(struct shard *shard, struct call *call) {

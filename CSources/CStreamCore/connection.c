@@ -419,7 +419,7 @@ static void on_closed(struct sc_socket *socket) {
     place_give(shard, connection->id);
     shard->connection_count--;
     atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
-    free(connection);
+    sc_out_free(connection);
 }
 
 static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on_closed};

@@ -22,8 +22,11 @@ void sc_out_append(struct connection *connection, struct slice slice);
 void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size);
 /// Bytes that may wait for the connection.
 uint64_t sc_connection_budget(const struct connection *connection);
-/// Sends what the turn has put together.
-void sc_out_flush_all(struct shard *shard);
+/// Sends what the turn has put together: all to workers, to stream clients as much as one turn may.
+void sc_out_flush(struct shard *shard);
+/// The socket is closed: frees the connection, now or when it comes up among those that had something to send.
+void sc_out_free(struct connection *connection);
+void sc_out_deinit(struct shard *shard);
 void sc_out_sent(struct connection *connection, ssize_t result);
 bool sc_out_empty(const struct connection *connection);
 /// Drops what has not begun to leave, for a close frame that goes next.
@@ -41,6 +44,13 @@ struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_
 struct sc_blob *_Nullable sc_frame_build_blob(const struct sc_bytes *parts, size_t count,
                                               size_t header_room);
 uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count);
+/// The bytes of a message of `payload` bytes as a frame, or as fragments.
+uint64_t sc_frame_size(uint64_t payload);
+/// Begins a message of `payload` bytes that is written part by part, as frames into sc_frame_size bytes, or as it
+/// is.
+struct frame_writer sc_frame_begin(uint8_t *out, uint64_t payload);
+struct frame_writer sc_text_begin(uint8_t *out, uint64_t size);
+void sc_frame_put(struct frame_writer *writer, struct sc_bytes part);
 /// The frame of an event: `event` is what stands behind `"event":{"type":`, less the closing brace, and
 /// `prefix` the part that names stream and group.
 struct slice sc_stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
@@ -70,6 +80,8 @@ void sc_topic_subscribe(struct connection *connection, struct topic *topic, stru
                         const struct sc_bytes *_Nullable item);
 bool sc_subscription_remove(struct connection *connection, struct sc_bytes id);
 bool sc_subscription_exists(struct connection *connection, struct sc_bytes id);
+/// Whether the connection has any subscription in the group.
+bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name);
 void sc_subscriptions_remove_all(struct connection *connection);
 /// Whether the connection gets the frames of the group, or of the item, already.
 bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
@@ -82,6 +94,8 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text);
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                      const struct sc_bytes *_Nullable item);
 void sc_join_evaluate(struct shard *owner, struct request *request);
+/// Takes the snapshot for a join that the topic counts already; when there is none yet the join waits for it.
+void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request);
 /// The join has been evaluated; `slice` is its `sync`, without a chunk when there is none.
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice);
 void sc_join_release(struct shard *shard, struct effect *effect);
@@ -102,6 +116,12 @@ void sc_call_answer(struct shard *shard, struct call *call, const struct sc_byte
                     size_t count);
 void sc_call_fail(struct shard *shard, struct call *call, const char *code,
                   struct sc_bytes message);
+/// The answer to a call as parts, `body` being what stands between the ids and the trace context.
+size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
+                            const struct sc_bytes *body, size_t count);
+#define ANSWER_BODY_AT 4u // Where in the parts the body begins.
+/// Answers a list at once.
+void sc_call_list(struct shard *shard, struct call *call);
 struct effect *sc_effect_push(struct shard *shard);
 void sc_effects_release(struct shard *shard);
 void sc_effects_deinit(struct shard *shard);
@@ -115,9 +135,22 @@ void sc_node_answered(struct shard *shard, struct sc_bytes text);
 /// The JSON array of a group's values: its size, and the text appended to `out`. False: memory is out.
 uint64_t sc_group_array_size(const struct sc_group *_Nullable group);
 bool sc_group_array_write(struct sc_buffer *out, const struct sc_group *_Nullable group);
-/// The `sync` frame of a group or item, with a reference. Without a chunk: it is too large.
+/// The `sync` frame of a group or item as it is now, with a reference. Without a chunk: it is too large.
 struct slice sc_sync_build(struct shard *shard, const struct sc_group_name *name,
                            const struct sc_bytes *_Nullable item);
+/// The `sync` for a join, with frames that follow it in `request->tail`. False: the join waits, see listing.c.
+bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
+                      struct slice *out);
+/// What stands before the array in a `sync` frame of a group, as parts; `digits` is room for the stamp.
+#define SYNC_HEAD_PARTS 4u
+void sc_sync_head(struct sc_bytes parts[_Nonnull SYNC_HEAD_PARTS], uint8_t digits[_Nonnull 20],
+                  const struct topic *topic, uint64_t timestamp);
+/// Keeps a `sync` frame for joins to come; without one, keeps frames for one that is still being made.
+void sc_kept_begin(struct topic *topic, struct sc_blob *_Nullable sync, uint64_t now_ns);
+/// Notes the frame of a change of the group.
+void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame);
+void sc_kept_drop(struct topic *topic);
+void sc_kept_drop_all(struct shard *shard);
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
                                   struct sc_bytes data);
 /// The stamp of a `sync` that sync_build does not make.
@@ -125,6 +158,19 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
                               const struct sc_bytes *_Nullable item);
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
                                    const struct sc_bytes *_Nullable item);
+
+// ---- listing.c
+
+/// Has the list answered step by step.
+void sc_listing_add_call(struct shard *shard, struct call *call);
+/// Has the `sync` of the topic made step by step. The join is evaluated again when it is there.
+void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request);
+/// Whether the request has to wait for a list that its connection has asked for before.
+bool sc_listing_defers(struct shard *shard, struct request *request);
+/// Takes a step; at the end of a turn.
+void sc_listing_turn(struct shard *shard);
+/// Changes were taken back: what was being read is not true. Ends a list's call, begins a `sync` again.
+void sc_listing_taken_back(struct shard *shard, int error, bool unknown);
 
 // ---- durable.c
 
@@ -141,6 +187,8 @@ void sc_durable_close(struct shard *shard);
 void sc_durable_close_directory(struct shard *shard);
 /// Refuses a change that the store did not take: `rc` of sc_store_set or sc_store_delete.
 void sc_durable_refuse(struct shard *shard, struct call *call, int rc);
+/// Answers a call whose changes, or what it has read, were taken back.
+void sc_durable_explain(struct shard *shard, struct call *call, int error, bool unknown);
 
 // ---- import.c
 
@@ -160,6 +208,9 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
                                 const struct call *call, struct sc_bytes extra);
 void sc_request_send(struct request *request);
 void sc_request_free(struct request *request);
+/// Counts a request that stays on its shard as under way.
+void sc_request_count(struct request *request);
+void sc_request_evaluate(struct shard *shard, struct request *request);
 void sc_request_finish(struct request *request); // At the owner, when `reply` is set.
 void sc_event_to_peers(struct shard *shard, struct topic *topic,
                        const struct sc_bytes *_Nullable item, struct slice slice);
@@ -307,6 +358,8 @@ void sc_sweep(struct sc_timer *timer);
 // ---- shard.c
 
 void *_Nullable sc_shard_main(void *_Nullable argument);
+/// There is another turn at once after this one.
+void sc_shard_turn_again(struct shard *shard);
 /// Takes no new connections, and closes the stream clients.
 void sc_shard_close_clients(struct shard *shard);
 void sc_shard_stop(struct shard *shard);

@@ -156,6 +156,7 @@ struct connection {
     bool pinged : 1;
     bool ended : 1; // The peer will send nothing more.
     bool close_when_sent : 1;
+    bool closed : 1;      // Its socket is; it is freed when it comes up among the dirty ones.
     bool close_asked : 1; // By the peer, with `close_code`, behind messages that wait.
     uint8_t listener;
     uint16_t close_code;
@@ -231,6 +232,16 @@ struct held_join {
     uint8_t bytes[]; // The item, then the subscription's id.
 };
 
+/// A `sync` of a large group and the frames of what has changed since: for a while they are what a joiner gets, so
+/// that many who join a busy group cost one serialisation.
+struct kept_sync {
+    struct sc_blob *_Nullable sync; // As in the cache of a group. NULL: still being made.
+    struct sc_blob *_Nullable tail; // Only ever appended to: who has got a part of it keeps it.
+    uint32_t tail_size;
+    uint64_t made_ns;
+    bool failed; // Some frame is missing.
+};
+
 /// A group that somebody on this shard, or (at its owner) on any shard, subscribes to.
 struct topic {
     struct sc_table_node node; // In shard->topics.
@@ -244,7 +255,8 @@ struct topic {
     struct remote_interest
         *_Nullable remotes; // At the owner: one per shard, once any is interested.
     struct held_join *_Nullable held_joins;
-    uint32_t in_flight; // Effects that wait to be released.
+    struct kept_sync *_Nullable kept; // At the owner.
+    uint32_t in_flight;               // Effects that wait to be released.
     uint16_t owner;
     bool dirty;
     uint16_t stream_size, group_size;
@@ -313,9 +325,28 @@ struct request {
     struct sc_blob *_Nullable context; // REQUEST_JOIN: of the client.
     uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
+    bool fresh; // REQUEST_JOIN: the connection has frames of the group already, none may be older.
+    struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
+    uint32_t tail_size;             // so many bytes of it.
     size_t size;
     size_t sent_size; // Counted against the owner's shard.
     uint8_t bytes[];
+};
+
+/// A message that is written part by part.
+struct frame_writer {
+    uint8_t *at;
+    uint64_t left;          // Payload bytes not written yet.
+    uint64_t fragment_left; // Of them, in the current fragment.
+    bool begun;
+};
+
+/// Groups that are read in steps, one after the other (listing.c).
+struct listings {
+    struct listing_job *_Nullable first; // The one that is being read, once it has begun.
+    struct listing_job *_Nullable last;
+    struct request *_Nullable deferred_first; // Behind a list of the same connection.
+    struct request *_Nullable deferred_last;
 };
 
 /// Frames for the subscribers of another shard, collected during a turn.
@@ -386,9 +417,12 @@ struct shard {
     uint32_t watch_all; // Watched in all streams.
     struct topic *_Nullable dirty_topics;
     struct effects effects;
+    struct listings listings;
     // Other shards
     struct peer peers[SC_SHARD_COUNT_MAX];
     bool stalled; // Some shard has not yet taken the events sent to it: no call starts.
+    struct sc_loop_message again; // Makes the loop turn again.
+    bool turns_again;
     bool crowded; // Some shard has as many requests of ours as it may: no remote call starts.
     struct request *_Nullable stalled_first;
     struct request *_Nullable stalled_last;

@@ -215,7 +215,7 @@ static bool has(const struct sc_json_index *index, struct sc_bytes key) {
     return sc_json_index_find(index, -1, key, &scratch) != NULL;
 }
 
-static void explain(struct shard *shard, struct call *call, int error, bool unknown) {
+void sc_durable_explain(struct shard *shard, struct call *call, int error, bool unknown) {
     bool changes =
         call->op == SC_CALL_SET || call->op == SC_CALL_DELETE || call->op == SC_CALL_UPDATE;
     shard->counters.answers_taken_back++;
@@ -261,7 +261,7 @@ static bool local_answer_failed(struct shard *shard, const struct effect *effect
         struct sc_bytes id = call.function_id;
         int op = id.size < 2 ? -1 : sc_call_op_find((struct sc_bytes){id.data + 1, id.size - 2});
         call.op = (uint8_t)(op < 0 ? SC_CALL_GET : op);
-        explain(shard, &call, error, unknown);
+        sc_durable_explain(shard, &call, error, unknown);
         failed = true;
     }
     sc_buffer_deinit(&text);
@@ -279,7 +279,7 @@ static bool answer_failed(struct shard *shard, const struct effect *effect, int 
         sc_names_collect(shard, request);
         return false;
     }
-    explain(shard, &request->call, error, unknown);
+    sc_durable_explain(shard, &request->call, error, unknown);
     return true;
 }
 
@@ -306,6 +306,8 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
         if (effect->request->custom)
             break;
         sc_slice_release(shard, effect->slice);
+        sc_blob_release(effect->request->tail);
+        effect->request->tail = NULL;
         effect->slice = sc_sync_build(shard, &call->name, call->has_item ? &call->item : NULL);
         break;
     }
@@ -317,12 +319,14 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
 static void on_failed(void *context, int error, bool unknown) {
     struct shard *shard = context;
     shard->taken_back++;
+    sc_kept_drop_all(shard);
     struct effects waiting = shard->effects;
     shard->effects = (struct effects){0};
     for (; waiting.head != waiting.tail; waiting.head++)
         effect_failed(shard, &waiting.ring[waiting.head & waiting.mask], error, unknown);
     free(waiting.ring);
     sc_buffer_deinit(&waiting.names);
+    sc_listing_taken_back(shard, error, unknown);
     sc_effects_release(shard);
     sc_requests_resume(shard);
 }

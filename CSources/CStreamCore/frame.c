@@ -9,7 +9,7 @@ uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
     return size;
 }
 
-static uint64_t wire_size(uint64_t payload) {
+uint64_t sc_frame_size(uint64_t payload) {
     if (payload <= SC_FRAGMENT_SIZE_MAX)
         return payload + sc_ws_header_size(payload);
     uint64_t whole = payload / SC_FRAGMENT_SIZE_MAX, rest = payload % SC_FRAGMENT_SIZE_MAX;
@@ -17,14 +17,15 @@ static uint64_t wire_size(uint64_t payload) {
            (rest > 0 ? sc_ws_header_size(rest) : 0);
 }
 
-struct fragment_writer {
-    uint8_t *at;
-    uint64_t left;          // Payload bytes not written yet.
-    uint64_t fragment_left; // Of them, in the current fragment.
-    bool begun;
-};
+struct frame_writer sc_frame_begin(uint8_t *out, uint64_t payload) {
+    return (struct frame_writer){.at = out, .left = payload};
+}
 
-static void put(struct fragment_writer *writer, struct sc_bytes part) {
+struct frame_writer sc_text_begin(uint8_t *out, uint64_t size) {
+    return (struct frame_writer){.at = out, .left = size, .fragment_left = size, .begun = true};
+}
+
+void sc_frame_put(struct frame_writer *writer, struct sc_bytes part) {
     while (part.size > 0) {
         if (writer->fragment_left == 0) {
             bool final = writer->left <= SC_FRAGMENT_SIZE_MAX;
@@ -55,9 +56,9 @@ static void write_parts(uint8_t *out, const struct sc_bytes *parts, size_t count
         }
         return;
     }
-    struct fragment_writer writer = {.at = out, .left = payload};
+    struct frame_writer writer = sc_frame_begin(out, payload);
     for (size_t i = 0; i < count; i++)
-        put(&writer, parts[i]);
+        sc_frame_put(&writer, parts[i]);
     assert(writer.left == 0);
 }
 
@@ -65,14 +66,14 @@ struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_
                             size_t count) {
     uint64_t payload = sc_parts_size(parts, count);
     assert(payload > 0);
-    struct slice slice = sc_frames_take(shard, lane, wire_size(payload));
+    struct slice slice = sc_frames_take(shard, lane, sc_frame_size(payload));
     write_parts(slice_data(slice), parts, count, payload);
     return slice;
 }
 
 struct sc_blob *sc_frame_build_blob(const struct sc_bytes *parts, size_t count, size_t room) {
     uint64_t payload = sc_parts_size(parts, count);
-    struct sc_blob *blob = sc_blob_create(room + wire_size(payload));
+    struct sc_blob *blob = sc_blob_create(room + sc_frame_size(payload));
     if (blob != NULL)
         write_parts(blob->data + room, parts, count, payload);
     return blob;

@@ -36,6 +36,7 @@ static struct request *join_request(struct connection *connection,
     struct request *request = sc_request_make(shard, owner, REQUEST_JOIN, &call, name->id);
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
     request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
+    request->fresh = sc_subscription_any(connection, group);
     if (connection->client != NULL && connection->client->context != NULL)
         request->context = sc_blob_retain(connection->client->context);
     return request;
@@ -132,16 +133,20 @@ void sc_join_decided(struct shard *shard, struct connection *connection, uint64_
 // ---- At the owner
 
 void sc_join_evaluate(struct shard *owner, struct request *request) {
-    struct call *call = &request->call;
-    const struct sc_bytes *item = call->has_item ? &call->item : NULL;
-    struct topic *topic = sc_topic_make(owner, &call->name);
+    struct topic *topic = sc_topic_make(owner, &request->call.name);
     topic->interest++;
     topic->in_flight++;
+    sc_join_snapshot(owner, topic, request);
+}
+
+void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request) {
+    struct call *call = &request->call;
     struct effect effect = {.kind = EFFECT_JOIN, .topic = topic, .request = request};
     if (request->custom)
-        request->timestamp = sc_custom_sync_stamp(owner, &call->name, item);
-    else
-        effect.slice = sc_sync_build(owner, &call->name, item);
+        request->timestamp =
+            sc_custom_sync_stamp(owner, &call->name, call->has_item ? &call->item : NULL);
+    else if (!sc_sync_for_join(owner, topic, request, &effect.slice))
+        return;
     effect.position = sc_store_position(owner->store);
     *sc_effect_push(owner) = effect;
     sc_effects_release(owner);
@@ -251,6 +256,12 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
               request->call.has_item ? &request->call.item : NULL);
     if (slice.chunk != NULL)
         sc_out_append(connection, slice);
+    if (request->tail != NULL) {
+        struct slice tail = sc_frames_wrap(shard, request->tail, 0);
+        tail.size = request->tail_size;
+        sc_out_append(connection, tail);
+        sc_slice_release(shard, tail);
+    }
 }
 
 // ---- Joins that wait for a function to make their `sync`

@@ -220,11 +220,17 @@ void sc_out_over_budget_check(struct sc_timer *timer) {
 
 // ---- What a turn puts together
 
+// Workers come first: an answer does not wait for the end of a large fan-out.
 static void mark_dirty(struct connection *connection) {
     if (connection->dirty)
         return;
     struct shard *shard = connection->shard;
     connection->dirty = true;
+    if (connection->port == PORT_WORKER && shard->dirty_first != NULL) {
+        connection->dirty_next = shard->dirty_first;
+        shard->dirty_first = connection;
+        return;
+    }
     connection->dirty_next = NULL;
     if (shard->dirty_last != NULL)
         shard->dirty_last->dirty_next = connection;
@@ -359,21 +365,49 @@ static bool flush(struct connection *connection) {
     return true;
 }
 
-void sc_out_flush_all(struct shard *shard) {
-    uint32_t started = 0;
-    while (shard->dirty_first != NULL) {
-        struct connection *connection = shard->dirty_first;
-        shard->dirty_first = connection->dirty_next;
-        if (shard->dirty_first == NULL)
-            shard->dirty_last = NULL;
-        connection->dirty = false;
-        started += flush(connection);
-        if (started == SC_LOOP_SENDS_PER_SLICE || (shard->dirty_first == NULL && started > 0)) {
+static struct connection *dirty_pop(struct shard *shard) {
+    struct connection *connection = shard->dirty_first;
+    shard->dirty_first = connection->dirty_next;
+    if (shard->dirty_first == NULL)
+        shard->dirty_last = NULL;
+    connection->dirty = false;
+    return connection;
+}
+
+void sc_out_flush(struct shard *shard) {
+    uint32_t started = 0, to_clients = 0;
+    while (shard->dirty_first != NULL && to_clients < SC_CLIENT_SENDS_PER_TURN) {
+        struct connection *connection = dirty_pop(shard);
+        if (connection->closed) {
+            free(connection);
+        } else if (flush(connection)) {
+            started++;
+            to_clients += connection->port == PORT_STREAM;
+        }
+        bool last = shard->dirty_first == NULL || to_clients == SC_CLIENT_SENDS_PER_TURN;
+        if (started == SC_LOOP_SENDS_PER_SLICE || (last && started > 0)) {
             int rc =
                 sc_loop_flush(shard->loop); // Ends in out_sent, which may make some dirty again.
             assert(rc == 0);
             started = 0;
         }
+    }
+    if (shard->dirty_first != NULL)
+        sc_shard_turn_again(shard);
+}
+
+void sc_out_free(struct connection *connection) {
+    if (connection->dirty)
+        connection->closed = true;
+    else
+        free(connection);
+}
+
+void sc_out_deinit(struct shard *shard) {
+    while (shard->dirty_first != NULL) {
+        struct connection *connection = dirty_pop(shard);
+        assert(connection->closed);
+        free(connection);
     }
 }
 

@@ -59,6 +59,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
 
 void sc_request_free(struct request *request) {
     sc_blob_release(request->reply);
+    sc_blob_release(request->tail);
     sc_blob_release(request->context);
     handed_release(request->call.handed);
     free(request);
@@ -131,10 +132,11 @@ void sc_request_finish(struct request *request) {
 
 // ---- At the owner
 
-static void evaluate(struct shard *shard, struct request *request) {
+void sc_request_evaluate(struct shard *shard, struct request *request) {
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
-        sc_call_execute(shard, &request->call);
+        if (!sc_listing_defers(shard, request))
+            sc_call_execute(shard, &request->call);
         break;
     case REQUEST_JOIN:
         sc_join_evaluate(shard, request);
@@ -168,7 +170,7 @@ static void arrived(struct sc_loop_message *message) {
         return;
     }
     if (!shard_is_stalled(shard) && shard->stalled_first == NULL) {
-        evaluate(shard, request);
+        sc_request_evaluate(shard, request);
         return;
     }
     request->next_stalled = NULL;
@@ -179,12 +181,16 @@ static void arrived(struct sc_loop_message *message) {
     shard->stalled_last = request;
 }
 
-void sc_request_send(struct request *request) {
-    struct shard *origin = request->origin;
-    origin->peers[request->owner->index].requests++;
+void sc_request_count(struct request *request) {
+    struct peer *peer = &request->origin->peers[request->owner->index];
+    peer->requests++;
     request->sent_size = request->size;
-    origin->peers[request->owner->index].request_bytes += request->sent_size;
-    update_crowded(origin);
+    peer->request_bytes += request->sent_size;
+    update_crowded(request->origin);
+}
+
+void sc_request_send(struct request *request) {
+    sc_request_count(request);
     request->message.run = arrived;
     sc_loop_post(request->owner->loop, &request->message);
 }
@@ -210,7 +216,7 @@ void sc_requests_resume(struct shard *shard) {
         shard->stalled_first = request->next_stalled;
         if (shard->stalled_first == NULL)
             shard->stalled_last = NULL;
-        evaluate(shard, request);
+        sc_request_evaluate(shard, request);
     }
 }
 

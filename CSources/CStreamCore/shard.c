@@ -75,6 +75,8 @@ static void end_closing(struct shard *shard) {
 
 static void on_turn(void *context) {
     struct shard *shard = context;
+    if (shard->listings.first != NULL)
+        sc_listing_turn(shard);
     if (shard->parked_first != NULL)
         look_at_parked(shard);
     // A member that turns out too slow is closed, and a closed one has subscriptions to end.
@@ -84,8 +86,20 @@ static void on_turn(void *context) {
     } while (shard->closing_first != NULL);
     sc_batches_post(shard);
     sc_durable_turn(shard); // The disk works while the sockets are served.
-    sc_out_flush_all(shard);
+    sc_out_flush(shard);
     end_closing(shard);
+}
+
+static void turn_again(struct sc_loop_message *message) {
+    SC_CONTAINER_OF(message, struct shard, again)->turns_again = false;
+}
+
+void sc_shard_turn_again(struct shard *shard) {
+    if (shard->turns_again)
+        return;
+    shard->turns_again = true;
+    shard->again.run = turn_again;
+    sc_loop_post(shard->loop, &shard->again);
 }
 
 // ---- Accepting
@@ -285,7 +299,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
-    return shard->effects.head != shard->effects.tail;
+    return shard->effects.head != shard->effects.tail || shard->listings.first != NULL;
 }
 
 static bool is_quiet(const struct shard *shard) {
@@ -339,6 +353,7 @@ static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_durable_close_directory(shard);
         sc_effects_deinit(shard);
+        sc_out_deinit(shard);
         sc_chunks_free(shard);
     }
     sc_table_deinit(&shard->topics);

@@ -1,6 +1,8 @@
 // Snapshots: the array of a group's values, and the frames that a joiner gets. The `sync` frame of a group is
 // cached in the store until the group changes: eight bytes say where its array of values begins (0: the
 // frame is fragmented), then the frame.
+#include <stdlib.h>
+
 #include "core_functions.h"
 
 struct value_writer {
@@ -46,6 +48,14 @@ static struct slice item_sync(struct shard *shard, const struct topic *topic,
     return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(topic), item, event, 2);
 }
 
+void sc_sync_head(struct sc_bytes *parts, uint8_t *digits, const struct topic *topic,
+                  uint64_t timestamp) {
+    parts[0] = SC_LITERAL("{\"type\":\"stream\",\"timestamp\":");
+    parts[1] = (struct sc_bytes){digits, sc_decimal_write(digits, timestamp)};
+    parts[2] = topic_prefix(topic);
+    parts[3] = SC_LITERAL("null,\"event\":{\"type\":\"sync\",\"data\":");
+}
+
 // A sync of a whole group is built as a blob, so that all who join before the next change share it.
 static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *topic,
                                        const struct sc_group_name *name, struct sc_group *group) {
@@ -56,15 +66,13 @@ static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *
         return NULL;
     }
     uint8_t digits[20];
-    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"stream\",\"timestamp\":"),
-                               {digits, sc_decimal_write(digits, timestamp)},
-                               topic_prefix(topic),
-                               SC_LITERAL("null,\"event\":{\"type\":\"sync\",\"data\":"),
-                               sc_buffer_bytes(&array),
-                               SC_LITERAL("}}")};
-    uint64_t offset = sc_parts_size(parts, 4) + sizeof offset;
-    struct sc_blob *blob = sc_frame_build_blob(parts, 6, sizeof offset);
-    uint64_t payload = sc_parts_size(parts, 6);
+    struct sc_bytes parts[SYNC_HEAD_PARTS + 2];
+    sc_sync_head(parts, digits, topic, timestamp);
+    parts[SYNC_HEAD_PARTS] = sc_buffer_bytes(&array);
+    parts[SYNC_HEAD_PARTS + 1] = SC_LITERAL("}}");
+    uint64_t offset = sc_parts_size(parts, SYNC_HEAD_PARTS) + sizeof offset;
+    struct sc_blob *blob = sc_frame_build_blob(parts, SYNC_HEAD_PARTS + 2, sizeof offset);
+    uint64_t payload = sc_parts_size(parts, SYNC_HEAD_PARTS + 2);
     sc_buffer_deinit(&array);
     if (blob == NULL)
         return NULL;
@@ -77,10 +85,29 @@ static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *
 
 #define SYNC_COPY_SIZE_MAX 2048u
 
-static struct slice group_sync(struct shard *shard, const struct topic *topic,
+static struct slice slice_of(struct shard *shard, struct sc_blob *blob) {
+    size_t size = blob->size - sizeof(uint64_t);
+    if (size > SYNC_COPY_SIZE_MAX)
+        return sc_frames_wrap(shard, blob, sizeof(uint64_t));
+    struct slice slice = sc_frames_take(shard, LANE_PRIVATE, size);
+    memcpy(slice_data(slice), blob->data + sizeof(uint64_t), size);
+    return slice;
+}
+
+// It is as the group is now. One that is still being made is left alone.
+static void keep(struct topic *topic, struct sc_blob *sync, uint64_t now_ns) {
+    struct kept_sync *kept = topic->kept;
+    if (kept != NULL && kept->sync == sync && kept->tail_size == 0)
+        kept->made_ns = now_ns;
+    else if (kept == NULL || kept->sync != NULL)
+        sc_kept_begin(topic, sync, now_ns);
+}
+
+static struct slice group_sync(struct shard *shard, struct topic *topic,
                                const struct sc_group_name *name) {
     struct sc_group *group = sc_store_group_find(shard->store, name);
-    if (sc_group_array_size(group) > shard->node->config.message_size_max)
+    uint64_t size = sc_group_array_size(group);
+    if (size > shard->node->config.message_size_max)
         return (struct slice){0};
     struct sc_blob *blob = group == NULL ? NULL : sc_group_cache(group);
     if (blob != NULL) {
@@ -92,16 +119,107 @@ static struct slice group_sync(struct shard *shard, const struct topic *topic,
         if (group != NULL)
             sc_group_cache_set(group, blob);
     }
-    struct slice slice;
-    size_t size = blob->size - sizeof(uint64_t);
-    if (size <= SYNC_COPY_SIZE_MAX) {
-        slice = sc_frames_take(shard, LANE_PRIVATE, size);
-        memcpy(slice_data(slice), blob->data + sizeof(uint64_t), size);
-    } else {
-        slice = sc_frames_wrap(shard, blob, sizeof(uint64_t));
-    }
+    if (size >= SC_SYNC_KEPT_SIZE_MIN)
+        keep(topic, blob, sc_loop_monotonic_ns(shard->loop));
+    struct slice slice = slice_of(shard, blob);
     sc_blob_release(blob);
     return slice;
+}
+
+// ---- A `sync` that is kept while the group changes
+
+void sc_kept_begin(struct topic *topic, struct sc_blob *sync, uint64_t now_ns) {
+    sc_kept_drop(topic);
+    topic->kept = sc_allocate(sizeof *topic->kept);
+    *topic->kept =
+        (struct kept_sync){.sync = sync == NULL ? NULL : sc_blob_retain(sync), .made_ns = now_ns};
+}
+
+void sc_kept_drop(struct topic *topic) {
+    if (topic->kept == NULL)
+        return;
+    sc_blob_release(topic->kept->sync);
+    sc_blob_release(topic->kept->tail);
+    free(topic->kept);
+    topic->kept = NULL;
+}
+
+static void drop_kept(struct sc_table_node *node, void *context) {
+    (void)context;
+    sc_kept_drop(SC_CONTAINER_OF(node, struct topic, node));
+}
+
+void sc_kept_drop_all(struct shard *shard) {
+    sc_table_for_each(&shard->topics, drop_kept, NULL);
+}
+
+static bool is_stale(const struct shard *shard, const struct kept_sync *kept) {
+    return sc_loop_monotonic_ns(shard->loop) - kept->made_ns > SC_SYNC_KEPT_MS * 1000000ull;
+}
+
+static bool tail_reserve(struct kept_sync *kept, uint32_t more) {
+    uint32_t capacity = kept->tail == NULL ? 4096 : kept->tail->size;
+    if (kept->tail != NULL && capacity - kept->tail_size >= more)
+        return true;
+    while (capacity - kept->tail_size < more)
+        capacity *= 2;
+    struct sc_blob *tail = sc_blob_create(capacity);
+    if (tail == NULL)
+        return false;
+    if (kept->tail_size > 0)
+        memcpy(tail->data, kept->tail->data, kept->tail_size);
+    sc_blob_release(kept->tail);
+    kept->tail = tail;
+    return true;
+}
+
+void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame) {
+    struct kept_sync *kept = topic->kept;
+    bool made = kept->sync != NULL;
+    uint64_t most = made ? kept->sync->size : shard->node->config.message_size_max;
+    bool fits = (uint64_t)kept->tail_size + frame.size <= most;
+    if (made && (!fits || is_stale(shard, kept))) {
+        sc_kept_drop(topic);
+        return;
+    }
+    if (kept->failed || !fits || !tail_reserve(kept, frame.size)) {
+        kept->failed = true;
+        return;
+    }
+    memcpy(kept->tail->data + kept->tail_size, slice_data(frame), frame.size);
+    kept->tail_size += frame.size;
+}
+
+static struct slice kept_sync(struct shard *shard, const struct kept_sync *kept,
+                              struct request *request) {
+    if (kept->tail_size > 0) {
+        request->tail = sc_blob_retain(kept->tail);
+        request->tail_size = kept->tail_size;
+    }
+    return slice_of(shard, kept->sync);
+}
+
+// Who has frames of the group already gets one that is newer than all of them, at once.
+bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
+                      struct slice *out) {
+    const struct call *call = &request->call;
+    struct sc_group *group =
+        call->has_item || request->fresh ? NULL : sc_store_group_find(shard->store, &call->name);
+    uint64_t size = sc_group_array_size(group);
+    bool cached = group != NULL && sc_group_cache(group) != NULL;
+    struct kept_sync *kept = topic->kept;
+    if (!cached && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL && kept->sync != NULL &&
+        !is_stale(shard, kept)) {
+        shard->counters.syncs++;
+        *out = kept_sync(shard, kept, request);
+        return true;
+    }
+    if (!cached && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.message_size_max) {
+        sc_listing_add_join(shard, topic, request);
+        return false;
+    }
+    *out = sc_sync_build(shard, &call->name, call->has_item ? &call->item : NULL);
+    return true;
 }
 
 struct slice sc_sync_build(struct shard *shard, const struct sc_group_name *name,

@@ -64,6 +64,7 @@ void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
     assert(topic->member_count == 0 && topic->items.count == 0 && topic->held_joins == NULL);
+    sc_kept_drop(topic);
     sc_table_remove(&shard->topics, &topic->node);
     sc_table_deinit(&topic->items);
     free(topic->members);
@@ -344,6 +345,16 @@ bool sc_subscription_covers(struct connection *connection, const struct topic *t
         if (sc_bytes_equal(own, *item))
             return true;
     }
+    return false;
+}
+
+bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name) {
+    const struct membership *membership = connection->memberships;
+    for (; membership != NULL; membership = membership->next)
+        if (membership->topic->node.hash == name->hash &&
+            sc_bytes_equal(topic_group(membership->topic), name->group) &&
+            sc_bytes_equal(topic_stream(membership->topic), name->stream))
+            return true;
     return false;
 }
 

@@ -73,6 +73,10 @@ struct topic {
     struct entry *_Nullable entries;
     uint64_t entry_base, entry_end;
     uint32_t entry_capacity;
+    // Writes before the log, whose frames are not there (any more), from `past_base` on.
+    struct write *_Nullable past;
+    uint64_t past_base;
+    uint32_t past_capacity;
     bool is_hungry;
     bool begun;         // A first `sync` has said where the log begins.
     uint64_t log_limit; // Trimmed when it is over that.
@@ -124,6 +128,7 @@ enum subscriber_state {
     SUBSCRIBER_NEW,     // Before the first bytes of its `sync`.
     SUBSCRIBER_SYNCING, // Its `sync` equals a reference so far.
     SUBSCRIBER_PENDING, // Its `sync` is ahead of the log.
+    SUBSCRIBER_BEHIND,  // Its `sync` is of before the log: what follows is not compared, but read.
     SUBSCRIBER_LIVE,
 };
 
@@ -300,6 +305,9 @@ void sc_load_topic_write_expect(struct topic *topic, const struct call *call);
 /// Judges a new frame and appends it to the log; false after a violation.
 bool sc_load_topic_append(struct topic *topic, struct subscriber *from, const struct frame *frame,
                           const uint8_t *data);
+/// Whether the frame shows write `entry`, of before the log. If not, tells what is wrong with it.
+bool sc_load_topic_past_frame(struct topic *topic, struct subscriber *from,
+                              const struct frame *frame, uint64_t entry);
 /// Tells what is wrong with a frame that is not the log's next one.
 void sc_load_topic_explain(struct topic *topic, struct subscriber *from, const struct frame *frame);
 enum sync_verdict { SYNC_OK, SYNC_AHEAD, SYNC_WRONG };

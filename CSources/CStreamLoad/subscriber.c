@@ -244,12 +244,32 @@ static size_t live(struct subscriber *subscriber, const uint8_t *data, size_t si
 static void synced(struct subscriber *subscriber, size_t size, uint64_t entry) {
     struct topic *topic = subscriber->topic;
     subscriber->connection.work->counters.sync_bytes += size;
-    if (entry < topic->entry_base) { // The log went on without it.
-        sc_load_connection_close(&subscriber->connection, true);
-        subscriber->connection.reopen = true;
-        return;
+    subscriber->entry = entry;
+    if (entry < topic->entry_base)
+        subscriber->state = SUBSCRIBER_BEHIND;
+    else
+        sc_load_subscriber_go_live(subscriber, entry);
+}
+
+// What follows a `sync` of before the log, up to where the log begins.
+static size_t behind_frame(struct subscriber *subscriber, const uint8_t *data, size_t size) {
+    struct topic *topic = subscriber->topic;
+    struct frame frame;
+    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
+    if (rc < 0)
+        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
+    if (rc <= 0)
+        return 0;
+    if (frame.kind != FRAME_DATA) {
+        control(subscriber, &frame);
+        return frame.size;
     }
-    sc_load_subscriber_go_live(subscriber, entry);
+    if (!sc_load_topic_past_frame(topic, subscriber, &frame, subscriber->entry))
+        return 0;
+    topic->work->counters.deliveries++;
+    if (++subscriber->entry == topic->entry_base)
+        sc_load_subscriber_go_live(subscriber, topic->entry_base);
+    return frame.size;
 }
 
 // Returns the bytes used up when they are, as far as they go, those of a `sync` that is known.
@@ -258,7 +278,7 @@ static size_t match_reference(struct subscriber *subscriber, const uint8_t *data
     for (uint32_t i = 0; topic->begun && i < SYNC_REFERENCES_MAX; i++) {
         struct sync_reference *reference = &topic->syncs[i];
         size_t common = size < reference->size ? size : reference->size;
-        if (reference->bytes == NULL || reference->entry < topic->entry_base ||
+        if (reference->bytes == NULL || reference->entry < topic->past_base ||
             memcmp(reference->bytes, data, common) != 0)
             continue;
         if (common == reference->size) {
@@ -358,6 +378,9 @@ static size_t process(struct subscriber *subscriber, const uint8_t *data, size_t
             break;
         case SUBSCRIBER_LIVE:
             used = live(subscriber, data + at, size - at);
+            break;
+        case SUBSCRIBER_BEHIND:
+            used = behind_frame(subscriber, data + at, size - at);
             break;
         case SUBSCRIBER_PENDING:
             break;

@@ -11,9 +11,14 @@
 #define LOG_LIMIT (256u << 10)
 /// A subscriber that is this far behind is given up.
 #define LOG_BEHIND_MAX (64u << 20)
+/// Writes that are remembered when their frames are not, at least.
+#define PAST_MIN 4096u
 
 void sc_load_topic_init(struct topic *topic, struct work *work, uint32_t number) {
     *topic = (struct topic){.work = work, .log_limit = LOG_LIMIT};
+    topic->past_capacity = PAST_MIN;
+    while (topic->past_capacity < work->config.item_count && topic->past_capacity < 16 * PAST_MIN)
+        topic->past_capacity *= 2;
     topic->items = sc_load_allocate(work->config.item_count * sizeof *topic->items);
     memset(topic->items, 0, work->config.item_count * sizeof *topic->items);
     uint8_t digits[20];
@@ -35,6 +40,7 @@ void sc_load_topic_deinit(struct topic *topic) {
     sc_buffer_deinit(&topic->log);
     free(topic->items);
     free(topic->entries);
+    free(topic->past);
     free(topic->writes);
 }
 
@@ -105,6 +111,35 @@ static void keep(uint64_t *least, uint64_t index) {
         *least = index;
 }
 
+static struct write *past_at(const struct topic *topic, uint64_t index) {
+    return &topic->past[index & (topic->past_capacity - 1)];
+}
+
+// A server may begin with an older `sync` and the frames that follow it.
+static void past_push(struct topic *topic, uint64_t index, struct write write) {
+    if (topic->past == NULL)
+        topic->past = sc_load_allocate(topic->past_capacity * sizeof *topic->past);
+    *past_at(topic, index) = write;
+    if (index + 1 - topic->past_base > topic->past_capacity)
+        topic->past_base = index + 1 - topic->past_capacity;
+}
+
+// The log's entries before `end` become the past.
+static void past_take(struct topic *topic, uint64_t end) {
+    for (uint64_t i = topic->entry_base; i < end; i++) {
+        const struct entry *entry = sc_load_topic_entry(topic, i);
+        past_push(topic, i,
+                  (struct write){.item = entry->item,
+                                 .old_count = entry->old_count,
+                                 .new_count = entry->new_count});
+    }
+    topic->entry_base = end;
+}
+
+static void past_forget(struct topic *topic) {
+    topic->past_base = topic->entry_end;
+}
+
 static void trim(struct topic *topic) {
     if (topic->log.size < topic->log_limit)
         return;
@@ -124,7 +159,7 @@ static void trim(struct topic *topic) {
     memmove(topic->log.data, topic->log.data + size, topic->log.size - size);
     topic->log.size -= size;
     topic->log_base += size;
-    topic->entry_base = least;
+    past_take(topic, least);
     topic->log_limit = LOG_LIMIT + 2 * topic->log.size;
 }
 
@@ -265,6 +300,25 @@ void sc_load_topic_explain(struct topic *topic, struct subscriber *from,
                                 SHOWN(frame->payload));
 }
 
+bool sc_load_topic_past_frame(struct topic *topic, struct subscriber *from,
+                              const struct frame *frame, uint64_t entry) {
+    struct event event;
+    char wanted[96];
+    if (entry < topic->past_base) {
+        sc_load_connection_violates(&from->connection, "it is too far behind to be checked");
+        return false;
+    }
+    const struct write *write = past_at(topic, entry);
+    topic->work->counters.frames_parsed++;
+    if (read_event(topic, frame->payload, &event) == NULL && fits(topic, &event, write))
+        return true;
+    describe(wanted, sizeof wanted, write);
+    sc_load_connection_violates(&from->connection,
+                                "behind a sync of before the log: expected %s, got %.*s", wanted,
+                                SHOWN(frame->payload));
+    return false;
+}
+
 static struct entry *entry_push(struct topic *topic) {
     uint64_t count = topic->entry_end - topic->entry_base;
     if (count == topic->entry_capacity) {
@@ -390,10 +444,19 @@ static bool find_behind(const struct topic *topic, struct snapshot snapshot, uin
             return true;
         }
         if (at == topic->entry_base)
-            return false;
+            break;
         const struct entry *undone = sc_load_topic_entry(topic, --at);
         step(&snapshot, undone->item, undone->new_count, undone->old_count);
     }
+    while (at > topic->past_base) {
+        const struct write *undone = past_at(topic, --at);
+        step(&snapshot, undone->item, undone->new_count, undone->old_count);
+        if (snapshot.mismatches == 0) {
+            *entry = at;
+            return true;
+        }
+    }
+    return false;
 }
 
 // How many of the expected writes the snapshot is ahead; -1: none of them leads to it.
@@ -417,6 +480,7 @@ static void recover(struct topic *topic) {
                                topic->name,
                                (unsigned long long)(topic->answered_number - topic->seen_number));
     topic->recovering = false;
+    past_forget(topic);
     topic->write_count = 0;
     topic->write_number = topic->answered_number = topic->seen_number;
     for (uint32_t i = 0; i < work->config.item_count; i++)
@@ -425,8 +489,11 @@ static void recover(struct topic *topic) {
 
 // Nobody has the log any more: it begins again, after `count` of the expected writes.
 static void begin(struct topic *topic, uint64_t count) {
+    past_take(topic, topic->entry_end);
     for (uint64_t i = 0; i < count; i++) {
         struct write write = take_write(topic);
+        past_push(topic, topic->entry_end, write);
+        topic->entry_base = ++topic->entry_end;
         if (write.op <= SC_LOAD_DELETE && topic->in_flight > 0)
             sc_load_topic_delivered(topic);
     }
@@ -434,7 +501,6 @@ static void begin(struct topic *topic, uint64_t count) {
         recover(topic);
     topic->log_base += topic->log.size;
     topic->log.size = 0;
-    topic->entry_base = topic->entry_end;
     topic->begun = true;
 }
 
@@ -474,9 +540,8 @@ enum sync_verdict sc_load_topic_sync(struct topic *topic, struct subscriber *fro
         return SYNC_WRONG;
     }
     compare_with_seen(topic, &snapshot);
-    int64_t ahead = topic->begun && find_behind(topic, snapshot, event.timestamp, entry)
-                        ? 0
-                        : find_ahead(topic, snapshot);
+    bool behind = !topic->recovering && find_behind(topic, snapshot, event.timestamp, entry);
+    int64_t ahead = behind ? 0 : find_ahead(topic, snapshot);
     free(snapshot.counts);
     if (ahead < 0) {
         sc_load_connection_violates(
@@ -488,7 +553,7 @@ enum sync_verdict sc_load_topic_sync(struct topic *topic, struct subscriber *fro
         return SYNC_AHEAD;
     if (!topic->begun || ahead > 0) {
         begin(topic, (uint64_t)ahead);
-        *entry = topic->entry_end;
+        *entry = behind ? *entry : topic->entry_end;
     }
     remember(topic, data, frame->size, *entry);
     return SYNC_OK;
@@ -525,6 +590,8 @@ void sc_load_topic_forget(struct topic *topic, bool empty) {
     topic->recovering = !empty;
     if (!empty)
         return;
+    past_take(topic, topic->entry_end);
+    past_forget(topic);
     topic->write_count = 0;
     topic->seen_number = topic->answered_number = topic->write_number;
     topic->item_count_seen = 0;

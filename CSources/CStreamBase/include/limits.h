@@ -24,6 +24,8 @@
 #define SC_HTTP_HEADER_COUNT_MAX 100
 /// Sends put on a ring before their completions are looked at.
 #define SC_LOOP_SENDS_PER_SLICE 256
+/// Sends to stream clients that one turn starts. The rest leaves in the next turns, with what those bring.
+#define SC_CLIENT_SENDS_PER_TURN 512u
 /// Bytes handed to one socket in one send.
 #define SC_LOOP_SEND_SIZE_MAX (256u << 10)
 /// Separate pieces in one send.
@@ -52,6 +54,14 @@
 #define SC_LOG_GATHER_MS 2u
 /// Pause before files are prepared again after an error such as a full disk.
 #define SC_LOG_RETRY_MS 500u
+/// Bytes of a group put together in one turn of a loop, for the answer of a list or for a `sync`,
+#define SC_GROUP_STEP_SIZE (256u << 10)
+/// and items looked at for it. A group that takes no more is read at once.
+#define SC_GROUP_STEP_ITEMS 4096u
+/// Bytes of a group from which on its `sync` is kept for those who join behind the next changes,
+#define SC_SYNC_KEPT_SIZE_MIN (16u << 10)
+/// so long, and as long as the frames of those changes are no more than it.
+#define SC_SYNC_KEPT_MS 2000u
 /// Shards of a node. More: refused at start.
 #define SC_SHARD_COUNT_MAX 64
 

@@ -1,0 +1,329 @@
+// Large groups are read in steps, so that nobody waits for a list or a `sync` of a million items: a step a
+// turn, one group at a time. What is read is the group as it was when its turn came. Until then whoever asked
+// starts no further calls, so that none of them overtakes the list; those who join the group meanwhile
+// share one `sync`, and the frames of what has changed since (struct kept_sync) follow it.
+#include <stdlib.h>
+
+#include "core_functions.h"
+
+/// A list to be answered (`request`), or the `sync` of a topic.
+struct listing_job {
+    struct listing_job *_Nullable next;
+    struct request *_Nullable request;
+    struct topic *_Nullable topic;
+    struct request *_Nullable joins; // They wait for the `sync`; the last one first.
+    struct sc_blob *_Nullable blob;  // The message to be; there once the reading has begun.
+    struct frame_writer writer;
+    bool any;           // A value is written.
+    uint64_t timestamp; // Of the `sync`.
+};
+
+// ---- Asking
+
+static struct listing_job *add(struct shard *shard, struct request *request, struct topic *topic) {
+    struct listings *listings = &shard->listings;
+    struct listing_job *job = sc_allocate(sizeof *job);
+    *job = (struct listing_job){.request = request, .topic = topic};
+    if (listings->last != NULL)
+        listings->last->next = job;
+    else
+        listings->first = job;
+    listings->last = job;
+    sc_shard_turn_again(shard);
+    return job;
+}
+
+static struct worker *local_caller(struct shard *shard, const struct request *request) {
+    if (request->origin != shard)
+        return NULL;
+    struct connection *connection = sc_connection_find(shard, request->call.connection);
+    return connection == NULL ? NULL : connection->worker;
+}
+
+static bool caller_is_gone(struct shard *shard, const struct request *request) {
+    return request->origin == shard && request->call.connection != SC_NODE_CONNECTION &&
+           local_caller(shard, request) == NULL;
+}
+
+void sc_listing_add_call(struct shard *shard, struct call *call) {
+    struct request *request = call->request;
+    if (request == NULL) {
+        request = sc_request_make(shard, shard, REQUEST_CALL, call, (struct sc_bytes){0});
+        sc_request_count(request);
+        struct worker *worker = local_caller(shard, request);
+        if (worker != NULL)
+            worker->held++;
+    }
+    add(shard, request, NULL);
+}
+
+void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request) {
+    struct listing_job *job = shard->listings.first;
+    while (job != NULL && job->topic != topic)
+        job = job->next;
+    if (job == NULL)
+        job = add(shard, NULL, topic);
+    request->next_stalled = job->joins;
+    job->joins = request;
+}
+
+static bool asks(const struct request *list, uint64_t connection) {
+    for (; list != NULL; list = list->next_stalled)
+        if (list->call.connection == connection)
+            return true;
+    return false;
+}
+
+bool sc_listing_defers(struct shard *shard, struct request *request) {
+    struct listings *listings = &shard->listings;
+    uint64_t connection = request->call.connection;
+    if (listings->first == NULL || connection == SC_NODE_CONNECTION)
+        return false;
+    bool waits = asks(listings->deferred_first, connection);
+    for (struct listing_job *job = listings->first; job != NULL && !waits; job = job->next)
+        waits = job->blob == NULL && job->request != NULL &&
+                job->request->call.connection == connection;
+    if (!waits)
+        return false;
+    request->next_stalled = NULL;
+    *(listings->deferred_first != NULL ? &listings->deferred_last->next_stalled
+                                       : &listings->deferred_first) = request;
+    listings->deferred_last = request;
+    return true;
+}
+
+// The list has its snapshot, or its answer: who waited behind it may go on.
+static void let_go(struct shard *shard, struct listing_job *job) {
+    if (job->request == NULL)
+        return;
+    struct worker *worker = local_caller(shard, job->request);
+    if (worker != NULL) {
+        assert(worker->held > 0);
+        worker->held--;
+    }
+    struct request *request = shard->listings.deferred_first;
+    shard->listings.deferred_first = shard->listings.deferred_last = NULL;
+    while (request != NULL) {
+        struct request *next = request->next_stalled;
+        sc_request_evaluate(shard, request);
+        request = next;
+    }
+}
+
+// ---- Reading
+
+static const struct sc_group_name *name_of(const struct listing_job *job,
+                                           struct sc_group_name *own) {
+    if (job->request != NULL)
+        return &job->request->call.name;
+    *own = sc_topic_name(job->topic);
+    return own;
+}
+
+static void remove_first(struct shard *shard) {
+    struct listing_job *job = shard->listings.first;
+    shard->listings.first = job->next;
+    if (shard->listings.first == NULL)
+        shard->listings.last = NULL;
+    sc_blob_release(job->blob);
+    free(job);
+}
+
+static size_t answer_parts(const struct listing_job *job, uint64_t array_size,
+                           struct sc_bytes *parts) {
+    struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), {NULL, array_size}};
+    return sc_call_answer_parts(parts, &job->request->call, body, 2);
+}
+
+// Where in the parts of an answer the array stands.
+#define ARRAY_AT (ANSWER_BODY_AT + 1)
+
+static bool begin_answer(struct listing_job *job, uint64_t array_size) {
+    struct sc_bytes parts[FRAME_PARTS_MAX];
+    size_t count = answer_parts(job, array_size, parts);
+    uint64_t payload = sc_parts_size(parts, count);
+    bool text = job->request->call.connection == SC_NODE_CONNECTION;
+    if (payload > job->request->call.size_max)
+        return false;
+    job->blob = sc_blob_create(text ? payload : sc_frame_size(payload));
+    if (job->blob == NULL)
+        return false;
+    job->writer =
+        text ? sc_text_begin(job->blob->data, payload) : sc_frame_begin(job->blob->data, payload);
+    for (size_t i = 0; i < ARRAY_AT; i++)
+        sc_frame_put(&job->writer, parts[i]);
+    return true;
+}
+
+static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t array_size) {
+    struct sc_group_name own;
+    const struct sc_group_name *name = name_of(job, &own);
+    job->timestamp = sc_store_stamp_group_sync(shard->store, name, sc_now_ms(shard));
+    uint8_t digits[20];
+    struct sc_bytes parts[SYNC_HEAD_PARTS];
+    sc_sync_head(parts, digits, job->topic, job->timestamp);
+    uint64_t head = sc_parts_size(parts, SYNC_HEAD_PARTS), payload = head + array_size + 2;
+    if (array_size > shard->node->config.message_size_max)
+        return false;
+    job->blob = sc_blob_create(sizeof(uint64_t) + sc_frame_size(payload));
+    if (job->blob == NULL)
+        return false;
+    uint64_t offset = sizeof(uint64_t) + sc_ws_header_size(payload) + head;
+    offset = payload > SC_FRAGMENT_SIZE_MAX ? 0 : offset;
+    memcpy(job->blob->data, &offset, sizeof offset);
+    job->writer = sc_frame_begin(job->blob->data + sizeof offset, payload);
+    for (size_t i = 0; i < SYNC_HEAD_PARTS; i++)
+        sc_frame_put(&job->writer, parts[i]);
+    sc_kept_begin(job->topic, NULL, 0); // From here on it keeps the frames of what changes.
+    return true;
+}
+
+struct step {
+    struct listing_job *job;
+    size_t size;
+    uint32_t items;
+};
+
+static bool put_value(struct sc_blob *value, void *context) {
+    struct step *step = context;
+    struct listing_job *job = step->job;
+    sc_frame_put(&job->writer, job->any ? SC_LITERAL(",") : SC_LITERAL("["));
+    job->any = true;
+    sc_frame_put(&job->writer, sc_blob_bytes(value));
+    step->size += value->size + 1;
+    return ++step->items < SC_GROUP_STEP_ITEMS && step->size < SC_GROUP_STEP_SIZE;
+}
+
+// ---- The end
+
+static void answer(struct shard *shard, struct listing_job *job) {
+    struct request *request = job->request;
+    struct sc_bytes parts[FRAME_PARTS_MAX];
+    size_t count = answer_parts(job, 0, parts);
+    for (size_t i = ARRAY_AT + 1; i < count; i++)
+        sc_frame_put(&job->writer, parts[i]);
+    assert(job->writer.left == 0);
+    request->reply = sc_blob_retain(job->blob);
+    struct effect *effect = sc_effect_push(shard);
+    effect->kind = EFFECT_ANSWER;
+    effect->request = request;
+}
+
+// Joins are evaluated in the order in which they came.
+static void evaluate_joins(struct shard *shard, struct topic *topic, struct request *joins,
+                           bool fresh) {
+    struct request *first = NULL;
+    while (joins != NULL) {
+        struct request *next = joins->next_stalled;
+        joins->next_stalled = first;
+        first = joins;
+        joins = next;
+    }
+    while (first != NULL) {
+        struct request *next = first->next_stalled;
+        first->fresh |= fresh;
+        sc_join_snapshot(shard, topic, first); // It may be freed, and the topic with the last one.
+        first = next;
+    }
+}
+
+static void sync_made(struct shard *shard, struct listing_job *job) {
+    struct topic *topic = job->topic;
+    struct kept_sync *kept = topic->kept;
+    sc_frame_put(&job->writer, SC_LITERAL("}}"));
+    assert(job->writer.left == 0 && kept != NULL && kept->sync == NULL);
+    shard->counters.syncs_serialised++;
+    kept->sync = sc_blob_retain(job->blob);
+    kept->made_ns = sc_loop_monotonic_ns(shard->loop);
+    if (kept->failed)
+        sc_kept_drop(topic);
+    // The same stamp again: nothing of the group has been stamped since.
+    struct sc_group_name name = sc_topic_name(topic);
+    struct sc_group *group = sc_store_group_find(shard->store, &name);
+    if (group != NULL &&
+        job->timestamp == sc_store_stamp_group_sync(shard->store, &name, sc_now_ms(shard)))
+        sc_group_cache_set(group, job->blob);
+}
+
+static void finish(struct shard *shard) {
+    struct listing_job *job = shard->listings.first;
+    sc_listing_end(shard->store);
+    sc_frame_put(&job->writer, SC_LITERAL("]"));
+    if (job->request != NULL)
+        answer(shard, job);
+    else
+        sync_made(shard, job);
+    struct topic *topic = job->topic;
+    struct request *joins = job->joins;
+    remove_first(shard);
+    if (topic != NULL)
+        evaluate_joins(shard, topic, joins, topic->kept == NULL);
+    sc_effects_release(shard);
+}
+
+// It cannot be read in steps, or need not be any more: at once then, with whatever error that gives.
+static void finish_at_once(struct shard *shard) {
+    struct listing_job *job = shard->listings.first;
+    struct request *request = job->request, *joins = job->joins;
+    struct topic *topic = job->topic;
+    bool begun = job->blob != NULL;
+    if (request != NULL)
+        sc_call_list(shard, &request->call);
+    if (!begun)
+        let_go(shard, job);
+    remove_first(shard);
+    if (topic != NULL) {
+        sc_kept_drop(topic);
+        evaluate_joins(shard, topic, joins, true);
+    }
+    sc_effects_release(shard);
+}
+
+static void begin(struct shard *shard) {
+    struct listing_job *job = shard->listings.first;
+    struct sc_group_name own;
+    struct sc_group *group = sc_store_group_find(shard->store, name_of(job, &own));
+    uint64_t size = sc_group_array_size(group);
+    if (job->request != NULL && caller_is_gone(shard, job->request))
+        job->request->call.wants_answer = false;
+    bool wanted = job->request == NULL || job->request->call.wants_answer;
+    if (!wanted || size <= SC_GROUP_STEP_SIZE ||
+        !(job->request != NULL ? begin_answer(job, size) : begin_sync(shard, job, size))) {
+        finish_at_once(shard);
+        return;
+    }
+    sc_listing_begin(shard->store, group);
+    let_go(shard, job);
+}
+
+void sc_listing_turn(struct shard *shard) {
+    if (!sc_listing_is_active(shard->store)) {
+        begin(shard);
+    } else {
+        struct step step = {.job = shard->listings.first};
+        int rc = sc_listing_step(shard->store, put_value, &step);
+        if (rc == 0) {
+            finish(shard);
+        } else if (rc < 0) {
+            sc_listing_end(shard->store);
+            finish_at_once(shard);
+        }
+    }
+    if (shard->listings.first != NULL)
+        sc_shard_turn_again(shard);
+}
+
+void sc_listing_taken_back(struct shard *shard, int error, bool unknown) {
+    if (!sc_listing_is_active(shard->store))
+        return;
+    sc_listing_end(shard->store);
+    struct listing_job *job = shard->listings.first;
+    if (job->request != NULL) {
+        sc_durable_explain(shard, &job->request->call, error, unknown);
+        remove_first(shard);
+        return;
+    }
+    sc_blob_release(job->blob);
+    job->blob = NULL;
+    job->any = false;
+}
