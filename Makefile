@@ -88,6 +88,7 @@ bench: build load-generator ## Measure the node and its peers in turn, small (mi
 	.ci/packages bench
 	python3 Benchmarks/Peers/pairs.py --pairs 3 --seconds 1 --only fan-1,fan-16,fan-64,set-1,set-16,handshake
 	python3 Benchmarks/storms.py --small
+	python3 Benchmarks/isolation.py --small
 
 .PHONY: bench-full
 bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (about half an hour)
@@ -96,6 +97,8 @@ bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (
 	python3 Benchmarks/Peers/redis_hset.py --pairs 5
 	python3 Benchmarks/Durability/durable.py
 	python3 Benchmarks/storms.py
+	python3 Benchmarks/isolation.py
+	python3 Benchmarks/idle.py
 
 .PHONY: lint
 lint: packages ## Check formats, dependencies and the rules of the house

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Storms, isolation, shards and memory of one node: what no peer is measured beside. --small: a tenth."""
+"""Storms, shards and memory of one node: what no peer is measured beside. --small: a tenth."""
 
 import argparse
 import json
@@ -8,7 +8,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent / "Peers"))
 from pairs import BENCH, NODE, Ours  # noqa: E402
@@ -32,11 +31,6 @@ class Bench:
         if check and done.returncode != 0:
             sys.exit(f"{' '.join(map(str, arguments))}\n{done.stdout}")
         return json.loads(result.read_text())
-
-    def start(self, *arguments):
-        self.number += 1
-        result = self.folder / f"result-{self.number}.json"
-        return subprocess.Popen(self.command(arguments, result), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def with_node(body, shards=1, cores="0"):
@@ -85,26 +79,6 @@ def node_command(bench):
     return f"{NODE} --config {bench.folder}/node.yaml"
 
 
-def isolation(scale):
-    setters = ["functions", "--callers", 100, "--mix", "set=1", "--rate", 2000, "--duration", 4]
-
-    def body(bench):
-        alone = bench.run(*setters)["works"][0]["latencies"]["set"]
-        print(f"100 setters, 2,000 sets/s, alone: p50 {alone['p50']:.0f} µs, p99 {alone['p99']:.0f} µs")
-        for name, other in {
-            f"while a group of {1_000_000 // scale} items is listed once a second": ["functions", "--callers", 1, "--items", 1_000_000 // scale, "--size", 40, "--mix", "list=1", "--rate", 1],
-            f"while another fans out to {10_000 // scale}": ["fanout", "--subscribers", 10_000 // scale, "--rate", 10],
-        }.items():
-            process = bench.start(*other, "--duration", 30)
-            time.sleep(25 if "listed" in name else 4)
-            busy = bench.run(*setters)["works"][0]["latencies"]["set"]
-            process.kill()
-            process.wait()
-            print(f"  {name}: p50 {busy['p50']:.0f} µs, p99 {busy['p99']:.0f} µs, max {busy['max']:.0f} µs")
-
-    with_node(body)
-
-
 def shards(scale):
     ratios = []
     for _ in range(5 if scale == 1 else 2):
@@ -144,7 +118,6 @@ def main():
         "restart": lambda: restart(scale),
         "shards": lambda: shards(scale),
         "memory": lambda: item_memory(scale),
-        "isolation": lambda: isolation(scale),
     }
     for name, part in parts.items():
         if not options.only or name in options.only.split(","):

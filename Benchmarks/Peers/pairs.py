@@ -22,8 +22,8 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-BENCH = ROOT / ".build/release/iii-stream-bench"
-NODE = ROOT / ".build/release/iii-stream"
+BENCH = pathlib.Path(os.environ.get("III_BENCH", ROOT / ".build/release/iii-stream-bench")).resolve()
+NODE = pathlib.Path(os.environ.get("III_NODE", ROOT / ".build/release/iii-stream")).resolve()
 # The smallest frame that our `set` of a value of this size makes of the group "a0" and a stream of 9 letters.
 STREAM = "benchmark"
 
