@@ -291,6 +291,7 @@ static void gather_counters(struct shard *shard, void *context) {
     own.backlog_bytes = shard->backlog_bytes;
     own.turns = loop->turns;
     own.enters = loop->enters;
+    own.submissions = loop->submissions;
     own.sends = loop->sends;
     own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
     count_log(shard, &own);

@@ -42,6 +42,7 @@ extension NodeCore {
             ("custom_syncs_refused", all.custom_syncs_refused),
             ("turns", all.turns),
             ("enters", all.enters),
+            ("submissions", all.submissions),
             ("sends", all.sends),
             ("receive_buffers_exhausted", all.receive_buffers_exhausted),
             ("store_unhealthy", all.store_unhealthy),
