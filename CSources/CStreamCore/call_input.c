@@ -17,23 +17,50 @@ static const struct sc_bytes keys[FIELD_COUNT] = {
 
 enum { KEY_SIZE_MAX = 11, REQUIRED_MAX = 4 };
 
+#define BIT(field) (1u << (field))
+#define NAMES (BIT(STREAM) | BIT(GROUP))
+
 struct shape {
     struct sc_bytes expected; // How a wrong input is told what it should have been.
+    uint8_t uses;             // A bit for each field that counts,
+    uint8_t needs;            // and for each that must be there:
     uint8_t count;
     uint8_t required[REQUIRED_MAX]; // enum field, in the order of their declaration.
 };
 
 #define SHAPE(name) {(const uint8_t *)"struct " name, sizeof("struct " name) - 1}
+#define BOTH(bits) (bits), (bits)
 
 static const struct shape shapes[] = {
-    [SC_CALL_SET] = {SHAPE("StreamSetInput"), 4, {STREAM, GROUP, ITEM, DATA}},
-    [SC_CALL_GET] = {SHAPE("StreamGetInput"), 3, {STREAM, GROUP, ITEM}},
-    [SC_CALL_DELETE] = {SHAPE("StreamDeleteInput"), 3, {STREAM, GROUP, ITEM}},
-    [SC_CALL_LIST] = {SHAPE("StreamListInput"), 2, {STREAM, GROUP}},
-    [SC_CALL_LIST_GROUPS] = {SHAPE("StreamListGroupsInput"), 1, {STREAM}},
-    [SC_CALL_LIST_ALL] = {SHAPE("StreamListAllInput"), 0, {0}},
-    [SC_CALL_SEND] = {SHAPE("StreamSendInput"), 4, {STREAM, GROUP, TYPE, DATA}},
-    [SC_CALL_UPDATE] = {SHAPE("StreamUpdateInput"), 4, {STREAM, GROUP, ITEM, OPS}},
+    [SC_CALL_SET] = {SHAPE("StreamSetInput"),
+                     BOTH(NAMES | BIT(ITEM) | BIT(DATA)),
+                     4,
+                     {STREAM, GROUP, ITEM, DATA}},
+    [SC_CALL_GET] = {SHAPE("StreamGetInput"), BOTH(NAMES | BIT(ITEM)), 3, {STREAM, GROUP, ITEM}},
+    [SC_CALL_DELETE] = {SHAPE("StreamDeleteInput"),
+                        BOTH(NAMES | BIT(ITEM)),
+                        3,
+                        {STREAM, GROUP, ITEM}},
+    [SC_CALL_LIST] = {SHAPE("StreamListInput"), BOTH(NAMES), 2, {STREAM, GROUP}},
+    [SC_CALL_LIST_GROUPS] = {SHAPE("StreamListGroupsInput"), BOTH(BIT(STREAM)), 1, {STREAM}},
+    [SC_CALL_LIST_ALL] = {SHAPE("StreamListAllInput"), BOTH(0), 0, {0}},
+    [SC_CALL_SEND] = {SHAPE("StreamSendInput"),
+                      NAMES | BIT(TYPE) | BIT(DATA) | BIT(ID),
+                      NAMES | BIT(TYPE) | BIT(DATA),
+                      4,
+                      {STREAM, GROUP, TYPE, DATA}},
+    [SC_CALL_UPDATE] = {SHAPE("StreamUpdateInput"),
+                        BOTH(NAMES | BIT(ITEM) | BIT(OPS)),
+                        4,
+                        {STREAM, GROUP, ITEM, OPS}},
+};
+
+/// The members of the input that are fields; of several with one key the last.
+struct input_fields {
+    unsigned present;                                // A bit for each field that is there,
+    unsigned strings;                                // and for each that is a string.
+    const struct sc_json_value *values[FIELD_COUNT]; // Of those that are there.
+    struct sc_json_value own[FIELD_COUNT];           // Theirs when the index overflowed.
 };
 
 static int match(struct sc_bytes rest, const char *name, size_t size, enum sc_call_op op) {
@@ -65,42 +92,67 @@ int sc_call_op_find(struct sc_bytes id) {
     }
 }
 
-static int find_field(const struct sc_json_member *member) {
-    uint8_t decoded[KEY_SIZE_MAX];
-    struct sc_bytes key = member->key;
-    if (member->key_escaped) {
-        if (sc_json_unescaped_size(key) > sizeof decoded)
-            return -1;
-        key = (struct sc_bytes){decoded, sc_json_unescape(key, decoded)};
+static int field_of(struct sc_bytes key) {
+    switch (key.size) {
+    case 2:
+        return memcmp(key.data, "id", 2) == 0 ? ID : -1;
+    case 3:
+        return memcmp(key.data, "ops", 3) == 0 ? OPS : -1;
+    case 4:
+        return memcmp(key.data, "data", 4) == 0   ? DATA
+               : memcmp(key.data, "type", 4) == 0 ? TYPE
+                                                  : -1;
+    case 7:
+        return memcmp(key.data, "item_id", 7) == 0 ? ITEM : -1;
+    case 8:
+        return memcmp(key.data, "group_id", 8) == 0 ? GROUP : -1;
+    case 11:
+        return memcmp(key.data, "stream_name", 11) == 0 ? STREAM : -1;
+    default:
+        return -1;
     }
-    for (int i = 0; i < FIELD_COUNT; i++)
-        if (sc_bytes_equal(key, keys[i]))
-            return i;
-    return -1;
 }
 
-// Of several members with one key the last counts.
+static int field_of_escaped(struct sc_bytes key) {
+    uint8_t decoded[KEY_SIZE_MAX];
+    if (sc_json_unescaped_size(key) > sizeof decoded)
+        return -1;
+    return field_of((struct sc_bytes){decoded, sc_json_unescape(key, decoded)});
+}
+
+static inline int take_field(struct input_fields *fields, const struct sc_json_member *member) {
+    int field = member->key_escaped ? field_of_escaped(member->key) : field_of(member->key);
+    if (field < 0)
+        return field;
+    unsigned bit = BIT(field);
+    fields->present |= bit;
+    fields->strings =
+        member->value.kind == SC_JSON_STRING ? fields->strings | bit : fields->strings & ~bit;
+    fields->values[field] = &member->value;
+    return field;
+}
+
 static void collect(const struct sc_json_index *index, const struct sc_json_member *data,
-                    struct sc_json_value fields[FIELD_COUNT]) {
+                    struct input_fields *fields) {
     if (index->overflow) {
         size_t offset = 0;
         struct sc_json_member member;
         while (sc_json_next(data->value, &offset, &member)) {
-            int i = find_field(&member);
-            if (i >= 0)
-                fields[i] = member.value;
+            int field = take_field(fields, &member);
+            if (field < 0)
+                continue;
+            fields->own[field] = member.value;
+            fields->values[field] = &fields->own[field];
         }
         return;
     }
     int parent = (int)(data - index->members);
     assert(parent >= 0 && parent < index->count);
-    for (int at = parent + 1; at < index->count; at++) {
-        const struct sc_json_member *member = &index->members[at];
+    const struct sc_json_member *end = index->members + index->count;
+    for (const struct sc_json_member *member = data + 1; member < end; member++) {
         if (member->parent != parent)
             break; // The next member of the root.
-        int i = find_field(member);
-        if (i >= 0)
-            fields[i] = member->value;
+        (void)take_field(fields, member);
     }
 }
 
@@ -121,77 +173,68 @@ static char *reason_room(struct sc_call_input *input) {
     return (char *)input->reason_text;
 }
 
-static bool is_used(enum sc_call_op op, enum field field) {
-    const struct shape *shape = &shapes[op];
-    for (unsigned i = 0; i < shape->count; i++)
-        if (shape->required[i] == field)
-            return true;
-    return op == SC_CALL_SEND && field == ID;
-}
-
-static int check_types(enum sc_call_op op, const struct sc_json_value fields[FIELD_COUNT],
+static int check_types(const struct shape *shape, const struct input_fields *fields,
                        struct sc_call_input *input) {
-    for (enum field field = DATA; field < FIELD_COUNT; field++) {
-        struct sc_json_value value = fields[field];
-        if (value.kind == SC_JSON_ABSENT || field == DATA || !is_used(op, field))
-            continue;
-        if (field == OPS) {
-            if (value.kind != SC_JSON_ARRAY)
-                return mismatch(input, value, SC_LITERAL("a sequence"));
-        } else if (value.kind != SC_JSON_STRING && !(field == ID && value.kind == SC_JSON_NULL)) {
+    unsigned typed = shape->uses & fields->present & ~BIT(DATA);
+    unsigned left = typed & (~fields->strings | BIT(OPS)); // The others are what they must be.
+    for (; left != 0; left &= left - 1) {
+        int field = __builtin_ctz(left); // In the byte order of the keys.
+        struct sc_json_value value = *fields->values[field];
+        if (field == OPS && value.kind != SC_JSON_ARRAY)
+            return mismatch(input, value, SC_LITERAL("a sequence"));
+        if (field != OPS && !(field == ID && value.kind == SC_JSON_NULL))
             return mismatch(input, value, SC_LITERAL("a string"));
-        }
     }
     return 0;
 }
 
-static int check_missing(enum sc_call_op op, const struct sc_json_value fields[FIELD_COUNT],
+static int check_missing(const struct shape *shape, const struct input_fields *fields,
                          struct sc_call_input *input) {
-    const struct shape *shape = &shapes[op];
-    for (unsigned i = 0; i < shape->count; i++) {
-        enum field field = shape->required[i];
-        if (fields[field].kind == SC_JSON_ABSENT)
-            return refuse(input, snprintf(reason_room(input), sizeof input->reason_text,
-                                          "missing field `%s`", (const char *)keys[field].data));
-    }
-    return 0;
+    if ((shape->needs & ~fields->present) == 0)
+        return 0;
+    unsigned i = 0;
+    while (fields->present & BIT(shape->required[i]))
+        i++;
+    assert(i < shape->count);
+    return refuse(input,
+                  snprintf(reason_room(input), sizeof input->reason_text, "missing field `%s`",
+                           (const char *)keys[shape->required[i]].data));
 }
 
-static int take_name(struct sc_call_input *input, enum field field, struct sc_json_value value,
-                     uint8_t room[SC_NAME_SIZE_MAX], struct sc_bytes *name) {
-    if (value.kind != SC_JSON_STRING)
-        return 0;
-    struct sc_bytes raw = {value.text.data + 1, value.text.size - 2};
-    size_t size = value.escaped ? sc_json_unescaped_size(raw) : raw.size;
+static int take_name(struct sc_call_input *input, enum field field,
+                     const struct sc_json_value *value, uint8_t room[SC_NAME_SIZE_MAX],
+                     struct sc_bytes *name) {
+    struct sc_bytes raw = {value->text.data + 1, value->text.size - 2};
+    size_t size = value->escaped ? sc_json_unescaped_size(raw) : raw.size;
     if (size > SC_NAME_SIZE_MAX)
         return refuse(input, snprintf(reason_room(input), sizeof input->reason_text,
                                       "`%s` of %zu bytes exceeds maximum of %d",
                                       (const char *)keys[field].data, size, SC_NAME_SIZE_MAX));
     *name = raw;
-    if (value.escaped)
+    if (value->escaped)
         *name = (struct sc_bytes){room, sc_json_unescape(raw, room)};
     return 0;
 }
 
-static int take_names(enum sc_call_op op, const struct sc_json_value fields[FIELD_COUNT],
+// Names that the operation does not have, or that are null, stay empty.
+static int take_names(enum sc_call_op op, const struct input_fields *fields,
                       struct sc_call_input *input) {
-    enum field item = op == SC_CALL_SEND ? ID : ITEM;
-    const struct {
-        enum field field;
-        struct sc_bytes *name;
-    } names[] = {{STREAM, &input->stream},
-                 {GROUP, &input->group},
-                 {item, &input->item},
-                 {TYPE, &input->type}};
-    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
-        enum field field = names[i].field;
-        if (!is_used(op, field))
+    static const uint8_t order[] = {STREAM, GROUP, ITEM, ID, TYPE};
+    unsigned there = shapes[op].uses & fields->strings;
+    struct sc_bytes *names[FIELD_COUNT] = {[STREAM] = &input->stream,
+                                           [GROUP] = &input->group,
+                                           [ITEM] = &input->item,
+                                           [ID] = &input->item,
+                                           [TYPE] = &input->type};
+    for (unsigned i = 0; i < sizeof order; i++) {
+        enum field field = order[i];
+        if ((there & BIT(field)) == 0)
             continue;
-        int rc = take_name(input, field, fields[field], input->names[i], names[i].name);
+        int rc = take_name(input, field, fields->values[field], input->names[i], names[field]);
         if (rc < 0)
             return rc;
     }
-    input->has_item = is_used(op, item) && fields[item].kind == SC_JSON_STRING;
+    input->has_item = (there & (BIT(ITEM) | BIT(ID))) != 0;
     return 0;
 }
 
@@ -217,19 +260,21 @@ int sc_call_input_read(enum sc_call_op op, const struct sc_json_index *index,
     input->data = input->ops = (struct sc_json_value){0};
     input->reason = (struct sc_bytes){0};
     struct sc_json_value whole = data == NULL ? (struct sc_json_value){0} : data->value;
-    struct sc_json_value fields[FIELD_COUNT] = {0};
+    struct input_fields fields;
+    fields.present = fields.strings = 0; // The values need no clearing.
     if (whole.kind == SC_JSON_OBJECT)
-        collect(index, data, fields);
+        collect(index, data, &fields);
     else if (op != SC_CALL_LIST_ALL || whole.kind > SC_JSON_NULL)
         return mismatch(input, whole, shapes[op].expected);
-    int rc = check_types(op, fields, input);
+    const struct shape *shape = &shapes[op];
+    int rc = check_types(shape, &fields, input);
     if (rc == 0)
-        rc = check_missing(op, fields, input);
+        rc = check_missing(shape, &fields, input);
     if (rc == 0)
-        rc = take_names(op, fields, input);
-    if (rc == 0 && is_used(op, DATA))
-        rc = take_data(fields[DATA], input);
+        rc = take_names(op, &fields, input);
+    if (rc == 0 && shape->uses & BIT(DATA))
+        rc = take_data(*fields.values[DATA], input);
     if (rc == 0 && op == SC_CALL_UPDATE)
-        input->ops = fields[OPS];
+        input->ops = *fields.values[OPS];
     return rc;
 }

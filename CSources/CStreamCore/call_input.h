@@ -36,7 +36,7 @@ struct sc_call_input {
     struct sc_json_value ops; // For update: an array of anything.
     struct sc_bytes reason;   // -EINVAL: UTF-8 text to follow
                               // "Failed to deserialize input for <function id>: ".
-    uint8_t names[4][SC_NAME_SIZE_MAX];
+    uint8_t names[5][SC_NAME_SIZE_MAX];
     uint8_t reason_text[SC_JSON_REASON_SIZE_MAX];
 };
 

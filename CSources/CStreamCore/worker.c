@@ -4,6 +4,7 @@
 
 #include "call_input.h"
 #include "core_functions.h"
+#include "envelope.h"
 
 #include <errno.h>
 
@@ -59,24 +60,11 @@ static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
 
-static const struct sc_json_member *find(const struct sc_json_index *index, struct sc_bytes key,
-                                         struct sc_json_member *scratch) {
-    return sc_json_index_find(index, -1, key, scratch);
-}
-
-static struct sc_bytes string_field(const struct sc_json_index *index, struct sc_bytes key) {
-    struct sc_json_member scratch;
-    const struct sc_json_member *member = find(index, key, &scratch);
-    if (member == NULL || member->value.kind != SC_JSON_STRING)
-        return (struct sc_bytes){0};
-    return member->value.text;
-}
-
-static struct call call_begin(struct connection *connection, const struct sc_json_index *index) {
-    struct call call = {.invocation_id = string_field(index, SC_LITERAL("invocation_id")),
-                        .function_id = string_field(index, SC_LITERAL("function_id")),
-                        .traceparent = string_field(index, SC_LITERAL("traceparent")),
-                        .baggage = string_field(index, SC_LITERAL("baggage")),
+static struct call call_begin(struct connection *connection, const struct envelope *envelope) {
+    struct call call = {.invocation_id = envelope_string(envelope, ENVELOPE_INVOCATION_ID),
+                        .function_id = envelope_string(envelope, ENVELOPE_FUNCTION_ID),
+                        .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
+                        .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
                         .connection = connection->id,
                         .handed =
                             watches_any(connection->shard) ? connection->worker->handed : NULL,
@@ -97,43 +85,14 @@ static void fail(struct connection *connection, struct call *call, const char *c
 }
 
 // A message that cannot be understood is answered when it says which call it is, and never fatal.
-static void invalid(struct connection *connection, const struct sc_json_index *index,
+static void invalid(struct connection *connection, const struct envelope *envelope,
                     const char *why) {
     struct shard *shard = connection->shard;
     struct sc_bytes reason = {(const uint8_t *)why, strlen(why)};
     shard->counters.messages_invalid++;
     sc_shard_log(shard, SC_LOG_WARN, "worker_message_invalid", connection->id, reason);
-    struct call call = call_begin(connection, index);
+    struct call call = call_begin(connection, envelope);
     fail(connection, &call, "invalid_message", reason);
-}
-
-enum action { ACTION_CALL, ACTION_VOID, ACTION_ENQUEUE, ACTION_INVALID };
-
-static enum action action_of(const struct sc_json_index *index) {
-    struct sc_json_member scratch, member;
-    const struct sc_json_member *action = find(index, SC_LITERAL("action"), &scratch);
-    if (action == NULL || action->value.kind == SC_JSON_NULL)
-        return ACTION_CALL;
-    if (action->value.kind != SC_JSON_OBJECT)
-        return ACTION_INVALID;
-    enum action found = ACTION_INVALID;
-    bool queue = false;
-    size_t offset = 0;
-    while (sc_json_next(action->value, &offset, &member)) {
-        bool string = member.value.kind == SC_JSON_STRING;
-        if (sc_json_string_equal(member.key, member.key_escaped, SC_LITERAL("queue")))
-            queue = string;
-        if (!sc_json_string_equal(member.key, member.key_escaped, SC_LITERAL("type")))
-            continue;
-        found = ACTION_INVALID;
-        if (string && sc_json_string_equal(inner(member.value.text), member.value.escaped,
-                                           SC_LITERAL("void")))
-            found = ACTION_VOID;
-        if (string && sc_json_string_equal(inner(member.value.text), member.value.escaped,
-                                           SC_LITERAL("enqueue")))
-            found = ACTION_ENQUEUE;
-    }
-    return found == ACTION_ENQUEUE && !queue ? ACTION_INVALID : found;
 }
 
 static void bad_input_text(struct sc_buffer *out, const struct call *call, struct sc_bytes reason) {
@@ -152,10 +111,9 @@ static void bad_input(struct connection *connection, struct call *call, struct s
 
 // Reads what a call of a stream function asks for. -EINVAL, with `input->reason`.
 static int take_input(struct shard *shard, struct call *call, int op,
-                      const struct sc_json_index *index, struct sc_call_input *input) {
-    struct sc_json_member scratch;
-    const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
-    int rc = sc_call_input_read((enum sc_call_op)op, index, data, input);
+                      const struct envelope *envelope, struct sc_call_input *input) {
+    int rc = sc_call_input_read((enum sc_call_op)op, envelope->index,
+                                envelope->fields[ENVELOPE_DATA], input);
     if (rc < 0)
         return rc;
     if (input->data.text.size > shard->node->config.value_size_max) {
@@ -204,11 +162,11 @@ static void call_start(struct shard *shard, struct call *call) {
         sc_request_send(sc_request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
 }
 
-static void run_call(struct connection *connection, const struct sc_json_index *index,
+static void run_call(struct connection *connection, const struct envelope *envelope,
                      struct call *call, int op) {
     struct shard *shard = connection->shard;
     struct sc_call_input input;
-    int rc = take_input(shard, call, op, index, &input);
+    int rc = take_input(shard, call, op, envelope, &input);
     if (rc == 0)
         rc = hand_to_override(shard, call, &input.reason);
     if (rc < 0)
@@ -228,15 +186,16 @@ _Static_assert(SC_MESSAGE_UNREGISTER_TRIGGER == 5 && SC_MESSAGE_REGISTER_FUNCTIO
                "registrations come first");
 
 static void hand_over(struct connection *connection, enum sc_message_type type,
-                      struct sc_bytes text, const struct sc_json_index *index, enum action action) {
+                      struct sc_bytes text, const struct envelope *envelope, enum action action) {
     struct worker *worker = connection->worker;
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
-    struct sc_message *message = sc_message_make(type, text, index, id, worker->handed, &why);
+    struct sc_message *message =
+        sc_message_make(type, text, envelope->index, id, worker->handed, &why);
     if (message == NULL) {
         char reason[96] = "missing or of the wrong type: ";
         memcpy(reason + strlen(reason), why, strlen(why) + 1);
-        invalid(connection, index, reason);
+        invalid(connection, envelope, reason);
         return;
     }
     sc_message_set_action(message, action == ACTION_VOID, action == ACTION_ENQUEUE);
@@ -245,107 +204,53 @@ static void hand_over(struct connection *connection, enum sc_message_type type,
     sc_announce(connection->shard, connection->id, message);
 }
 
-static bool optional_string(const struct sc_json_index *index, struct sc_bytes key) {
-    struct sc_json_member scratch;
-    const struct sc_json_member *member = find(index, key, &scratch);
-    return member == NULL || member->value.kind == SC_JSON_NULL ||
-           member->value.kind == SC_JSON_STRING;
-}
-
 // Whether the fields of a call are what they must be; else it is answered, as far as it can be.
-static bool invocation_is_valid(struct connection *connection, const struct sc_json_index *index,
+static bool invocation_is_valid(struct connection *connection, const struct envelope *envelope,
                                 enum action action) {
     const char *why = NULL;
-    if (string_field(index, SC_LITERAL("function_id")).data == NULL)
+    if (envelope_string(envelope, ENVELOPE_FUNCTION_ID).data == NULL)
         why = "missing or of the wrong type: function_id";
     else if (action == ACTION_INVALID)
         why = "unknown action";
-    else if (!optional_string(index, SC_LITERAL("invocation_id")) ||
-             !optional_string(index, SC_LITERAL("traceparent")) ||
-             !optional_string(index, SC_LITERAL("baggage")))
+    else if (!envelope_string_or_none(envelope, ENVELOPE_INVOCATION_ID) ||
+             !envelope_string_or_none(envelope, ENVELOPE_TRACEPARENT) ||
+             !envelope_string_or_none(envelope, ENVELOPE_BAGGAGE))
         why = "an id or the trace context is not a string";
     if (why != NULL)
-        invalid(connection, index, why);
+        invalid(connection, envelope, why);
     return why == NULL;
 }
 
-static int stream_op(struct sc_bytes function) {
-    uint8_t decoded[64]; // Longer than any: how it is written must not matter.
-    struct sc_bytes name = inner(function);
-    if (memchr(name.data, '\\', name.size) != NULL &&
-        sc_json_unescaped_size(name) <= sizeof decoded)
-        name = (struct sc_bytes){decoded, sc_json_unescape(name, decoded)};
-    return sc_call_op_find(name);
-}
-
 static void invoke(struct connection *connection, struct sc_bytes text,
-                   const struct sc_json_index *index, bool allowed) {
-    enum action action = action_of(index);
-    if (!invocation_is_valid(connection, index, action))
+                   const struct envelope *envelope, bool allowed) {
+    enum action action = sc_envelope_action(envelope);
+    if (!invocation_is_valid(connection, envelope, action))
         return;
     if (connection->worker->restricted && !allowed) {
-        hand_over(connection, SC_MESSAGE_INVOKE, text, index, action);
+        hand_over(connection, SC_MESSAGE_INVOKE, text, envelope, action);
         return;
     }
-    struct call call = call_begin(connection, index);
+    struct call call = call_begin(connection, envelope);
     if (action == ACTION_ENQUEUE) {
         fail(connection, &call, "enqueue_error", SC_LITERAL("QueueModule not loaded"));
         return;
     }
     if (action == ACTION_VOID)
         call.wants_answer = false;
-    int op = stream_op(call.function_id);
+    int op = sc_envelope_stream_op(envelope);
     if (op >= 0)
-        run_call(connection, index, &call, op);
+        run_call(connection, envelope, &call, op);
     else
-        hand_over(connection, SC_MESSAGE_INVOKE, text, index, action);
+        hand_over(connection, SC_MESSAGE_INVOKE, text, envelope, action);
 }
 
 void sc_worker_run_call(struct connection *connection, struct sc_bytes text) {
     struct sc_json_index *index = &connection->shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0); // It was a message before.
-    invoke(connection, text, index, true);
-}
-
-enum { TYPE_PING = 100, TYPE_IGNORED }; // Beside those of enum sc_message_type.
-
-static int type_of(const struct sc_json_index *index) {
-    static const struct {
-        const char *name;
-        int type;
-    } names[] = {
-        {"invokefunction", SC_MESSAGE_INVOKE},
-        {"invocationresult", SC_MESSAGE_RESULT},
-        {"ping", TYPE_PING},
-        {"pong", TYPE_IGNORED},
-        {"registerfunction", SC_MESSAGE_REGISTER_FUNCTION},
-        {"unregisterfunction", SC_MESSAGE_UNREGISTER_FUNCTION},
-        {"registertrigger", SC_MESSAGE_REGISTER_TRIGGER},
-        {"unregistertrigger", SC_MESSAGE_UNREGISTER_TRIGGER},
-        {"registertriggertype", SC_MESSAGE_REGISTER_TRIGGER_TYPE},
-        {"unregistertriggertype", SC_MESSAGE_UNREGISTER_TRIGGER_TYPE},
-        {"triggerregistrationresult", SC_MESSAGE_TRIGGER_REGISTRATION_RESULT},
-        {"registerservice", SC_MESSAGE_REGISTER_SERVICE},
-        {"workerregistered", TYPE_IGNORED},
-        {"reattach", SC_MESSAGE_REATTACH},
-        // Of newer clients, which do without an answer.
-        {"observe", TYPE_IGNORED},
-        {"unobserve", TYPE_IGNORED},
-        {"observerack", TYPE_IGNORED},
-        {"invocationsobserved", TYPE_IGNORED},
-        {"localinvocationstats", TYPE_IGNORED},
-    };
-    struct sc_json_member scratch;
-    const struct sc_json_member *type = find(index, SC_LITERAL("type"), &scratch);
-    if (type == NULL || type->value.kind != SC_JSON_STRING)
-        return -1;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct sc_bytes name = {(const uint8_t *)names[i].name, strlen(names[i].name)};
-        if (sc_json_string_equal(inner(type->value.text), type->value.escaped, name))
-            return names[i].type;
-    }
-    return -1;
+    struct envelope envelope;
+    sc_envelope_read(&envelope, index);
+    invoke(connection, text, &envelope, true);
 }
 
 static void send_pong(struct connection *connection) {
@@ -356,29 +261,30 @@ static void send_pong(struct connection *connection) {
 }
 
 static void broken(struct connection *connection, struct sc_bytes text,
-                   const struct sc_json_index *index, int rc) {
+                   const struct envelope *envelope, int rc) {
     if (!connection->binary && !sc_utf8_valid(text)) {
         sc_connection_close(connection, 1007, "text is not UTF-8");
         return;
     }
-    if (type_of(index) == SC_MESSAGE_RESULT &&
-        string_field(index, SC_LITERAL("invocation_id")).data != NULL) {
+    if (sc_envelope_type(envelope) == SC_MESSAGE_RESULT &&
+        envelope_string(envelope, ENVELOPE_INVOCATION_ID).data != NULL) {
         // The call that it was to end must not wait, and what could be read of the result is not to be trusted.
         const char *why = NULL;
-        struct sc_message *message = sc_message_make(
-            SC_MESSAGE_RESULT, text, index, (struct sc_bytes){0}, connection->worker->handed, &why);
+        struct sc_message *message =
+            sc_message_make(SC_MESSAGE_RESULT, text, envelope->index, (struct sc_bytes){0},
+                            connection->worker->handed, &why);
         if (message != NULL)
             sc_message_set_malformed(message);
         sc_announce(connection->shard, connection->id, message);
         return;
     }
-    invalid(connection, index,
+    invalid(connection, envelope,
             rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");
 }
 
 static bool is_blank(struct sc_bytes text) {
     for (size_t i = 0; i < text.size; i++)
-        if (memchr(" \t\r\n", text.data[i], 4) == NULL)
+        if (text.data[i] > ' ' || memchr(" \t\r\n", text.data[i], 4) == NULL)
             return false;
     return true;
 }
@@ -426,7 +332,9 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
     if (connection->kind == KIND_TELEMETRY || is_telemetry(connection, text))
         return telemetry(connection, text, may_start);
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
-    int type = rc == 0 && index->root.kind == SC_JSON_OBJECT ? type_of(index) : -1;
+    struct envelope envelope;
+    sc_envelope_read(&envelope, index);
+    int type = rc == 0 && index->root.kind == SC_JSON_OBJECT ? sc_envelope_type(&envelope) : -1;
     if (type == TYPE_IGNORED)
         return true;
     if (type == TYPE_PING && connection->worker->admitted) {
@@ -436,27 +344,30 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
     if (!may_start && type != SC_MESSAGE_RESULT)
         return false;
     if (rc < 0)
-        broken(connection, text, index, rc);
+        broken(connection, text, &envelope, rc);
     else if (index->root.kind != SC_JSON_OBJECT)
         connection->shard->counters.messages_invalid++;
     else if (type < 0)
-        invalid(connection, index, "unknown message type");
+        invalid(connection, &envelope, "unknown message type");
     else if (type == SC_MESSAGE_INVOKE)
-        invoke(connection, text, index, false);
+        invoke(connection, text, &envelope, false);
     else
-        hand_over(connection, (enum sc_message_type)type, text, index, ACTION_CALL);
+        hand_over(connection, (enum sc_message_type)type, text, &envelope, ACTION_CALL);
     return true;
 }
 
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection->shard;
     struct sc_json_index *index = &shard->index_scratch;
-    if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT ||
-        type_of(index) != SC_MESSAGE_INVOKE)
+    if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT)
+        return false;
+    struct envelope envelope;
+    sc_envelope_read(&envelope, index);
+    if (sc_envelope_type(&envelope) != SC_MESSAGE_INVOKE)
         return false;
     shard->counters.calls_refused++;
-    struct call call = call_begin(connection, index);
-    if (!call.wants_answer || action_of(index) != ACTION_CALL)
+    struct call call = call_begin(connection, &envelope);
+    if (!call.wants_answer || sc_envelope_action(&envelope) != ACTION_CALL)
         return true;
     struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
                                call.invocation_id, SC_LITERAL(",\"function_id\":"),
@@ -476,17 +387,19 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0 ||
            rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
-    struct call call = {.invocation_id = string_field(index, SC_LITERAL("invocation_id")),
-                        .function_id = string_field(index, SC_LITERAL("function_id")),
+    struct envelope envelope;
+    sc_envelope_read(&envelope, index);
+    struct call call = {.invocation_id = envelope_string(&envelope, ENVELOPE_INVOCATION_ID),
+                        .function_id = envelope_string(&envelope, ENVELOPE_FUNCTION_ID),
                         .connection = SC_NODE_CONNECTION,
                         .wants_answer = true,
                         .size_max = shard->node->config.message_size_max};
-    int op = stream_op(call.function_id);
+    int op = sc_envelope_stream_op(&envelope);
     assert(op >= 0);
     struct sc_call_input input;
     input.reason = SC_LITERAL("the data nests too deep");
     if (rc == 0)
-        rc = take_input(shard, &call, op, index, &input);
+        rc = take_input(shard, &call, op, &envelope, &input);
     if (rc == 0)
         rc = hand_to_override(shard, &call, &input.reason);
     if (rc == 0) {
