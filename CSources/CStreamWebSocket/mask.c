@@ -81,11 +81,10 @@ void sc_ws_mask_at(enum sc_simd_level level, uint8_t *data, size_t size, const u
                    unsigned phase) {
     assert(level <= sc_simd_level());
     assert(phase < 4);
-    uint8_t rotated[8];
-    for (unsigned i = 0; i < 8; i++)
-        rotated[i] = mask[(phase + i) & 3];
-    uint64_t key;
-    memcpy(&key, rotated, 8);
+    uint32_t word;
+    memcpy(&word, mask, 4);
+    const uint64_t twice = 0x100000001u;
+    uint64_t key = (uint32_t)(word * twice >> 8 * phase) * twice;
     switch (level) {
 #if defined(__x86_64__)
     case SC_SIMD_AVX2:

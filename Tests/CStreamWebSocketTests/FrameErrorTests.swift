@@ -119,6 +119,9 @@ struct FrameErrorTests {
         #expect(error.code == example.code)
         #expect(error.after == example.after)
         #expect(hear(example.bytes).last == .failed(example.code))
+        let unchecked = hear(example.bytes) { Reader(checkUTF8: false) }
+        let isText = example.code == EILSEQ && example.bytes[0] & 0x0f == 1
+        #expect(isText == (unchecked.last != .failed(example.code)), "without a check of text")
         for at in 1..<example.bytes.count where at < 20 {
             var reader = Reader()
             reader.feed(Array(example.bytes[..<at]))
@@ -164,9 +167,9 @@ struct FrameErrorTests {
 
     @Test(
         "takes a frame of the largest size and refuses one byte more at its header",
-        arguments: [0, 5, 200])
-    func frameLimit(limit: Int) throws {
-        let configure = { Reader(frameSizeMax: UInt32(limit)) }
+        arguments: [0, 5, 200], [true, false])
+    func frameLimit(limit: Int, checkUTF8: Bool) throws {
+        let configure = { Reader(frameSizeMax: UInt32(limit), checkUTF8: checkUTF8) }
         let payload = [UInt8](repeating: 1, count: limit)
         #expect(
             hear(Frame.binary(payload).bytes, configure: configure) == [
@@ -192,14 +195,14 @@ struct FrameErrorTests {
         #expect(hear(Frame.text("abcde").header, configure: configure) == [.failed(EMSGSIZE)])
     }
 
-    @Test("counts each message from zero, and control frames not at all")
-    func messageLimitAfresh() {
+    @Test("counts each message from zero, and control frames not at all", arguments: [true, false])
+    func messageLimitAfresh(checkUTF8: Bool) {
         let frames: [Frame] = [
             .text("abcd", final: false), .ping("a long ping"), .more("ef"), .text("abcdef"),
             .text("ab", final: false), .more("cdef"),
         ]
         #expect(
-            hear(frames.flatMap(\.bytes)) { Reader(messageSizeMax: 6) } == [
+            hear(frames.flatMap(\.bytes)) { Reader(messageSizeMax: 6, checkUTF8: checkUTF8) } == [
                 .ping("a long ping"), .text("abcdef"), .text("abcdef"), .text("abcdef"),
             ])
         #expect(

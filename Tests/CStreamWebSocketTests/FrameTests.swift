@@ -35,7 +35,10 @@ struct FrameTests {
     func lengthEncodings(size: Int) {
         let payload = (0..<size).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 8) }
         let frame = Frame.binary(payload)
-        #expect(hear(frame.bytes) == [.message(opcode: 2, payload)])
+        for check in [true, false] {
+            #expect(
+                hear(frame.bytes) { Reader(checkUTF8: check) } == [.message(opcode: 2, payload)])
+        }
         var reader = Reader(role: SC_WS_CLIENT)
         reader.feed(Frame(opcode: 2, payload: payload, mask: nil).bytes)
         #expect(reader.heard == [.message(opcode: 2, payload)])
@@ -82,15 +85,18 @@ struct FrameTests {
         ]
     }
 
-    @Test("hears the same in one read, byte by byte, and at every split in two")
-    func everySplit() {
+    /// Without a check of text, a message in one frame that has come whole is taken by a shorter way.
+    @Test(
+        "hears the same in one read, byte by byte, and at every split in two",
+        arguments: [true, false])
+    func everySplit(checkUTF8: Bool) {
         let bytes = Self.stream.flatMap(\.bytes)
-        #expect(hear(bytes) == Self.streamHeard)
-        var slow = Reader()
+        #expect(hear(bytes) { Reader(checkUTF8: checkUTF8) } == Self.streamHeard)
+        var slow = Reader(checkUTF8: checkUTF8)
         for byte in bytes { slow.feed([byte]) }
         #expect(slow.heard == Self.streamHeard)
         for at in 1..<bytes.count {
-            var reader = Reader()
+            var reader = Reader(checkUTF8: checkUTF8)
             reader.feed(Array(bytes[..<at]))
             reader.feed(Array(bytes[at...]))
             #expect(reader.heard == Self.streamHeard, "split at \(at)")
@@ -108,7 +114,8 @@ struct FrameTests {
             }
             for _ in 0..<100 {
                 var rest = frames.flatMap(\.bytes)[...]
-                var reader = Reader(role: role)
+                let check = Bool.random(using: &generator)
+                var reader = Reader(role: role, checkUTF8: check)
                 while !rest.isEmpty {
                     let size = Int.random(in: 1...min(rest.count, 40), using: &generator)
                     reader.feed(Array(rest.prefix(size)))
