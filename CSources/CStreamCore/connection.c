@@ -101,9 +101,9 @@ bool sc_connection_can_start(struct connection *connection) {
                    HANDED_MAX;
     // A worker that does not read its answers gets no more of them, long before its budget is used up. One
     // that wants to go need not read them.
-    uint64_t waiting = connection->backlog == NULL ? 0 : connection->backlog->bytes;
-    return (waiting <= sc_connection_budget(connection) / 4 || connection->close_asked) &&
-           sc_worker_can_start(connection->worker);
+    bool reads = connection->backlog == NULL || connection->close_asked ||
+                 connection->backlog->bytes <= sc_connection_budget(connection) / 4;
+    return reads && sc_worker_can_start(connection->worker);
 }
 
 static void park(struct connection *connection, struct sc_bytes text) {

@@ -11,8 +11,17 @@
 /// Room for `size` bytes of frames, as a slice to be filled. Holds one reference.
 struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size);
 struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset);
-void sc_slice_retain(struct slice slice);
-void sc_slice_release(struct shard *shard, struct slice slice);
+void sc_chunk_recycle(struct shard *shard, struct chunk *chunk);
+static inline void sc_slice_retain(struct slice slice) {
+    slice.chunk->references++;
+}
+static inline void sc_slice_release(struct shard *shard, struct slice slice) {
+    if (slice.chunk == NULL)
+        return;
+    assert(slice.chunk->references > 0);
+    if (--slice.chunk->references == 0)
+        sc_chunk_recycle(shard, slice.chunk);
+}
 static inline uint8_t *slice_data(struct slice slice) {
     return slice.chunk->data + slice.offset;
 }
@@ -43,14 +52,22 @@ struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_
                             size_t count);
 struct sc_blob *_Nullable sc_frame_build_blob(const struct sc_bytes *parts, size_t count,
                                               size_t header_room);
-uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count);
+static inline uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
+    uint64_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += parts[i].size;
+    return size;
+}
+/// A frame whose payload, at most SC_FRAGMENT_SIZE_MAX bytes, the caller writes to `*out`.
+struct slice sc_frame_begin(struct shard *shard, uint32_t lane, uint64_t payload,
+                            uint8_t *_Nonnull *_Nonnull out);
 /// The bytes of a message of `payload` bytes as a frame, or as fragments.
 uint64_t sc_frame_size(uint64_t payload);
 /// Begins a message of `payload` bytes that is written part by part, as frames into sc_frame_size bytes, or as it
 /// is.
-struct frame_writer sc_frame_begin(uint8_t *out, uint64_t payload);
-struct frame_writer sc_text_begin(uint8_t *out, uint64_t size);
-void sc_frame_put(struct frame_writer *writer, struct sc_bytes part);
+struct frame_writer sc_writer_begin(uint8_t *out, uint64_t payload);
+struct frame_writer sc_writer_begin_text(uint8_t *out, uint64_t size);
+void sc_writer_put(struct frame_writer *writer, struct sc_bytes part);
 /// The frame of an event: `event` is what stands behind `"event":{"type":`, less the closing brace, and
 /// `prefix` the part that names stream and group.
 struct slice sc_stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
@@ -220,7 +237,11 @@ void sc_requests_resume(struct shard *shard);
 static inline bool shard_is_stalled(const struct shard *shard) {
     return shard->stalled || (shard->log != NULL && sc_log_is_full(shard->log));
 }
-struct shard *sc_shard_of(struct shard *shard, uint64_t hash);
+/// The owner of a group, by the upper half of its hash: as a fraction of all shards, since a remainder would
+/// be a division.
+static inline struct shard *sc_shard_of(struct shard *shard, uint64_t hash) {
+    return shard->node->shards[(hash >> 32) * shard->node->shard_count >> 32];
+}
 
 // ---- message.c
 
@@ -303,7 +324,10 @@ size_t sc_peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size
 // ---- watch.c
 
 /// What is watched in `stream`: enum sc_watch.
-uint32_t sc_watch_flags(struct shard *shard, struct sc_bytes stream);
+uint32_t sc_watch_flags_find(struct shard *shard, struct sc_bytes stream);
+static inline uint32_t sc_watch_flags(struct shard *shard, struct sc_bytes stream) {
+    return shard->watches.count == 0 ? shard->watch_all : sc_watch_flags_find(shard, stream);
+}
 static inline bool watches_any(const struct shard *shard) {
     return shard->watches.count > 0 || shard->watch_all != 0;
 }

@@ -2,13 +2,6 @@
 // that a frame is written once, in place. Over SC_FRAGMENT_SIZE_MAX it is cut into fragments.
 #include "core_functions.h"
 
-uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
-    uint64_t size = 0;
-    for (size_t i = 0; i < count; i++)
-        size += parts[i].size;
-    return size;
-}
-
 uint64_t sc_frame_size(uint64_t payload) {
     if (payload <= SC_FRAGMENT_SIZE_MAX)
         return payload + sc_ws_header_size(payload);
@@ -17,15 +10,15 @@ uint64_t sc_frame_size(uint64_t payload) {
            (rest > 0 ? sc_ws_header_size(rest) : 0);
 }
 
-struct frame_writer sc_frame_begin(uint8_t *out, uint64_t payload) {
+struct frame_writer sc_writer_begin(uint8_t *out, uint64_t payload) {
     return (struct frame_writer){.at = out, .left = payload};
 }
 
-struct frame_writer sc_text_begin(uint8_t *out, uint64_t size) {
+struct frame_writer sc_writer_begin_text(uint8_t *out, uint64_t size) {
     return (struct frame_writer){.at = out, .left = size, .fragment_left = size, .begun = true};
 }
 
-void sc_frame_put(struct frame_writer *writer, struct sc_bytes part) {
+void sc_writer_put(struct frame_writer *writer, struct sc_bytes part) {
     while (part.size > 0) {
         if (writer->fragment_left == 0) {
             bool final = writer->left <= SC_FRAGMENT_SIZE_MAX;
@@ -45,21 +38,31 @@ void sc_frame_put(struct frame_writer *writer, struct sc_bytes part) {
     }
 }
 
+static void write_fragments(uint8_t *out, const struct sc_bytes *parts, size_t count,
+                            uint64_t payload) {
+    struct frame_writer writer = sc_writer_begin(out, payload);
+    for (size_t i = 0; i < count; i++)
+        sc_writer_put(&writer, parts[i]);
+    assert(writer.left == 0);
+}
+
 static void write_parts(uint8_t *out, const struct sc_bytes *parts, size_t count,
                         uint64_t payload) {
     if (payload <= SC_FRAGMENT_SIZE_MAX) { // One frame, as nearly always.
         out += sc_ws_header_write(out, SC_WS_TEXT, true, payload, NULL);
-        for (size_t i = 0; i < count; i++) {
-            if (parts[i].size > 0)
-                memcpy(out, parts[i].data, parts[i].size);
-            out += parts[i].size;
-        }
-        return;
+        for (size_t i = 0; i < count; i++)
+            out = sc_bytes_write(out, parts[i]);
+    } else {
+        write_fragments(out, parts, count, payload);
     }
-    struct frame_writer writer = sc_frame_begin(out, payload);
-    for (size_t i = 0; i < count; i++)
-        sc_frame_put(&writer, parts[i]);
-    assert(writer.left == 0);
+}
+
+struct slice sc_frame_begin(struct shard *shard, uint32_t lane, uint64_t payload, uint8_t **out) {
+    assert(payload > 0 && payload <= SC_FRAGMENT_SIZE_MAX);
+    struct slice slice = sc_frames_take(shard, lane, payload + sc_ws_header_size(payload));
+    *out = slice_data(slice);
+    *out += sc_ws_header_write(*out, SC_WS_TEXT, true, payload, NULL);
+    return slice;
 }
 
 struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_bytes *parts,

@@ -148,10 +148,10 @@ static bool begin_answer(struct listing_job *job, uint64_t array_size) {
     job->blob = sc_blob_create(text ? payload : sc_frame_size(payload));
     if (job->blob == NULL)
         return false;
-    job->writer =
-        text ? sc_text_begin(job->blob->data, payload) : sc_frame_begin(job->blob->data, payload);
+    job->writer = text ? sc_writer_begin_text(job->blob->data, payload)
+                       : sc_writer_begin(job->blob->data, payload);
     for (size_t i = 0; i < ARRAY_AT; i++)
-        sc_frame_put(&job->writer, parts[i]);
+        sc_writer_put(&job->writer, parts[i]);
     return true;
 }
 
@@ -171,9 +171,9 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
     uint64_t offset = sizeof(uint64_t) + sc_ws_header_size(payload) + head;
     offset = payload > SC_FRAGMENT_SIZE_MAX ? 0 : offset;
     memcpy(job->blob->data, &offset, sizeof offset);
-    job->writer = sc_frame_begin(job->blob->data + sizeof offset, payload);
+    job->writer = sc_writer_begin(job->blob->data + sizeof offset, payload);
     for (size_t i = 0; i < SYNC_HEAD_PARTS; i++)
-        sc_frame_put(&job->writer, parts[i]);
+        sc_writer_put(&job->writer, parts[i]);
     sc_kept_begin(job->topic, NULL, 0); // From here on it keeps the frames of what changes.
     return true;
 }
@@ -187,9 +187,9 @@ struct step {
 static bool put_value(struct sc_blob *value, void *context) {
     struct step *step = context;
     struct listing_job *job = step->job;
-    sc_frame_put(&job->writer, job->any ? SC_LITERAL(",") : SC_LITERAL("["));
+    sc_writer_put(&job->writer, job->any ? SC_LITERAL(",") : SC_LITERAL("["));
     job->any = true;
-    sc_frame_put(&job->writer, sc_blob_bytes(value));
+    sc_writer_put(&job->writer, sc_blob_bytes(value));
     step->size += value->size + 1;
     return ++step->items < SC_GROUP_STEP_ITEMS && step->size < SC_GROUP_STEP_SIZE;
 }
@@ -201,7 +201,7 @@ static void answer(struct shard *shard, struct listing_job *job) {
     struct sc_bytes parts[FRAME_PARTS_MAX];
     size_t count = answer_parts(job, 0, parts);
     for (size_t i = ARRAY_AT + 1; i < count; i++)
-        sc_frame_put(&job->writer, parts[i]);
+        sc_writer_put(&job->writer, parts[i]);
     assert(job->writer.left == 0);
     request->reply = sc_blob_retain(job->blob);
     struct effect *effect = sc_effect_push(shard);
@@ -230,7 +230,7 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
 static void sync_made(struct shard *shard, struct listing_job *job) {
     struct topic *topic = job->topic;
     struct kept_sync *kept = topic->kept;
-    sc_frame_put(&job->writer, SC_LITERAL("}}"));
+    sc_writer_put(&job->writer, SC_LITERAL("}}"));
     assert(job->writer.left == 0 && kept != NULL && kept->sync == NULL);
     shard->counters.syncs_serialised++;
     kept->sync = sc_blob_retain(job->blob);
@@ -248,7 +248,7 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
 static void finish(struct shard *shard) {
     struct listing_job *job = shard->listings.first;
     sc_listing_end(shard->store);
-    sc_frame_put(&job->writer, SC_LITERAL("]"));
+    sc_writer_put(&job->writer, SC_LITERAL("]"));
     if (job->request != NULL)
         answer(shard, job);
     else

@@ -29,10 +29,7 @@ static struct chunk *chunk_make(struct shard *shard, size_t capacity) {
     return chunk;
 }
 
-static void chunk_release(struct shard *shard, struct chunk *chunk) {
-    assert(chunk->references > 0);
-    if (--chunk->references > 0)
-        return;
+void sc_chunk_recycle(struct shard *shard, struct chunk *chunk) {
     chunk->size = 0;
     if (chunk->capacity == CHUNK_SIZE && shard->free_chunk_count < FREE_CHUNKS_MAX) {
         chunk->next_free = shard->free_chunks;
@@ -42,6 +39,10 @@ static void chunk_release(struct shard *shard, struct chunk *chunk) {
     }
     sc_blob_release(chunk->external);
     free(chunk);
+}
+
+static void chunk_release(struct shard *shard, struct chunk *chunk) {
+    sc_slice_release(shard, (struct slice){.chunk = chunk});
 }
 
 struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size) {
@@ -71,15 +72,6 @@ struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob, size_t of
     chunk->data = blob->data;
     chunk->size = blob->size;
     return (struct slice){chunk, (uint32_t)offset, (uint32_t)(blob->size - offset)};
-}
-
-void sc_slice_retain(struct slice slice) {
-    slice.chunk->references++;
-}
-
-void sc_slice_release(struct shard *shard, struct slice slice) {
-    if (slice.chunk != NULL)
-        chunk_release(shard, slice.chunk);
 }
 
 void sc_chunks_free(struct shard *shard) {

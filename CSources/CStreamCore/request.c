@@ -10,10 +10,6 @@
 #define REQUEST_BYTES_PER_PEER_MAX (8u << 20)
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)
 
-struct shard *sc_shard_of(struct shard *shard, uint64_t hash) {
-    return shard->node->shards[(hash >> 32) % shard->node->shard_count];
-}
-
 static void move_in(uint8_t **at, struct sc_bytes *bytes) {
     if (bytes->data == NULL)
         return;

@@ -21,9 +21,7 @@ static struct watch *watch_find(struct shard *shard, struct sc_bytes stream, uin
     return NULL;
 }
 
-uint32_t sc_watch_flags(struct shard *shard, struct sc_bytes stream) {
-    if (shard->watches.count == 0)
-        return shard->watch_all;
+uint32_t sc_watch_flags_find(struct shard *shard, struct sc_bytes stream) {
     struct watch *watch = watch_find(shard, stream, sc_hash(stream, shard->node->config.seed));
     return shard->watch_all | (watch == NULL ? 0 : watch->flags);
 }

@@ -63,6 +63,37 @@ static inline bool sc_bytes_equal(struct sc_bytes a, struct sc_bytes b) {
     return true;
 }
 
+/// The first and the last `width` bytes of `size`, which may overlap; all are read before any is written.
+static inline void sc_bytes_write_ends(uint8_t *out, const uint8_t *data, size_t size,
+                                       size_t width) {
+    uint8_t first[16], last[16];
+    memcpy(first, data, width);
+    memcpy(last, data + size - width, width);
+    memcpy(out, first, width);
+    memcpy(out + size - width, last, width);
+}
+
+/// Copies `bytes` to `out` and returns what follows. For what is mostly short: that takes no call.
+static inline uint8_t *sc_bytes_write(uint8_t *out, struct sc_bytes bytes) {
+    const uint8_t *data = bytes.data;
+    size_t size = bytes.size;
+    if (size > 64) {
+        memcpy(out, data, size);
+    } else if (size >= 16) {
+        if (size > 32)
+            sc_bytes_write_ends(out + 16, data + 16, size - 32, 16);
+        sc_bytes_write_ends(out, data, size, 16);
+    } else if (size >= 8) {
+        sc_bytes_write_ends(out, data, size, 8);
+    } else if (size >= 4) {
+        sc_bytes_write_ends(out, data, size, 4);
+    } else {
+        for (size_t i = 0; i < size; i++)
+            out[i] = data[i];
+    }
+    return out + size;
+}
+
 /// Immutable bytes shared between threads. The creator fills `data` before it shares the blob.
 ///
 /// Thread: retain and release from any thread.
