@@ -13,13 +13,26 @@ struct sc_blob *sc_blob_create(size_t size) {
     return blob;
 }
 
+struct sc_blob *sc_blob_create_in(struct sc_heap *heap, size_t size) {
+    if (size > SC_HEAP_SIZE_MAX - sizeof(struct sc_blob))
+        return sc_blob_create(size);
+    struct sc_blob *blob = sc_heap_take(heap, sizeof *blob + size);
+    if (blob == NULL)
+        return NULL;
+    atomic_init(&blob->references, SC_BLOB_OF_HEAP | 1);
+    blob->size = (uint32_t)size;
+    return blob;
+}
+
 void sc_blob_release(struct sc_blob *blob) {
     if (blob == NULL)
         return;
     uint32_t before = atomic_fetch_sub_explicit(&blob->references, 1, memory_order_acq_rel);
-    assert(before > 0);
+    assert((before & ~SC_BLOB_OF_HEAP) > 0);
     if (before == 1)
         free(blob);
+    else if (before == (SC_BLOB_OF_HEAP | 1))
+        sc_heap_give(blob);
 }
 
 uint8_t *sc_buffer_reserve(struct sc_buffer *buffer, size_t size) {

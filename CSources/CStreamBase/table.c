@@ -1,4 +1,4 @@
-// A chained hash table of intrusive nodes. Growth keeps the old buckets and moves a few chains with each
+// A chained hash table of intrusive nodes. A change of size keeps the old buckets and moves a few chains with each
 // change, so that a table of millions never stalls a loop turn.
 #include "CStreamBase.h"
 
@@ -7,8 +7,15 @@
 
 #define FIRST_BUCKETS 8u
 #define CHAINS_PER_STEP 4u
+/// Most chains are empty then, and must be through before the next time.
+#define CHAINS_PER_SHRINKING_STEP 16u
+/// A table with fewer than one node in so many buckets shrinks, to a quarter.
+#define SPARSE 8u
 
-static void move_chains(struct sc_table *table, size_t count) {
+static void move_chains(struct sc_table *table) {
+    if (table->old_buckets == NULL)
+        return;
+    size_t count = table->mask < table->old_mask ? CHAINS_PER_SHRINKING_STEP : CHAINS_PER_STEP;
     while (count-- > 0 && table->old_buckets != NULL) {
         struct sc_table_node *node = table->old_buckets[table->moved];
         while (node != NULL) {
@@ -26,8 +33,7 @@ static void move_chains(struct sc_table *table, size_t count) {
     }
 }
 
-static int grow(struct sc_table *table) {
-    size_t buckets = table->buckets == NULL ? FIRST_BUCKETS : (table->mask + 1) * 2;
+static int resize(struct sc_table *table, size_t buckets) {
     struct sc_table_node **fresh = calloc(buckets, sizeof(struct sc_table_node *));
     if (fresh == NULL)
         return -ENOMEM;
@@ -57,9 +63,10 @@ struct sc_table_node *sc_table_first(struct sc_table *table, uint64_t hash) {
 }
 
 int sc_table_insert(struct sc_table *table, struct sc_table_node *node) {
-    move_chains(table, CHAINS_PER_STEP);
+    move_chains(table);
     bool full = table->buckets == NULL || table->count > table->mask;
-    if (full && table->old_buckets == NULL && grow(table) < 0 && table->buckets == NULL)
+    size_t more = table->buckets == NULL ? FIRST_BUCKETS : (table->mask + 1) * 2;
+    if (full && table->old_buckets == NULL && resize(table, more) < 0 && table->buckets == NULL)
         return -ENOMEM; // Without any buckets; an existing table just gets longer chains.
     struct sc_table_node **chain = chain_of(table, node->hash);
     node->next = *chain;
@@ -68,15 +75,28 @@ int sc_table_insert(struct sc_table *table, struct sc_table_node *node) {
     return 0;
 }
 
-void sc_table_remove(struct sc_table *table, struct sc_table_node *node) {
-    move_chains(table, CHAINS_PER_STEP);
+static struct sc_table_node **link_to(struct sc_table *table, const struct sc_table_node *node) {
     struct sc_table_node **link = chain_of(table, node->hash);
     while (*link != node) {
         assert(*link != NULL);
         link = &(*link)->next;
     }
-    *link = node->next;
+    return link;
+}
+
+void sc_table_remove(struct sc_table *table, struct sc_table_node *node) {
+    move_chains(table);
+    *link_to(table, node) = node->next;
     table->count--;
+    size_t buckets = table->mask + 1;
+    if (buckets > SPARSE * FIRST_BUCKETS && table->count < buckets / SPARSE &&
+        table->old_buckets == NULL)
+        (void)resize(table, buckets / 4); // Without memory for it, it stays as large as it is.
+}
+
+void sc_table_replace(struct sc_table *table, const struct sc_table_node *node,
+                      struct sc_table_node *moved) {
+    *link_to(table, node) = moved;
 }
 
 static void walk(struct sc_table_node **buckets, size_t mask,

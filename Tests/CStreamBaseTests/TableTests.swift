@@ -52,6 +52,20 @@ private final class ModelTable {
         entry.deallocate()
     }
 
+    /// Puts the node of `key` somewhere else in memory.
+    func move(_ key: UInt64) {
+        guard let entry = model[key] else { return }
+        let moved = UnsafeMutablePointer<Entry>.allocate(capacity: 1)
+        moved.initialize(to: entry.pointee)
+        entry.withMemoryRebound(to: sc_table_node.self, capacity: 1) { node in
+            moved.withMemoryRebound(to: sc_table_node.self, capacity: 1) {
+                sc_table_replace(&table, node, $0)
+            }
+        }
+        entry.deallocate()
+        model[key] = moved
+    }
+
     /// The keys that a walk meets, in its order.
     func walk() -> [UInt64] {
         var keys: [UInt64] = []
@@ -127,6 +141,41 @@ struct TableTests {
         }
         #expect(growths >= 10)
         table.check()
+    }
+
+    @Test("shrinks in small steps when most nodes have gone") func shrinks() {
+        let table = ModelTable(hash: mixed)
+        for key in 0..<20_000 as Range<UInt64> { table.insert(key) }
+        let largest = table.table.mask + 1
+        var wasResizing = table.isGrowing
+        var moved = table.table.moved
+        for key in 0..<19_990 as Range<UInt64> {
+            table.remove(key)
+            if table.isGrowing {
+                #expect(table.table.moved - (wasResizing ? moved : 0) <= 16)
+            }
+            (wasResizing, moved) = (table.isGrowing, table.table.moved)
+            #expect(table.find(key) == nil && table.find(19_999) != nil)
+        }
+        table.check()
+        #expect(table.table.mask + 1 <= 256 && largest >= 16_384)
+        // Growing again over what has not been moved yet.
+        for key in 0..<2000 as Range<UInt64> { table.insert(key) }
+        table.check()
+        for key in 0..<2000 as Range<UInt64> { #expect(table.find(key) != nil) }
+    }
+
+    @Test("has a moved node in the place of the other, at every step of a growth") func replaces() {
+        let table = ModelTable { $0 / 3 }
+        for key in 0..<200 as Range<UInt64> {
+            table.insert(key)
+            for other in 0...key { table.move(other) }
+            table.check()
+        }
+        for key in 0..<200 as Range<UInt64> {
+            #expect(table.find(key) == table.model[key])
+            table.remove(key)
+        }
     }
 
     @Test("keeps nodes with one hash apart by their keys") func collisions() {

@@ -17,12 +17,13 @@
 #error "the core needs 64-bit little-endian Linux"
 #endif
 
+#define SC_CHECKED __attribute__((warn_unused_result))
+
 #include "file_ops.h"
+#include "heap.h"
 #include "limits.h"
 
 #pragma clang assume_nonnull begin
-
-#define SC_CHECKED __attribute__((warn_unused_result))
 
 _Static_assert(sizeof(size_t) == 8, "the core needs a 64-bit machine");
 
@@ -98,17 +99,25 @@ static inline uint8_t *sc_bytes_write(uint8_t *out, struct sc_bytes bytes) {
 ///
 /// Thread: retain and release from any thread.
 struct sc_blob {
-    _Atomic uint32_t references;
+    _Atomic uint32_t references; // With SC_BLOB_OF_HEAP where its memory is a heap's.
     uint32_t size;
     uint8_t data[];
 };
+#define SC_BLOB_OF_HEAP (1u << 31)
 
 /// Makes a blob of `size` bytes with one reference and undefined contents. NULL when memory is out.
 struct sc_blob *_Nullable sc_blob_create(size_t size);
+/// The same with memory of `heap`, unless it is too large for one. Thread: that of the heap.
+struct sc_blob *_Nullable sc_blob_create_in(struct sc_heap *heap, size_t size);
 
 static inline struct sc_blob *sc_blob_retain(struct sc_blob *blob) {
     atomic_fetch_add_explicit(&blob->references, 1, memory_order_relaxed);
     return blob;
+}
+
+/// Whether there are more references than one. For whom the one is: nobody else can make more of them.
+static inline bool sc_blob_is_shared(const struct sc_blob *blob) {
+    return (atomic_load_explicit(&blob->references, memory_order_acquire) & ~SC_BLOB_OF_HEAP) > 1;
 }
 
 /// Gives one reference back and frees the blob with the last one. `blob` may be NULL.
@@ -156,10 +165,11 @@ struct sc_table_node {
     uint64_t hash;
 };
 
-/// A chained table that grows step by step: no insert moves more than a few chains. All zero is empty.
+/// A chained table that grows and shrinks step by step: no change moves more than a few chains. All zero is
+/// empty.
 struct sc_table {
     struct sc_table_node *_Nullable *_Nullable buckets;
-    struct sc_table_node *_Nullable *_Nullable old_buckets; // While growing: chains not moved yet.
+    struct sc_table_node *_Nullable *_Nullable old_buckets; // While resizing: chains not moved yet.
     size_t mask, old_mask, moved;
     size_t count;
 };
@@ -176,6 +186,9 @@ static inline struct sc_table_node *_Nullable sc_table_next(const struct sc_tabl
 SC_CHECKED int sc_table_insert(struct sc_table *table, struct sc_table_node *node);
 /// `node` must be in the table (asserted).
 void sc_table_remove(struct sc_table *table, struct sc_table_node *node);
+/// Puts `moved`, a copy of `node`, in its place. `node` must be in the table (asserted).
+void sc_table_replace(struct sc_table *table, const struct sc_table_node *node,
+                      struct sc_table_node *moved);
 /// Calls `body` for every node; it may not change the table.
 void sc_table_for_each(struct sc_table *table,
                        void (*body)(struct sc_table_node *node, void *_Nullable context),

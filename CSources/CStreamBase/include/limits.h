@@ -48,6 +48,10 @@
 #define SC_SNAPSHOT_PIECE_SIZE (256u << 10)
 /// Items looked at for a snapshot in one turn of a loop.
 #define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
+/// Items looked at in one turn of a loop to keep the store's memory dense,
+#define SC_TIDY_ITEMS_PER_TURN 512u
+/// and bytes moved for that.
+#define SC_TIDY_BYTES_PER_TURN (128u << 10)
 /// A batch that takes longer makes the next one wait a moment for those whom it has answered,
 #define SC_LOG_SLOW_BATCH_US 2000u
 /// at most so long.

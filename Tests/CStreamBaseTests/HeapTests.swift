@@ -1,0 +1,205 @@
+import CStreamBase
+import SeededRandom
+import Testing
+
+/// A heap, and what it was asked for: each object is filled with a pattern of its own, which must still be there
+/// when it is given back.
+private final class ModelHeap {
+    struct Object {
+        var memory: UnsafeMutableRawPointer
+        var size: Int
+        var pattern: UInt8
+    }
+
+    let heap: OpaquePointer
+    var objects: [Object] = []
+    private var pattern: UInt8 = 0
+
+    init() throws { heap = try #require(sc_heap_create()) }
+
+    deinit { sc_heap_destroy(heap) }
+
+    var counters: sc_heap_counters { sc_heap_counters(heap) }
+
+    func take(_ size: Int) throws {
+        let memory = try #require(sc_heap_take(heap, size))
+        #expect(UInt(bitPattern: memory) % 8 == 0)
+        pattern &+= 1
+        memory.initializeMemory(as: UInt8.self, repeating: pattern, count: size)
+        objects.append(Object(memory: memory, size: size, pattern: pattern))
+    }
+
+    func isIntact(_ object: Object) -> Bool {
+        UnsafeRawBufferPointer(start: object.memory, count: object.size).allSatisfy {
+            $0 == object.pattern
+        }
+    }
+
+    func give(at index: Int) {
+        objects.swapAt(index, objects.count - 1)
+        let object = objects.removeLast()
+        #expect(isIntact(object))
+        sc_heap_give(object.memory)
+    }
+
+    func giveAll() { while !objects.isEmpty { give(at: objects.count - 1) } }
+
+    /// What an owner does: moves whatever lies in slabs that are being emptied.
+    func tidy() throws -> Bool {
+        guard sc_heap_tidy_begin(heap) else { return false }
+        for index in objects.indices where sc_heap_is_sparse(objects[index].memory) {
+            let memory = try #require(sc_heap_take(heap, objects[index].size))
+            #expect(!sc_heap_is_sparse(memory))
+            memory.copyMemory(from: objects[index].memory, byteCount: objects[index].size)
+            sc_heap_give(objects[index].memory)
+            objects[index].memory = memory
+        }
+        sc_heap_tidy_end(heap)
+        return true
+    }
+}
+
+@Suite("Heap")
+struct HeapTests {
+    /// Both sides of each border between classes, and the largest object.
+    @Test(
+        "takes no more than the next multiple of 8, or an eighth more, up to whole pages",
+        arguments: [1, 7, 8, 9, 16, 17, 120, 121, 128, 129, 144, 145, 256, 257, 4096, 4097]
+            + [16_383, 16_384, 16_385, 20_480, 20_481, 65_535, 65_536, 65_537, 131_071, 131_072])
+    func classes(size: Int) throws {
+        let heap = try ModelHeap()
+        try heap.take(size)
+        let used = Int(heap.counters.used)
+        #expect(used >= size)
+        #expect(used <= (size <= 128 ? (size + 7) / 8 * 8 : size + size / 8 + 4095))
+        if size <= 16_384 { #expect(used <= max((size + 7) / 8 * 8, size + size / 8)) }
+        for _ in 0..<40 { try heap.take(size) }
+        #expect(Int(heap.counters.used) == 41 * used && heap.counters.objects == 41)
+        heap.giveAll()
+        #expect(heap.counters.used == 0 && heap.counters.objects == 0 && heap.counters.idle == 0)
+    }
+
+    @Test("keeps objects apart, and counts them, over random changes")
+    func random() throws {
+        var generator = SeededGenerator(seed: randomSeed())
+        let heap = try ModelHeap()
+        for round in 0..<24 {
+            let takesOfTen = round % 3 == 1 ? 2 : 7
+            // A few sizes in each round, so that slabs fill and empty.
+            let sizes = (0..<4).map { _ in
+                Int(2 << Int.random(in: 0..<17, using: &generator))
+                    - Int.random(in: 0..<2, using: &generator)
+            }
+            for _ in 0..<400 {
+                if heap.objects.isEmpty || Int.random(in: 0..<10, using: &generator) < takesOfTen {
+                    try heap.take(sizes[Int.random(in: 0..<4, using: &generator)])
+                } else {
+                    heap.give(at: Int.random(in: 0..<heap.objects.count, using: &generator))
+                }
+            }
+            _ = try heap.tidy()
+            while sc_heap_trim(heap.heap) {}
+            #expect(heap.objects.allSatisfy(heap.isIntact))
+            #expect(Int(heap.counters.objects) == heap.objects.count)
+        }
+        heap.giveAll()
+        #expect(heap.counters.used == 0 && heap.counters.idle == 0)
+    }
+
+    @Test("gives memory back when objects go, and keeps only a little")
+    func givesBack() throws {
+        let heap = try ModelHeap()
+        for size in [64, 1000, 40_000] { for _ in 0..<(16 << 20) / size { try heap.take(size) } }
+        #expect(heap.counters.reserved >= 48 << 20)
+        heap.giveAll()
+        while sc_heap_trim(heap.heap) {}
+        #expect(heap.counters.kept <= 4 << 20)
+        #expect(heap.counters.reserved <= 8 << 20)
+        // And takes the kept part first.
+        let kept = heap.counters.kept
+        #expect(kept > 0)
+        try heap.take(64)
+        #expect(heap.counters.kept < kept)
+    }
+
+    @Test(
+        "has few idle bytes after survivors were moved together", arguments: [40, 112, 1000, 9000])
+    func tidying(size: Int) throws {
+        var generator = SeededGenerator(seed: randomSeed())
+        let heap = try ModelHeap()
+        for _ in 0..<(24 << 20) / size { try heap.take(size) }
+        #expect(try !heap.tidy())  // Nothing lies idle.
+        for _ in 0..<heap.objects.count * 9 / 10 {
+            heap.give(at: Int.random(in: 0..<heap.objects.count, using: &generator))
+        }
+        #expect(heap.counters.idle > heap.counters.used)
+        var passes = 0
+        while try heap.tidy() { passes += 1 }
+        #expect(passes >= 1 && passes <= 3)
+        #expect(heap.counters.idle <= heap.counters.used / 6 + (256 << 10))
+        #expect(heap.objects.allSatisfy(heap.isIntact))
+    }
+
+    @Test("takes objects back from other threads, while it goes on")
+    func otherThreads() async throws {
+        let heap = try ModelHeap()
+        for _ in 0..<20_000 { try heap.take(100) }
+        nonisolated(unsafe) let memory = heap.objects.map(\.memory)
+        await withTaskGroup(of: Void.self) { group in
+            for part in 0..<4 {
+                group.addTask {
+                    for i in stride(from: part, to: 20_000, by: 4) { sc_heap_give(memory[i]) }
+                }
+            }
+        }
+        heap.objects = []
+        // What lies aside is used before there are new slabs.
+        let reserved = heap.counters.reserved
+        for _ in 0..<20_000 { try heap.take(100) }
+        #expect(heap.counters.reserved == reserved)
+        #expect(heap.counters.objects <= 40_000)
+        heap.giveAll()
+    }
+
+    /// Whose last object comes back when, a sanitizer would say.
+    @Test("is gone when the last object is, whoever gives it back")
+    func outlived() async throws {
+        for round in 0..<200 {
+            let heap = try #require(sc_heap_create())
+            nonisolated(unsafe) let objects = try (0..<8).map { _ in
+                try #require(sc_heap_take(heap, 48))
+            }
+            nonisolated(unsafe) let own = heap
+            await withTaskGroup(of: Void.self) { group in
+                for object in 0..<8 where object != round % 8 || round % 2 == 0 {
+                    group.addTask { sc_heap_give(objects[object]) }
+                }
+                group.addTask { sc_heap_destroy(own) }
+            }
+            if round % 2 == 1 { sc_heap_give(objects[round % 8]) }
+        }
+        sc_heap_destroy(nil)
+    }
+
+    @Test("holds blobs that fit, and leaves larger ones to malloc") func blobs() throws {
+        let heap = try ModelHeap()
+        let header = MemoryLayout<sc_blob>.size
+        let most = Int(SC_HEAP_SIZE_MAX) - header
+        let fits = try #require(sc_blob_create_in(heap.heap, most))
+        #expect(heap.counters.objects == 1)
+        let over = try #require(sc_blob_create_in(heap.heap, most + 1))
+        #expect(heap.counters.objects == 1)
+        #expect(fits.pointee.size == UInt32(most) && over.pointee.size == UInt32(most + 1))
+        #expect(!sc_blob_is_shared(fits) && !sc_blob_is_shared(over))
+        for blob in [fits, over] {
+            sc_blob_retain(blob)
+            #expect(sc_blob_is_shared(blob))
+            sc_blob_release(blob)
+            #expect(!sc_blob_is_shared(blob))
+            sc_blob_release(blob)
+        }
+        #expect(heap.counters.objects == 0)
+        let empty = try #require(sc_blob_create_in(heap.heap, 0))
+        sc_blob_release(empty)
+    }
+}
