@@ -383,14 +383,14 @@ void sc_emit_override(struct shard *shard, const struct sc_group_name *name, str
 static void execute_set(struct shard *shard, struct call *call) {
     struct sc_blob *value = NULL;
     if (call->data.compact) {
-        value = sc_blob_create(call->data.text.size);
+        value = sc_store_value_create(shard->store, call->data.text.size);
         if (value != NULL)
             memcpy(value->data, call->data.text.data, call->data.text.size);
     } else {
         struct sc_buffer text = {0};
         uint8_t *out = sc_buffer_reserve(&text, call->data.text.size);
         size_t size = out == NULL ? 0 : sc_json_compact(call->data, out);
-        value = out == NULL ? NULL : sc_blob_create(size);
+        value = out == NULL ? NULL : sc_store_value_create(shard->store, size);
         if (value != NULL)
             memcpy(value->data, out, size);
         sc_buffer_deinit(&text);
@@ -458,7 +458,7 @@ static void execute_update(struct shard *shard, struct call *call) {
                 : SC_LITERAL("Failed to update value: the value would be over value_bytes"));
         return;
     }
-    struct sc_blob *value = rc < 0 ? NULL : sc_blob_create(update.value.size);
+    struct sc_blob *value = rc < 0 ? NULL : sc_store_value_create(shard->store, update.value.size);
     if (value != NULL)
         memcpy(value->data, update.value.data, update.value.size);
     struct sc_change change;

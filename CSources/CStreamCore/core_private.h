@@ -427,7 +427,7 @@ struct shard {
     struct request *_Nullable stalled_first;
     struct request *_Nullable stalled_last;
     // Time
-    struct sc_timer sweep_timer, parked_timer, over_timer;
+    struct sc_timer sweep_timer, parked_timer, over_timer, tidy_timer;
     uint32_t tick, tick_ms;
     struct sc_listener stream_listener;
     struct worker_listener *_Nullable worker_listeners; // Shard 0 only.

@@ -8,6 +8,7 @@
 #include "core_functions.h"
 
 #define PARKED_LOOK_MS 2
+#define TIDY_PAUSE_MS 1
 #define STOP_LOOK_MS 10
 
 void *sc_allocate(size_t size) {
@@ -73,6 +74,16 @@ static void end_closing(struct shard *shard) {
     }
 }
 
+// A shard without work goes on by the timer.
+static void tidy(struct shard *shard) {
+    if (sc_store_tidy(shard->store) && shard->tidy_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &shard->tidy_timer, TIDY_PAUSE_MS);
+}
+
+static void tidy_due(struct sc_timer *timer) {
+    (void)timer; // The turn's end does it.
+}
+
 static void on_turn(void *context) {
     struct shard *shard = context;
     if (shard->listings.first != NULL)
@@ -88,6 +99,7 @@ static void on_turn(void *context) {
     sc_durable_turn(shard); // The disk works while the sockets are served.
     sc_out_flush(shard);
     end_closing(shard);
+    tidy(shard);
 }
 
 static void turn_again(struct sc_loop_message *message) {
@@ -250,6 +262,7 @@ static int set_up(struct shard *shard) {
     shard->tick_ms = tick_ms(&node->config);
     shard->sweep_timer.on_due = sc_sweep;
     shard->parked_timer.on_due = parked_due;
+    shard->tidy_timer.on_due = tidy_due;
     shard->over_timer.on_due = sc_out_over_budget_check;
     sc_timer_start(shard->loop, &shard->sweep_timer, shard->tick_ms);
     if (shard->index == 0)

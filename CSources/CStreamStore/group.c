@@ -92,6 +92,7 @@ void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     sc_log_group_gone(store->log, group);
     if (store->listing.group == group)
         store->listing.group = NULL; // What it had is among what the listing keeps.
+    sc_tidy_group_gone(store, group);
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
         group->all_next;
     *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =

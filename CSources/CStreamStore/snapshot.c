@@ -30,6 +30,11 @@ void sc_log_item_gone(struct sc_log *log, const struct item *item) {
         log->snapshot.item = item->next;
 }
 
+void sc_log_item_moved(struct sc_log *log, const struct item *item, struct item *moved) {
+    if (log != NULL && log->snapshot.item == item)
+        log->snapshot.item = moved;
+}
+
 static void next_group(struct snapshot *snapshot) {
     snapshot->group = snapshot->group->all_next;
     snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;

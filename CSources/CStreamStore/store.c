@@ -10,14 +10,24 @@
 
 struct sc_store *sc_store_create(uint64_t seed) {
     struct sc_store *store = calloc(1, sizeof *store);
-    if (store != NULL)
-        store->seed = seed;
+    if (store == NULL)
+        return NULL;
+    store->seed = seed;
+    store->heap = sc_heap_create();
+    if (store->heap == NULL) {
+        free(store);
+        return NULL;
+    }
     return store;
+}
+
+struct sc_blob *sc_store_value_create(struct sc_store *store, size_t size) {
+    return sc_blob_create_in(store->heap, size);
 }
 
 static void item_free(struct item *item) {
     sc_blob_release(item->value);
-    free(item);
+    sc_heap_give(item);
 }
 
 static void free_group(struct sc_table_node *node, void *context) {
@@ -46,6 +56,7 @@ void sc_store_destroy(struct sc_store *store) {
     sc_table_for_each(&store->streams, free_stream, NULL);
     sc_table_deinit(&store->groups);
     sc_table_deinit(&store->streams);
+    sc_heap_destroy(store->heap);
     free(store);
 }
 
@@ -112,17 +123,17 @@ static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
 struct item *sc_item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
                             struct sc_blob *value) {
     assert(id.size <= SC_NAME_SIZE_MAX);
-    struct item *item = malloc(sizeof *item + id.size);
+    struct item *item = sc_heap_take(store->heap, sizeof *item + id.size);
     if (item == NULL)
         return NULL;
     *item = (struct item){.node.hash = sc_hash(id, store->seed),
                           .previous = group->last,
                           .value = value,
-                          .id_size = (uint16_t)id.size};
+                          .id_size = id.size};
     if (id.size > 0)
         memcpy(item->id, id.data, id.size);
     if (sc_table_insert(&group->items, &item->node) < 0) {
-        free(item);
+        sc_heap_give(item);
         return NULL;
     }
     if (group->last != NULL)
@@ -143,6 +154,7 @@ void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item 
     sc_log_item_gone(store->log, item);
     if (store->listing.group == group)
         sc_listing_keep_gone(&store->listing, item);
+    sc_tidy_item_gone(store, item);
     *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
     *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
     sc_table_remove(&group->items, &item->node);
@@ -287,5 +299,6 @@ struct sc_store_counters sc_store_counters(const struct sc_store *store) {
     return (struct sc_store_counters){.streams = store->streams.count,
                                       .groups = store->groups.count,
                                       .items = store->item_count,
-                                      .value_bytes = store->value_bytes};
+                                      .value_bytes = store->value_bytes,
+                                      .heap = sc_heap_counters(store->heap)};
 }

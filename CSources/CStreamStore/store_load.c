@@ -6,7 +6,7 @@
 
 int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                       struct sc_bytes value, uint64_t place, uint64_t stamp) {
-    struct sc_blob *blob = sc_blob_create(value.size);
+    struct sc_blob *blob = sc_store_value_create(store, value.size);
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
         group = sc_group_create(store, name);

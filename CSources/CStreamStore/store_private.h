@@ -11,11 +11,12 @@ struct item {
     struct item *_Nullable previous;
     struct sc_blob *value;
     uint64_t place;      // Position at which it was created: a group is ordered by it.
-    uint64_t stamp : 62; // Of its last frame, ms.
+    uint64_t stamp : 54; // Of its last frame, ms.
     uint64_t stamp_is_sync : 1;
-    uint16_t id_size;
+    uint64_t id_size : 9;
     uint8_t id[];
 };
+_Static_assert(sizeof(struct item) == 56 && SC_NAME_SIZE_MAX < 1 << 9, "a million of them count");
 
 struct stream {
     struct sc_table_node node; // In store->streams, by name.
@@ -61,6 +62,7 @@ struct listing {
 };
 
 struct sc_store {
+    struct sc_heap *heap; // Of items and values.
     uint64_t seed;
     uint64_t position;
     uint64_t floor; // Above it are all stamps of groups that do not exist (any more).
@@ -71,6 +73,9 @@ struct sc_store {
     struct sc_group *_Nullable all_last;
     uint64_t item_count, value_bytes;
     struct sc_log *_Nullable log;
+    bool tidying; // The cursor is at `tidy_item` of `tidy_group`.
+    struct sc_group *_Nullable tidy_group;
+    struct item *_Nullable tidy_item;
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
     struct listing listing;
 };
@@ -114,6 +119,13 @@ void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes);
 /// The snapshot's cursor must not be left behind.
 void sc_log_item_gone(struct sc_log *_Nullable log, const struct item *item);
 void sc_log_group_gone(struct sc_log *_Nullable log, const struct sc_group *group);
+void sc_log_item_moved(struct sc_log *_Nullable log, const struct item *item, struct item *moved);
+
+// ---- For the store (tidy.c): its cursor must not be left behind.
+
+void sc_tidy_item_gone(struct sc_store *store, const struct item *item);
+void sc_tidy_group_gone(struct sc_store *store, const struct sc_group *group);
+
 struct item *_Nullable sc_item_append(struct sc_store *store, struct sc_group *group,
                                       struct sc_bytes id, struct sc_blob *value);
 /// Unlinks and frees the item, its value's reference included.

@@ -183,6 +183,21 @@ struct SimulationTests {
     }
 
     @Test(
+        "moves items while changes and snapshots go on, and loses none",
+        arguments: 0..<4 as Range<UInt64>)
+    func tidying(number: UInt64) {
+        let seed = firstSeed &+ number
+        var used: UInt64 = 0, idle: UInt64 = 0, snapshots: UInt64 = 0
+        var message = [CChar](repeating: 0, count: 1024)
+        let rc = simulator_tidy(20_000, seed, &used, &idle, &snapshots, &message, message.count)
+        let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
+        #expect(rc == 0, "seed \(seed): \(String(decoding: text, as: UTF8.self))")
+        #expect(snapshots > 0)
+        // Without moving it is twice what is in use, and more.
+        #expect(idle <= used / 2, "seed \(seed)")
+    }
+
+    @Test(
         "a file cut at any byte, or with any byte changed, gives a prefix or is refused",
         arguments: [SIMULATOR_CUT, SIMULATOR_FLIP], [false, true])
     func everyByte(harm: simulator_harm, withSnapshot: Bool) {

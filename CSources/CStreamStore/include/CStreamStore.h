@@ -30,6 +30,14 @@ void sc_store_destroy(struct sc_store *_Nullable store);
 
 enum sc_change_kind { SC_CHANGE_NONE, SC_CHANGE_CREATE, SC_CHANGE_UPDATE, SC_CHANGE_DELETE };
 
+/// Makes a value of `size` bytes for sc_store_set: undefined contents, one reference. NULL when memory is out.
+/// Any blob will do as a value, but these lie densely.
+struct sc_blob *_Nullable sc_store_value_create(struct sc_store *store, size_t size);
+/// Does a little of what keeps the store's memory dense: moves values and items out of places that are mostly
+/// empty, and gives memory back to the kernel. Call it again and again. Borrowed values end.
+/// True: there is more to do at once.
+bool sc_store_tidy(struct sc_store *store);
+
 /// What a write did. Positions of one store grow by one with each change.
 struct sc_change {
     enum sc_change_kind kind;
@@ -105,6 +113,7 @@ void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *_Nul
 struct sc_store_counters {
     uint64_t streams, groups, items;
     uint64_t value_bytes; // Of the stored values.
+    struct sc_heap_counters heap;
 };
 struct sc_store_counters sc_store_counters(const struct sc_store *store);
 

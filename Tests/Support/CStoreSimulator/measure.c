@@ -34,20 +34,30 @@ static uint64_t processor_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static bool put(struct sc_store *store, uint64_t number, uint32_t size, uint64_t now_ms) {
+struct place {
     char group[16], id[24];
-    int group_size = snprintf(group, sizeof group, "g%llu", (unsigned long long)number % 97);
-    int id_size = snprintf(id, sizeof id, "i%llu", (unsigned long long)number);
-    struct sc_group_name name = {
-        {(const uint8_t *)"s", 1}, {(const uint8_t *)group, (size_t)group_size}, 0};
-    name.hash = sc_store_hash(name.stream, name.group, 1);
-    struct sc_blob *value = sc_blob_create(size);
+    struct sc_group_name name;
+    struct sc_bytes item;
+};
+
+static void place_of(struct place *place, uint64_t number) {
+    int group = snprintf(place->group, sizeof place->group, "g%u", (unsigned)(number % 97));
+    int id = snprintf(place->id, sizeof place->id, "i%llu", (unsigned long long)number);
+    place->name = (struct sc_group_name){
+        {(const uint8_t *)"s", 1}, {(const uint8_t *)place->group, (size_t)group}, 0};
+    place->name.hash = sc_store_hash(place->name.stream, place->name.group, 1);
+    place->item = (struct sc_bytes){(const uint8_t *)place->id, (size_t)id};
+}
+
+static bool put(struct sc_store *store, uint64_t number, uint32_t size, uint64_t now_ms) {
+    struct place place;
+    place_of(&place, number);
+    struct sc_blob *value = sc_store_value_create(store, size);
     if (value == NULL)
         return false;
-    memset(value->data, 'x', size);
+    memset(value->data, (int)('a' + number % 26), size);
     struct sc_change change;
-    int rc = sc_store_set(store, &name, (struct sc_bytes){(const uint8_t *)id, (size_t)id_size},
-                          value, now_ms, &change);
+    int rc = sc_store_set(store, &place.name, place.item, value, now_ms, &change);
     if (rc == 0)
         sc_blob_release(change.old_value);
     return rc == 0;
@@ -92,46 +102,239 @@ static bool work(struct measurement *measurement, struct sc_store *store, uint32
     return true;
 }
 
-int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *worst_ns,
-                               uint64_t *turns, uint64_t *live, uint64_t *disk_most, char *message,
-                               size_t message_size) {
+// ---- A store on a disk
+
+struct opened {
+    struct sim_disk *disk;
+    struct sc_store *store;
+    struct sc_directory *directory;
+    struct sc_log *log;
+};
+
+static int open_store(struct opened *opened, char *reason) {
+    struct sc_loop *loop = (struct sc_loop *)(void *)opened->disk;
+    struct sc_directory_config config = {.path = "store",
+                                         .shard_count = 1,
+                                         .segment_size = 1u << 20,
+                                         .ops = &sim_ops,
+                                         .reporter = {NULL, no_report}};
+    struct sc_log_events events = {NULL, nothing_durable, nothing_failed};
+    sim_begin_process(opened->disk);
+    opened->store = sc_store_create(1);
+    int rc = sc_directory_open(loop, &config, &opened->directory, reason);
+    if (rc == 0)
+        rc = sc_log_open(loop, opened->directory, 0, opened->store, owns_all, &events, &opened->log,
+                         reason);
+    if (rc == 0)
+        rc = sc_log_start(opened->log, reason);
+    if (rc == 0)
+        rc = sc_directory_commit(loop, opened->directory, reason);
+    return rc;
+}
+
+static void close_store(struct opened *opened) {
+    sc_log_close(opened->log);
+    sc_store_destroy(opened->store);
+    sc_directory_close((struct sc_loop *)(void *)opened->disk, opened->directory);
+    *opened = (struct opened){.disk = opened->disk};
+}
+
+static struct sim_disk *make_disk(struct simulator_result *result) {
     static const struct simulator_config config = {.ignored_sync = -1, .fault_site = -1};
-    struct simulator_result result = {0};
     struct sim_disk *disk = calloc(1, sizeof *disk);
     if (disk == NULL)
         abort();
     disk->config = &config;
-    disk->result = &result;
-    sim_begin_process(disk);
-    struct sc_loop *loop = (struct sc_loop *)(void *)disk;
-    struct sc_directory_config directory_config = {.path = "store",
-                                                   .shard_count = 1,
-                                                   .segment_size = 1u << 20,
-                                                   .ops = &sim_ops,
-                                                   .reporter = {NULL, no_report}};
-    struct sc_log_events events = {NULL, nothing_durable, nothing_failed};
-    struct sc_directory *directory = NULL;
-    struct measurement measurement = {.disk = disk};
-    struct sc_store *store = sc_store_create(1);
+    disk->result = result;
+    return disk;
+}
+
+static void free_disk(struct sim_disk *disk) {
+    sim_free(disk);
+    free(disk);
+}
+
+int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *worst_ns,
+                               uint64_t *turns, uint64_t *live, uint64_t *disk_most, char *message,
+                               size_t message_size) {
+    struct simulator_result result = {0};
+    struct opened opened = {.disk = make_disk(&result)};
+    struct measurement measurement = {.disk = opened.disk};
     char reason[SC_REASON_SIZE] = "a change was refused";
-    int rc = sc_directory_open(loop, &directory_config, &directory, reason);
-    if (rc == 0)
-        rc = sc_log_open(loop, directory, 0, store, owns_all, &events, &measurement.log, reason);
-    if (rc == 0)
-        rc = sc_log_start(measurement.log, reason);
-    if (rc == 0)
-        rc = sc_directory_commit(loop, directory, reason);
-    if (rc == 0 && !work(&measurement, store, items, large_size))
+    int rc = open_store(&opened, reason);
+    measurement.log = opened.log;
+    if (rc == 0 && !work(&measurement, opened.store, items, large_size))
         rc = -1;
     snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
     *worst_ns = measurement.worst_ns;
     *turns = measurement.turns;
-    *live = sc_store_counters(store).value_bytes;
+    *live = sc_store_counters(opened.store).value_bytes;
     *disk_most = measurement.disk_most;
-    sc_log_close(measurement.log);
-    sc_store_destroy(store);
-    sc_directory_close(loop, directory);
-    sim_free(disk);
-    free(disk);
+    close_store(&opened);
+    free_disk(opened.disk);
+    return rc == 0 ? 0 : 1;
+}
+
+// ---- Tidying
+
+static bool take(struct sc_store *store, uint64_t number, uint64_t now_ms) {
+    struct place place;
+    place_of(&place, number);
+    struct sc_change change;
+    int rc = sc_store_delete(store, &place.name, place.item, now_ms, &change);
+    if (rc == 0)
+        sc_blob_release(change.old_value);
+    return rc == 0;
+}
+
+static uint32_t size_of(uint64_t number) {
+    return (uint32_t)(number * 2654435761u >> 7) % 900 + 16;
+}
+
+// Whether the store has the items that `sizes` says, and no others, in the order of their groups.
+static bool is_right(struct sc_store *store, const uint32_t *sizes, uint32_t items) {
+    uint64_t count = 0;
+    for (uint64_t number = 0; number < items; number++) {
+        struct place place;
+        place_of(&place, number);
+        struct sc_blob *value = sc_store_get(store, &place.name, place.item);
+        if ((value == NULL) != (sizes[number] == 0))
+            return false;
+        if (value == NULL)
+            continue;
+        count++;
+        if (value->size != sizes[number])
+            return false;
+        for (uint32_t i = 0; i < value->size; i++)
+            if (value->data[i] != 'a' + number % 26)
+                return false;
+    }
+    return sc_store_counters(store).items == count;
+}
+
+struct order {
+    uint64_t digest;
+};
+static void add_value(struct sc_blob *value, void *context) {
+    struct order *order = context;
+    order->digest = (order->digest ^ value->size ^ value->data[0]) * 0x100000001b3u;
+}
+
+static uint64_t digest_of(struct sc_store *store) {
+    struct order order = {0};
+    for (uint64_t number = 0; number < 97; number++) {
+        struct place place;
+        place_of(&place, number);
+        struct sc_group *group = sc_store_group_find(store, &place.name);
+        if (group != NULL)
+            sc_group_for_each(group, add_value, &order);
+        order.digest = order.digest * 31 + 1;
+    }
+    return order.digest;
+}
+
+// A group that is read in steps meanwhile, and what it had when that began.
+struct reading {
+    struct order seen;
+    uint64_t expected;
+};
+
+static bool add_listed(struct sc_blob *value, void *context) {
+    add_value(value, context);
+    return false; // One a step.
+}
+
+// Goes on reading, or begins with the group of `number`. False: something else than what was there came.
+static bool read_on(struct sc_store *store, struct reading *reading, uint64_t number) {
+    if (!sc_listing_is_active(store)) {
+        struct place place;
+        place_of(&place, number);
+        struct sc_group *group = sc_store_group_find(store, &place.name);
+        if (group == NULL)
+            return true;
+        struct order all = {0};
+        sc_group_for_each(group, add_value, &all);
+        *reading = (struct reading){.expected = all.digest};
+        sc_listing_begin(store, group);
+        return true;
+    }
+    int rc = sc_listing_step(store, add_listed, &reading->seen);
+    if (rc == 0)
+        sc_listing_end(store);
+    return rc == 1 || (rc == 0 && reading->seen.digest == reading->expected);
+}
+
+// Four of five items go, in no order, others change, and the store tidies up with every change. The log has a
+// turn now and then, so that items move under a snapshot that is being taken.
+static bool thin_out(struct measurement *measurement, struct sc_store *store, uint32_t *sizes,
+                     uint32_t items) {
+    struct reading reading = {0};
+    bool more = true;
+    for (uint32_t step = 0; more || step < 4 * items; step++) {
+        uint64_t number = sim_random(measurement->disk, items);
+        if (sizes[number] > 0 && number % 5 != 0 && step % 2 == 0) {
+            if (!take(store, number, 1))
+                return false;
+            sizes[number] = 0;
+        } else if (sizes[number] > 0) {
+            sizes[number] = size_of(step);
+            if (!put(store, number, sizes[number], 1))
+                return false;
+        }
+        if (step % 512 == 0 || step >= 4 * items)
+            turn(measurement);
+        if (step % 16 == 0 && !read_on(store, &reading, number))
+            return false;
+        more = sc_store_tidy(store);
+    }
+    sc_listing_end(store);
+    return true;
+}
+
+int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
+                   uint64_t *snapshots, char *message, size_t message_size) {
+    struct simulator_result result = {0};
+    struct opened opened = {.disk = make_disk(&result)};
+    opened.disk->random = seed;
+    struct measurement measurement = {.disk = opened.disk};
+    char reason[SC_REASON_SIZE] = "a change was refused";
+    uint32_t *sizes = calloc(items, sizeof *sizes);
+    if (sizes == NULL)
+        abort();
+    int rc = open_store(&opened, reason);
+    measurement.log = opened.log;
+    for (uint64_t number = 0; rc == 0 && number < items; number++) {
+        sizes[number] = size_of(number);
+        rc = put(opened.store, number, sizes[number], 1) ? 0 : -1;
+        turn(&measurement);
+    }
+    uint64_t before = rc == 0 ? sc_log_counters(opened.log).snapshots : 0;
+    if (rc == 0 && !thin_out(&measurement, opened.store, sizes, items))
+        rc = -1;
+    while (rc == 0 && !sc_log_is_idle(opened.log))
+        turn(&measurement);
+    uint64_t order = 0;
+    if (rc == 0) {
+        struct sc_heap_counters heap = sc_store_counters(opened.store).heap;
+        *used = heap.used;
+        *idle = heap.idle;
+        *snapshots = sc_log_counters(opened.log).snapshots - before;
+        order = digest_of(opened.store);
+    }
+    if (rc == 0 && !is_right(opened.store, sizes, items)) {
+        rc = -1;
+        snprintf(reason, sizeof reason, "items are not what they were");
+    }
+    close_store(&opened);
+    if (rc == 0)
+        rc = open_store(&opened, reason);
+    if (rc == 0 && (!is_right(opened.store, sizes, items) || digest_of(opened.store) != order)) {
+        rc = -1;
+        snprintf(reason, sizeof reason, "items are not what they were, after a start");
+    }
+    snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
+    close_store(&opened);
+    free_disk(opened.disk);
+    free(sizes);
     return rc == 0 ? 0 : 1;
 }

@@ -61,6 +61,12 @@ int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *wo
                                uint64_t *turns, uint64_t *live, uint64_t *disk_most, char *message,
                                size_t message_size);
 
+/// Fills a store, lets most items go while it tidies up and snapshots are taken, and holds what is left, and what a
+/// start finds, against what it must be. `*used` and `*idle` are bytes of its heap in the end, `*snapshots`
+/// those taken meanwhile.
+int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
+                   uint64_t *snapshots, char *message, size_t message_size);
+
 const char *simulator_site_name(int site);
 int simulator_site_count(void);
 

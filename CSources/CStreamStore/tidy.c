@@ -1,0 +1,83 @@
+// Memory that stays dense. After many changes slabs of the heap may hold a few survivors each. What lies in
+// those is copied to others, item by item along a cursor, a little in each turn, until they are empty.
+#include "store_private.h"
+
+void sc_tidy_item_gone(struct sc_store *store, const struct item *item) {
+    if (store->tidy_item == item)
+        store->tidy_item = item->next;
+}
+
+static void go_to_group(struct sc_store *store, struct sc_group *group) {
+    store->tidy_group = group;
+    store->tidy_item = group == NULL ? NULL : group->first;
+}
+
+void sc_tidy_group_gone(struct sc_store *store, const struct sc_group *group) {
+    if (store->tidy_group == group)
+        go_to_group(store, group->all_next);
+}
+
+static bool lies_in_heap(const struct sc_blob *blob) {
+    return (atomic_load_explicit(&blob->references, memory_order_relaxed) & SC_BLOB_OF_HEAP) != 0;
+}
+
+// A value that somebody else holds stays where it is: it is gone soon, or moved next time.
+static size_t move_value(struct sc_store *store, struct item *item) {
+    struct sc_blob *value = item->value;
+    if (!lies_in_heap(value) || !sc_heap_is_sparse(value) || sc_blob_is_shared(value))
+        return 0;
+    struct sc_blob *moved = sc_blob_create_in(store->heap, value->size);
+    if (moved == NULL)
+        return 0;
+    memcpy(moved->data, value->data, value->size);
+    item->value = moved;
+    sc_blob_release(value);
+    return moved->size;
+}
+
+static size_t move_item(struct sc_store *store, struct sc_group *group, struct item *item) {
+    if (!sc_heap_is_sparse(item))
+        return 0;
+    size_t size = sizeof *item + item->id_size;
+    struct item *moved = sc_heap_take(store->heap, size);
+    if (moved == NULL)
+        return 0;
+    memcpy(moved, item, size);
+    *(moved->previous != NULL ? &moved->previous->next : &group->first) = moved;
+    *(moved->next != NULL ? &moved->next->previous : &group->last) = moved;
+    sc_table_replace(&group->items, &item->node, &moved->node);
+    sc_log_item_moved(store->log, item, moved);
+    if (store->listing.next == item)
+        store->listing.next = moved;
+    sc_heap_give(item);
+    return size;
+}
+
+static bool tidy_items(struct sc_store *store) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < SC_TIDY_ITEMS_PER_TURN && bytes < SC_TIDY_BYTES_PER_TURN; i++) {
+        if (store->tidy_group == NULL)
+            return false;
+        struct item *item = store->tidy_item;
+        if (item == NULL) {
+            go_to_group(store, store->tidy_group->all_next);
+            continue;
+        }
+        store->tidy_item = item->next;
+        bytes += move_value(store, item);
+        bytes += move_item(store, store->tidy_group, item);
+    }
+    return true;
+}
+
+bool sc_store_tidy(struct sc_store *store) {
+    if (!store->tidying && sc_heap_tidy_begin(store->heap)) {
+        store->tidying = true;
+        go_to_group(store, store->all_first);
+    }
+    if (store->tidying && !tidy_items(store)) {
+        sc_heap_tidy_end(store->heap);
+        store->tidying = false;
+    }
+    return sc_heap_trim(store->heap) || store->tidying;
+}
