@@ -74,10 +74,8 @@ static bool leaves_at_once(const struct shard *shard) {
            (shard->log == NULL || sc_store_position(shard->store) <= sc_durable_position(shard));
 }
 
-void sc_effects_release(struct shard *shard) {
+void sc_effects_release_some(struct shard *shard) {
     struct effects *effects = &shard->effects;
-    if (effects->head == effects->tail)
-        return;
     uint64_t durable = sc_durable_position(shard);
     while (effects->head != effects->tail) {
         struct effect effect = effects->ring[effects->head & effects->mask];

@@ -7,6 +7,7 @@
 
 // In the byte order of their keys.
 enum field { DATA, GROUP, ID, ITEM, OPS, STREAM, TYPE, FIELD_COUNT };
+_Static_assert(FIELD_COUNT == SC_CALL_FIELD_COUNT, "a room for each");
 
 static const struct sc_bytes keys[FIELD_COUNT] = {
     [DATA] = {(const uint8_t *)"data", 4}, [GROUP] = {(const uint8_t *)"group_id", 8},
@@ -124,10 +125,9 @@ static inline int take_field(struct input_fields *fields, const struct sc_json_m
     int field = member->key_escaped ? field_of_escaped(member->key) : field_of(member->key);
     if (field < 0)
         return field;
-    unsigned bit = BIT(field);
-    fields->present |= bit;
-    fields->strings =
-        member->value.kind == SC_JSON_STRING ? fields->strings | bit : fields->strings & ~bit;
+    unsigned string = member->value.kind == SC_JSON_STRING;
+    fields->present |= BIT(field);
+    fields->strings = (fields->strings & ~BIT(field)) | string << field;
     fields->values[field] = &member->value;
     return field;
 }
@@ -201,41 +201,43 @@ static int check_missing(const struct shape *shape, const struct input_fields *f
                            (const char *)keys[shape->required[i]].data));
 }
 
-static int take_name(struct sc_call_input *input, enum field field,
-                     const struct sc_json_value *value, uint8_t room[SC_NAME_SIZE_MAX],
-                     struct sc_bytes *name) {
+static int take_odd_name(struct sc_call_input *input, enum field field,
+                         const struct sc_json_value *value, uint8_t room[SC_NAME_SIZE_MAX],
+                         struct sc_bytes *name) {
     struct sc_bytes raw = {value->text.data + 1, value->text.size - 2};
     size_t size = value->escaped ? sc_json_unescaped_size(raw) : raw.size;
     if (size > SC_NAME_SIZE_MAX)
         return refuse(input, snprintf(reason_room(input), sizeof input->reason_text,
                                       "`%s` of %zu bytes exceeds maximum of %d",
                                       (const char *)keys[field].data, size, SC_NAME_SIZE_MAX));
-    *name = raw;
-    if (value->escaped)
-        *name = (struct sc_bytes){room, sc_json_unescape(raw, room)};
+    *name = (struct sc_bytes){room, sc_json_unescape(raw, room)};
     return 0;
 }
 
 // Names that the operation does not have, or that are null, stay empty.
+static inline int take_name(struct sc_call_input *input, const struct input_fields *fields,
+                            unsigned there, enum field field, struct sc_bytes *name) {
+    if ((there & BIT(field)) == 0)
+        return 0;
+    const struct sc_json_value *value = fields->values[field];
+    if (value->escaped || value->text.size - 2 > SC_NAME_SIZE_MAX)
+        return take_odd_name(input, field, value, input->names[field], name);
+    *name = (struct sc_bytes){value->text.data + 1, value->text.size - 2};
+    return 0;
+}
+
 static int take_names(enum sc_call_op op, const struct input_fields *fields,
                       struct sc_call_input *input) {
-    static const uint8_t order[] = {STREAM, GROUP, ITEM, ID, TYPE};
     unsigned there = shapes[op].uses & fields->strings;
-    struct sc_bytes *names[FIELD_COUNT] = {[STREAM] = &input->stream,
-                                           [GROUP] = &input->group,
-                                           [ITEM] = &input->item,
-                                           [ID] = &input->item,
-                                           [TYPE] = &input->type};
-    for (unsigned i = 0; i < sizeof order; i++) {
-        enum field field = order[i];
-        if ((there & BIT(field)) == 0)
-            continue;
-        int rc = take_name(input, field, fields->values[field], input->names[i], names[field]);
-        if (rc < 0)
-            return rc;
-    }
     input->has_item = (there & (BIT(ITEM) | BIT(ID))) != 0;
-    return 0;
+    int rc = take_name(input, fields, there, STREAM, &input->stream);
+    if (rc == 0)
+        rc = take_name(input, fields, there, GROUP, &input->group);
+    if (rc == 0)
+        rc = take_name(input, fields, there, op == SC_CALL_SEND ? ID : ITEM, &input->item);
+    if (rc == 0)
+        rc = take_name(input, fields, there, TYPE, &input->type);
+    return rc;
 }
 
 static int take_data(struct sc_json_value data, struct sc_call_input *input) {
@@ -259,13 +261,14 @@ int sc_call_input_read(enum sc_call_op op, const struct sc_json_index *index,
     input->has_item = false;
     input->data = input->ops = (struct sc_json_value){0};
     input->reason = (struct sc_bytes){0};
-    struct sc_json_value whole = data == NULL ? (struct sc_json_value){0} : data->value;
+    static const struct sc_json_value absent;
+    const struct sc_json_value *whole = data == NULL ? &absent : &data->value;
     struct input_fields fields;
     fields.present = fields.strings = 0; // The values need no clearing.
-    if (whole.kind == SC_JSON_OBJECT)
+    if (whole->kind == SC_JSON_OBJECT)
         collect(index, data, &fields);
-    else if (op != SC_CALL_LIST_ALL || whole.kind > SC_JSON_NULL)
-        return mismatch(input, whole, shapes[op].expected);
+    else if (op != SC_CALL_LIST_ALL || whole->kind > SC_JSON_NULL)
+        return mismatch(input, *whole, shapes[op].expected);
     const struct shape *shape = &shapes[op];
     int rc = check_types(shape, &fields, input);
     if (rc == 0)

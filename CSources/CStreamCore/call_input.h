@@ -21,6 +21,7 @@ enum sc_call_op {
 /// The operation that a function id such as `stream::set` names (an enum sc_call_op), or -1.
 int sc_call_op_find(struct sc_bytes function_id);
 
+#define SC_CALL_FIELD_COUNT 7
 /// The input of a call. Fields that the operation does not have are empty.
 struct sc_call_input {
     // Decoded, at most SC_NAME_SIZE_MAX bytes each. Slices of the message, or of `names` when they were
@@ -36,7 +37,7 @@ struct sc_call_input {
     struct sc_json_value ops; // For update: an array of anything.
     struct sc_bytes reason;   // -EINVAL: UTF-8 text to follow
                               // "Failed to deserialize input for <function id>: ".
-    uint8_t names[5][SC_NAME_SIZE_MAX];
+    uint8_t names[SC_CALL_FIELD_COUNT][SC_NAME_SIZE_MAX];
     uint8_t reason_text[SC_JSON_REASON_SIZE_MAX];
 };
 

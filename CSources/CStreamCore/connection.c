@@ -21,13 +21,6 @@ static uint64_t id_of(const struct shard *shard, uint32_t place) {
     return (uint64_t)shard->index << 56 | generation << 32 | place;
 }
 
-struct connection *sc_connection_find(struct shard *shard, uint64_t id) {
-    uint32_t place = (uint32_t)id;
-    if (place >= shard->place_count || shard->places[place].connection == NULL)
-        return NULL;
-    return id_of(shard, place) == id ? shard->places[place].connection : NULL;
-}
-
 #define NO_PLACE UINT32_MAX
 
 static uint32_t place_take(struct shard *shard) {

@@ -54,6 +54,8 @@ struct sc_blob *_Nullable sc_frame_build_blob(const struct sc_bytes *parts, size
                                               size_t header_room);
 static inline uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
     uint64_t size = 0;
+    // One by one: a vector would load what has just been stored in halves, and wait for that.
+#pragma clang loop vectorize(disable)
     for (size_t i = 0; i < count; i++)
         size += parts[i].size;
     return size;
@@ -140,7 +142,12 @@ size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
 /// Answers a list at once.
 void sc_call_list(struct shard *shard, struct call *call);
 struct effect *sc_effect_push(struct shard *shard);
-void sc_effects_release(struct shard *shard);
+void sc_effects_release_some(struct shard *shard);
+/// Lets those effects leave whose position is durable.
+static inline void sc_effects_release(struct shard *shard) {
+    if (shard->effects.head != shard->effects.tail)
+        sc_effects_release_some(shard);
+}
 void sc_effects_deinit(struct shard *shard);
 /// Announces what an overriding function has done.
 void sc_emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
@@ -360,11 +367,22 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text);
 /// Tells the control plane, once, that the worker serves nobody any more.
 void sc_worker_closed(struct connection *connection);
 void sc_worker_free(struct connection *connection);
-bool sc_worker_can_start(const struct worker *worker);
+static inline bool sc_worker_can_start(const struct worker *worker) {
+    return worker->admitted && worker->held == 0 &&
+           worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
+           atomic_load_explicit(&worker->handed->count, memory_order_relaxed) <= HANDED_MAX;
+}
 
 // ---- connection.c
 
-struct connection *_Nullable sc_connection_find(struct shard *shard, uint64_t id);
+/// The connection of that id, or NULL when it is gone: another one in its place has another id.
+static inline struct connection *_Nullable sc_connection_find(const struct shard *shard,
+                                                              uint64_t id) {
+    uint32_t place = (uint32_t)id;
+    struct connection *connection =
+        place < shard->place_count ? shard->places[place].connection : NULL;
+    return connection != NULL && connection->id == id ? connection : NULL;
+}
 void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
 void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);
 void sc_connection_abort(struct connection *connection);

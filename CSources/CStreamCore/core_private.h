@@ -472,6 +472,8 @@ struct sc_node {
 #define NODE_CLOSED (1ull << 63)
 /// Messages of one connection in the control plane's hands. With more, its calls wait.
 #define HANDED_MAX 1024u
+/// Calls of one connection without an answer. With more, its calls wait.
+#define ANSWERS_MAX 1024u
 /// Between the two the shards' loops stay. False: the node is stopping.
 bool sc_node_let_in(struct sc_node *node);
 void sc_node_let_out(struct sc_node *node);

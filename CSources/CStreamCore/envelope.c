@@ -64,8 +64,9 @@ static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
 
-static bool says(const struct sc_json_value *string, struct sc_bytes text) {
-    return sc_json_string_equal(inner(string->text), string->escaped, text);
+static inline bool says(const struct sc_json_value *string, struct sc_bytes text) {
+    return string->escaped ? sc_json_string_equal(inner(string->text), true, text)
+                           : sc_bytes_equal(inner(string->text), text);
 }
 
 #define NAME(text) {(const uint8_t *)(text), sizeof(text) - 1}
@@ -105,9 +106,8 @@ int sc_envelope_type(const struct envelope *envelope) {
     return -1;
 }
 
-enum action sc_envelope_action(const struct envelope *envelope) {
-    const struct sc_json_member *action = envelope->fields[ENVELOPE_ACTION];
-    if (action == NULL || action->value.kind == SC_JSON_NULL)
+enum action sc_envelope_action_read(const struct sc_json_member *action) {
+    if (action->value.kind == SC_JSON_NULL)
         return ACTION_CALL;
     if (action->value.kind != SC_JSON_OBJECT)
         return ACTION_INVALID;

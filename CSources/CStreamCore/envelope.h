@@ -49,7 +49,11 @@ enum { TYPE_PING = 100, TYPE_IGNORED }; // Beside those of enum sc_message_type.
 int sc_envelope_type(const struct envelope *envelope);
 
 enum action { ACTION_CALL, ACTION_VOID, ACTION_ENQUEUE, ACTION_INVALID };
-enum action sc_envelope_action(const struct envelope *envelope);
+enum action sc_envelope_action_read(const struct sc_json_member *action);
+static inline enum action envelope_action(const struct envelope *envelope) {
+    const struct sc_json_member *action = envelope->fields[ENVELOPE_ACTION];
+    return action == NULL ? ACTION_CALL : sc_envelope_action_read(action);
+}
 
 /// The stream operation (enum sc_call_op) that a call names by its function id, or -1.
 int sc_envelope_stream_op(const struct envelope *envelope);

@@ -261,6 +261,10 @@ static void ready_to_backlog(struct connection *connection) {
 void sc_out_append(struct connection *connection, struct slice slice) {
     if (connection->state >= STATE_CLOSING)
         return;
+    // Most follow on from what the turn has for the connection already.
+    if (connection->dirty && connection->more == NULL && !sc_socket_sending(&connection->socket) &&
+        connection->ready.chunk != NULL && extends(&connection->ready, slice))
+        return;
     bool behind = connection->backlog != NULL && connection->backlog->first != NULL;
     if (behind || sc_socket_sending(&connection->socket)) {
         backlog_append(connection, slice, 0);

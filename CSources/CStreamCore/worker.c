@@ -8,40 +8,39 @@
 
 #include <errno.h>
 
-#define ANSWERS_MAX 1024u
-
 // ---- Answers in order
+
+static void answers_grow(struct worker *worker) {
+    uint32_t capacity = worker->answers == NULL ? 0 : worker->answer_mask + 1;
+    uint32_t larger = capacity == 0 ? 16 : capacity * 2;
+    struct answer_slot *slots = sc_allocate(larger * sizeof *slots);
+    memset(slots, 0, larger * sizeof *slots);
+    for (uint32_t i = worker->answer_head; capacity > 0 && i != worker->answer_tail; i++)
+        slots[i & (larger - 1)] = worker->answers[i & worker->answer_mask];
+    free(worker->answers);
+    worker->answers = slots;
+    worker->answer_mask = larger - 1;
+}
 
 uint32_t sc_worker_answer_begin(struct connection *connection) {
     struct worker *worker = connection->worker;
     uint32_t waiting = worker->answer_tail - worker->answer_head;
-    uint32_t capacity = worker->answers == NULL ? 0 : worker->answer_mask + 1;
-    if (waiting > 0 && waiting >= capacity) {
-        uint32_t larger = capacity == 0 ? 16 : capacity * 2;
-        struct answer_slot *slots = sc_allocate(larger * sizeof *slots);
-        memset(slots, 0, larger * sizeof *slots);
-        for (uint32_t i = worker->answer_head; capacity > 0 && i != worker->answer_tail; i++)
-            slots[i & (larger - 1)] = worker->answers[i & worker->answer_mask];
-        free(worker->answers);
-        worker->answers = slots;
-        worker->answer_mask = larger - 1;
-    }
+    if (waiting > 0 && (worker->answers == NULL || waiting > worker->answer_mask))
+        answers_grow(worker);
     return worker->answer_tail++;
 }
 
-void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
-    struct worker *worker = connection->worker;
-    if (place != worker->answer_head) {
-        struct answer_slot *slot = &worker->answers[place & worker->answer_mask];
-        assert(!slot->ready);
-        *slot = (struct answer_slot){true, slice};
-        if (slice.chunk != NULL)
-            sc_slice_retain(slice);
-        return;
-    }
+static void answer_keep(struct worker *worker, uint32_t place, struct slice slice) {
+    struct answer_slot *slot = &worker->answers[place & worker->answer_mask];
+    assert(!slot->ready);
+    *slot = (struct answer_slot){true, slice};
     if (slice.chunk != NULL)
-        sc_out_append(connection, slice);
-    worker->answer_head++;
+        sc_slice_retain(slice);
+}
+
+// Hands out the answers that had to wait for the one before them.
+static void answers_follow(struct connection *connection) {
+    struct worker *worker = connection->worker;
     while (worker->answer_head != worker->answer_tail) {
         struct answer_slot *slot = &worker->answers[worker->answer_head & worker->answer_mask];
         if (!slot->ready)
@@ -52,6 +51,18 @@ void sc_worker_answer_end(struct connection *connection, uint32_t place, struct 
         *slot = (struct answer_slot){0};
         worker->answer_head++;
     }
+}
+
+void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
+    struct worker *worker = connection->worker;
+    if (place != worker->answer_head) {
+        answer_keep(worker, place, slice);
+        return;
+    }
+    if (slice.chunk != NULL)
+        sc_out_append(connection, slice);
+    if (++worker->answer_head != worker->answer_tail)
+        answers_follow(connection);
 }
 
 // ---- Envelopes
@@ -223,7 +234,7 @@ static bool invocation_is_valid(struct connection *connection, const struct enve
 
 static void invoke(struct connection *connection, struct sc_bytes text,
                    const struct envelope *envelope, bool allowed) {
-    enum action action = sc_envelope_action(envelope);
+    enum action action = envelope_action(envelope);
     if (!invocation_is_valid(connection, envelope, action))
         return;
     if (connection->worker->restricted && !allowed) {
@@ -367,7 +378,7 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) 
         return false;
     shard->counters.calls_refused++;
     struct call call = call_begin(connection, &envelope);
-    if (!call.wants_answer || sc_envelope_action(&envelope) != ACTION_CALL)
+    if (!call.wants_answer || envelope_action(&envelope) != ACTION_CALL)
         return true;
     struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
                                call.invocation_id, SC_LITERAL(",\"function_id\":"),
@@ -456,10 +467,4 @@ void sc_worker_free(struct connection *connection) {
     handed_release(worker->handed);
     free(worker);
     connection->worker = NULL;
-}
-
-bool sc_worker_can_start(const struct worker *worker) {
-    return worker->admitted && worker->held == 0 &&
-           worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
-           atomic_load_explicit(&worker->handed->count, memory_order_relaxed) <= HANDED_MAX;
 }

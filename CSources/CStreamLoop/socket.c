@@ -14,7 +14,7 @@ enum {
     PAUSED = 4,
     STARVED = 8, // In a list of those that wait for buffers.
     ENDED = 16,  // on_end has run.
-    SENDING = 32,
+    SENDING = SC_SOCKET_SENDING,
     SENDING_WAIT = 64, // The send in flight may take its time.
     SHUTDOWN = 128,    // To be shut down once nothing is being sent.
     CLOSING = 256,
@@ -225,10 +225,6 @@ void sc_socket_send(struct sc_socket *socket, const struct sc_bytes *pieces, uin
         loop->tries_in_flight++;
     }
     loop->counters.sends++;
-}
-
-bool sc_socket_sending(const struct sc_socket *socket) {
-    return has(socket, SENDING);
 }
 
 static void shutdown_if_sent(struct sc_socket *socket) {

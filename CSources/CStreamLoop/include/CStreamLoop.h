@@ -180,7 +180,10 @@ enum sc_send_mode {
 /// `on_closed`, as then there is no `on_sent`.
 void sc_socket_send(struct sc_socket *socket, const struct sc_bytes *pieces, uint32_t count,
                     enum sc_send_mode mode);
-bool sc_socket_sending(const struct sc_socket *socket);
+#define SC_SOCKET_SENDING 32u // Among `flags`, which are the loop's else.
+static inline bool sc_socket_sending(const struct sc_socket *socket) {
+    return (socket->flags & SC_SOCKET_SENDING) != 0;
+}
 /// Submits what is prepared and runs the `on_sent` of every SC_SEND_TRY before it returns, also of those
 /// that an `on_sent` starts; all other completions wait for the next turn. For use in `on_turn`, every
 /// SC_LOOP_SENDS_PER_SLICE sends; not from the callback of a socket, listener or file (asserted).
