@@ -178,7 +178,7 @@ static void run_call(struct connection *connection, const struct envelope *envel
     struct shard *shard = connection->shard;
     struct sc_call_input input;
     int rc = take_input(shard, call, op, envelope, &input);
-    if (rc == 0)
+    if (rc == 0 && watches_any(shard))
         rc = hand_to_override(shard, call, &input.reason);
     if (rc < 0)
         bad_input(connection, call, input.reason);
