@@ -383,7 +383,7 @@ static void execute_set(struct shard *shard, struct call *call) {
     if (call->data.compact) {
         value = sc_store_value_create(shard->store, call->data.text.size);
         if (value != NULL)
-            memcpy(value->data, call->data.text.data, call->data.text.size);
+            sc_bytes_write(value->data, call->data.text); // In the steps in which it is read.
     } else {
         struct sc_buffer text = {0};
         uint8_t *out = sc_buffer_reserve(&text, call->data.text.size);
