@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures our node and its peers in turn, and prints medians, ranges and ratios.
 
-    pairs.py [--pairs N] [--seconds S] [--only NAME[,NAME...]] [--json FILE] [--full]
+    pairs.py [--pairs N] [--seconds S] [--only NAME[,NAME...]] [--peers NAME[,NAME...]] [--json FILE]
 
 One core for the server (--server-core), one for the load (--load-core). Each pair is one run of ours and one
 of the peer, right after each other; the ratio is that of the pair. Peers that are not there are said so and
@@ -148,6 +148,51 @@ class Nats(Redis):
         return (f"nats://127.0.0.1:{self.port}",) * 2
 
 
+class Nchan:
+    """nginx with the module Nchan, one process, in memory. Its files are in the folder of the measurement."""
+
+    name = "Nchan"
+    MODULE = pathlib.Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    @classmethod
+    def found(cls):
+        """Debian's nginx is not on the path of every user."""
+        binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+        return cls(binary) if binary and cls.MODULE.exists() else None
+
+    def start(self, core, folder):
+        self.port = free_port()
+        folder = pathlib.Path(folder)
+        places = "".join(f"  {name}_temp_path {folder};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        config = folder / "nginx.conf"
+        config.write_text(
+            f"""load_module {self.MODULE};
+daemon off;
+master_process off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+worker_rlimit_nofile 30000;
+events {{ worker_connections 25000; use epoll; }}
+http {{
+  access_log off;
+{places}  server {{
+    listen 127.0.0.1:{self.port} backlog=4096;
+    location = /sub {{ nchan_subscriber websocket; nchan_channel_id all; nchan_subscriber_first_message newest; }}
+    location = /pub {{ nchan_publisher websocket; nchan_channel_id all; nchan_message_buffer_length 1000; }}
+  }}
+}}
+"""
+        )
+        return Server([self.binary, "-p", folder, "-e", "stderr", "-c", config], [self.port], core, folder)
+
+    def target(self, work):
+        base = f"raw://127.0.0.1:{self.port}"
+        return f"{base}/sub", f"{base}/pub"
+
+
 def peers():
     """All peers by name; None where there is none."""
     found = {}
@@ -158,6 +203,7 @@ def peers():
         "socketify", [python, pathlib.Path(__file__).parent / "socketify_server.py"]
     )
     found["redis"] = (redis := find("redis-server")) and Redis(redis)
+    found["nchan"] = Nchan.found()
     found["nats"] = (nats := find("nats-server")) and Nats(nats)
     return found
 
@@ -174,10 +220,10 @@ def socketify():
 FAN = ["fanout", "--size", "40"]
 FUNCTIONS = ["functions", "--callers", "100", "--size", "64", "--items", "1"]
 CASES = {
-    "fan-1": ([*FAN, "--in-flight", "1"], {"uws": 0.90, "limit": None}, "perDelivery"),
-    "fan-16": ([*FAN, "--in-flight", "16"], {"uws": 0.85, "limit": None}, "perDelivery"),
+    "fan-1": ([*FAN, "--in-flight", "1"], {"uws": 0.90, "limit": None, "nio": None, "nchan": None}, "perDelivery"),
+    "fan-16": ([*FAN, "--in-flight", "16"], {"uws": 0.85, "limit": None, "nio": None, "nchan": None}, "perDelivery"),
     "fan-32": ([*FAN, "--in-flight", "32"], {"uws": 0.75, "limit": None}, "perDelivery"),
-    "fan-64": ([*FAN, "--in-flight", "64"], {"redis": 0.60, "limit": 1.3, "uws": None, "nats": None}, "perDelivery"),
+    "fan-64": ([*FAN, "--in-flight", "64"], {"redis": 0.60, "limit": 1.3, "uws": None, "nats": None, "nio": None, "nchan": None}, "perDelivery"),
     "fan-1k-1": (["fanout", "--size", "1024", "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
     "fan-1k-16": (["fanout", "--size", "1024", "--in-flight", "16"], {"uws": 0.85}, "perDelivery"),
     "fan-10000-1": ([*FAN, "--subscribers", "10000", "--in-flight", "1"], {"uws": 0.90}, "perDelivery"),
@@ -258,11 +304,13 @@ def main():
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--only", default="")
+    parser.add_argument("--peers", default="")
     parser.add_argument("--json")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
     options = parser.parse_args()
-    found = peers()
+    chosen = options.peers.split(",")
+    found = {name: peer for name, peer in peers().items() if not options.peers or name in chosen}
     for name, peer in found.items():
         if not peer:
             print(f"peer {name} is not here: left out", file=sys.stderr)
@@ -274,7 +322,7 @@ def main():
         if options.only and case not in options.only.split(","):
             continue
         for key, limit in wanted.items():
-            if not found[key]:
+            if not found.get(key):
                 continue
             ours, theirs, ratios, share = measurement.pairs(arguments, found[key], name)
             met = "" if limit is None else f"≤ {limit:.2f} {'✓' if statistics.median(ratios) <= limit else '✗'}"

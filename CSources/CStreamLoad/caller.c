@@ -328,7 +328,9 @@ static void echoed(struct caller *caller, struct sc_bytes text) {
 static void data_frame(struct caller *caller, struct sc_bytes text) {
     struct work *work = caller->connection.work;
     if (work->load->config.protocol == SC_LOAD_RAW) {
-        echoed(caller, text);
+        // A server may tell its publisher what became of a message; its subscribers tell us.
+        if (!sc_load_publishes(work))
+            echoed(caller, text);
         return;
     }
     for (uint32_t op = 0; op < SC_LOAD_OP_COUNT; op++) {

@@ -245,6 +245,8 @@ bool sc_load_value_read(const struct work *work, struct sc_bytes text, uint32_t 
                         uint64_t *count);
 void sc_load_item_name_write(uint8_t *out, uint32_t item);
 #define ITEM_NAME_SIZE (1 + ITEM_DIGITS)
+/// Whether callers publish what subscribers are to get, instead of calling functions.
+bool sc_load_publishes(const struct work *work);
 /// Appends the message of a call as the load's protocol has it.
 void sc_load_call_append(struct caller *caller, const struct call *call, uint64_t number,
                          struct sc_buffer *out);

@@ -205,14 +205,16 @@ static void append_decimal(struct sc_buffer *out, uint64_t value) {
     sc_buffer_append(out, digits, sc_decimal_write(digits, value));
 }
 
+bool sc_load_publishes(const struct work *work) {
+    return work->load->config.protocol != SC_LOAD_STREAM && work->config.subscribers_per_topic > 0;
+}
+
 void sc_load_call_append(struct caller *caller, const struct call *call, uint64_t number,
                          struct sc_buffer *out) {
     struct sc_load *load = caller->connection.load;
     struct sc_buffer *text = &load->scratch;
     text->size = 0;
-    bool publishes = load->config.protocol != SC_LOAD_STREAM &&
-                     caller->connection.work->config.subscribers_per_topic > 0;
-    if (publishes)
+    if (sc_load_publishes(caller->connection.work))
         append_event(text, call);
     else
         append_call(text, call, number);
