@@ -91,7 +91,7 @@ bench: build load-generator ## Measure the node and its peers in turn, small (mi
 	python3 Benchmarks/isolation.py --small
 
 .PHONY: bench-full
-bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (about half an hour)
+bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (about an hour)
 	.ci/packages bench
 	python3 Benchmarks/Peers/pairs.py --pairs 9 --seconds 3
 	python3 Benchmarks/Peers/redis_hset.py --pairs 5
