@@ -181,17 +181,24 @@ static void close_slow_reader(struct connection *connection) {
     sc_connection_close(connection, 1013, "too slow");
 }
 
+// A large frame that is being sent does not count, whatever its size: what waits behind it does.
+static uint64_t counted(const struct backlog *backlog) {
+    const struct backlog_piece *first = backlog->first;
+    return first->shared == NULL ? backlog->bytes : backlog->bytes - (first->size - first->sent);
+}
+
 // Over the budget for the grace, or far over it: closed. A frame bigger than the budget is let into an
 // empty queue: it alone does not count.
 static void check_budget(struct connection *connection) {
     struct backlog *backlog = connection->backlog;
     uint64_t budget = sc_connection_budget(connection);
-    if (backlog->bytes <= budget || backlog->first == backlog->last) {
+    uint64_t waiting = counted(backlog);
+    if (waiting <= budget || backlog->first == backlog->last) {
         over_list_remove(connection->shard, connection);
         return;
     }
     over_list_add(connection->shard, connection);
-    if (backlog->bytes > 2 * budget && connection->state == STATE_OPEN)
+    if (waiting > 2 * budget && connection->state == STATE_OPEN)
         close_slow_reader(connection);
 }
 

@@ -176,7 +176,10 @@ static bool tail_reserve(struct kept_sync *kept, uint32_t more) {
 void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame) {
     struct kept_sync *kept = topic->kept;
     bool made = kept->sync != NULL;
-    uint64_t most = made ? kept->sync->size : shard->node->config.message_size_max;
+    // A joiner is to have room for what comes next, too.
+    uint64_t most = shard->node->config.stream.budget / 2;
+    if (made && kept->sync->size < most)
+        most = kept->sync->size;
     bool fits = (uint64_t)kept->tail_size + frame.size <= most;
     if (made && (!fits || is_stale(shard, kept))) {
         sc_kept_drop(topic);
