@@ -191,6 +191,8 @@ void sc_listing_add_call(struct shard *shard, struct call *call);
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request);
 /// Whether the request has to wait for a list that its connection has asked for before.
 bool sc_listing_defers(struct shard *shard, struct request *request);
+/// The same for a call of a connection of this shard, which becomes a request then.
+bool sc_listing_defers_call(struct shard *shard, const struct call *call);
 /// Takes a step; at the end of a turn.
 void sc_listing_turn(struct shard *shard);
 /// Changes were taken back: what was being read is not true. Ends a list's call, begins a `sync` again.

@@ -158,6 +158,7 @@ struct connection {
     bool close_when_sent : 1;
     bool closed : 1;      // Its socket is; it is freed when it comes up among the dirty ones.
     bool close_asked : 1; // By the peer, with `close_code`, behind messages that wait.
+    bool has_left : 1;    // It may have frames of groups that it is in no more.
     uint8_t listener;
     uint16_t close_code;
 };
@@ -326,6 +327,7 @@ struct request {
     uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
     bool fresh; // REQUEST_JOIN: the connection has frames of the group already, none may be older.
+    bool again; // REQUEST_JOIN: it may have some of before; the `sync` has to be of now or later.
     struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
     uint32_t tail_size;             // so many bytes of it.
     size_t size;

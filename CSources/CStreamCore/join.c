@@ -37,6 +37,7 @@ static struct request *join_request(struct connection *connection,
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
     request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
     request->fresh = sc_subscription_any(connection, group);
+    request->again = connection->has_left;
     if (connection->client != NULL && connection->client->context != NULL)
         request->context = sc_blob_retain(connection->client->context);
     return request;

@@ -50,16 +50,16 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
     if (request == NULL) {
         request = sc_request_make(shard, shard, REQUEST_CALL, call, (struct sc_bytes){0});
         sc_request_count(request);
-        struct worker *worker = local_caller(shard, request);
-        if (worker != NULL)
-            worker->held++;
     }
+    struct worker *worker = local_caller(shard, request);
+    if (worker != NULL)
+        worker->held++;
     add(shard, request, NULL);
 }
 
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request) {
     struct listing_job *job = shard->listings.first;
-    while (job != NULL && job->topic != topic)
+    while (job != NULL && (job->topic != topic || (request->again && job->blob != NULL)))
         job = job->next;
     if (job == NULL)
         job = add(shard, NULL, topic);
@@ -74,40 +74,58 @@ static bool asks(const struct request *list, uint64_t connection) {
     return false;
 }
 
-bool sc_listing_defers(struct shard *shard, struct request *request) {
-    struct listings *listings = &shard->listings;
-    uint64_t connection = request->call.connection;
+static bool must_wait(const struct listings *listings, uint64_t connection) {
     if (listings->first == NULL || connection == SC_NODE_CONNECTION)
         return false;
     bool waits = asks(listings->deferred_first, connection);
     for (struct listing_job *job = listings->first; job != NULL && !waits; job = job->next)
         waits = job->blob == NULL && job->request != NULL &&
                 job->request->call.connection == connection;
-    if (!waits)
-        return false;
+    return waits;
+}
+
+static void defer(struct listings *listings, struct request *request) {
     request->next_stalled = NULL;
     *(listings->deferred_first != NULL ? &listings->deferred_last->next_stalled
                                        : &listings->deferred_first) = request;
     listings->deferred_last = request;
-    return true;
 }
 
-// The list has its snapshot, or its answer: who waited behind it may go on.
-static void let_go(struct shard *shard, struct listing_job *job) {
-    if (job->request == NULL)
-        return;
-    struct worker *worker = local_caller(shard, job->request);
+bool sc_listing_defers(struct shard *shard, struct request *request) {
+    bool waits = must_wait(&shard->listings, request->call.connection);
+    if (waits)
+        defer(&shard->listings, request);
+    return waits;
+}
+
+bool sc_listing_defers_call(struct shard *shard, const struct call *call) {
+    bool waits = must_wait(&shard->listings, call->connection);
+    if (waits) {
+        struct request *request =
+            sc_request_make(shard, shard, REQUEST_CALL, call, (struct sc_bytes){0});
+        sc_request_count(request);
+        defer(&shard->listings, request);
+    }
+    return waits;
+}
+
+// The list has its snapshot, or its answer: who waited behind it may go on, before those that have come while the
+// shard was stalled.
+static void let_go(struct shard *shard, const struct request *request) {
+    struct worker *worker = local_caller(shard, request);
     if (worker != NULL) {
         assert(worker->held > 0);
         worker->held--;
     }
-    struct request *request = shard->listings.deferred_first;
-    shard->listings.deferred_first = shard->listings.deferred_last = NULL;
-    while (request != NULL) {
-        struct request *next = request->next_stalled;
-        sc_request_evaluate(shard, request);
-        request = next;
-    }
+    struct listings *listings = &shard->listings;
+    if (listings->deferred_first == NULL)
+        return;
+    listings->deferred_last->next_stalled = shard->stalled_first;
+    if (shard->stalled_first == NULL)
+        shard->stalled_last = listings->deferred_last;
+    shard->stalled_first = listings->deferred_first;
+    listings->deferred_first = listings->deferred_last = NULL;
+    sc_requests_resume(shard);
 }
 
 // ---- Reading
@@ -222,6 +240,7 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
     while (first != NULL) {
         struct request *next = first->next_stalled;
         first->fresh |= fresh;
+        first->again = false; // What is kept now was begun after it had come.
         sc_join_snapshot(shard, topic, first); // It may be freed, and the topic with the last one.
         first = next;
     }
@@ -267,11 +286,12 @@ static void finish_at_once(struct shard *shard) {
     struct request *request = job->request, *joins = job->joins;
     struct topic *topic = job->topic;
     bool begun = job->blob != NULL;
-    if (request != NULL)
-        sc_call_list(shard, &request->call);
-    if (!begun)
-        let_go(shard, job);
     remove_first(shard);
+    if (request != NULL) {
+        sc_call_list(shard, &request->call);
+        if (!begun)
+            let_go(shard, request);
+    }
     if (topic != NULL) {
         sc_kept_drop(topic);
         evaluate_joins(shard, topic, joins, true);
@@ -293,7 +313,8 @@ static void begin(struct shard *shard) {
         return;
     }
     sc_listing_begin(shard->store, group);
-    let_go(shard, job);
+    if (job->request != NULL)
+        let_go(shard, job->request);
 }
 
 void sc_listing_turn(struct shard *shard) {

@@ -129,10 +129,11 @@ void sc_request_finish(struct request *request) {
 // ---- At the owner
 
 void sc_request_evaluate(struct shard *shard, struct request *request) {
+    if (shard->listings.first != NULL && sc_listing_defers(shard, request))
+        return;
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
-        if (!sc_listing_defers(shard, request))
-            sc_call_execute(shard, &request->call);
+        sc_call_execute(shard, &request->call);
         break;
     case REQUEST_JOIN:
         sc_join_evaluate(shard, request);

@@ -202,7 +202,8 @@ static struct slice kept_sync(struct shard *shard, const struct kept_sync *kept,
     return slice_of(shard, kept->sync);
 }
 
-// Who has frames of the group already gets one that is newer than all of them, at once.
+// Who has frames of the group already gets one that is newer than all of them, at once; who may have had
+// some before it left gets none that was begun before.
 bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
                       struct slice *out) {
     const struct call *call = &request->call;
@@ -211,8 +212,8 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
     uint64_t size = sc_group_array_size(group);
     bool cached = group != NULL && sc_group_cache(group) != NULL;
     struct kept_sync *kept = topic->kept;
-    if (!cached && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL && kept->sync != NULL &&
-        !is_stale(shard, kept)) {
+    if (!cached && !request->again && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL &&
+        kept->sync != NULL && !is_stale(shard, kept)) {
         shard->counters.syncs++;
         *out = kept_sync(shard, kept, request);
         return true;

@@ -299,6 +299,7 @@ static void subscription_end(struct membership **membership_link, struct subscri
     else if (--membership->group_count == 0)
         member_remove(topic, membership);
     free(subscription);
+    connection->has_left = true;
     connection->subscription_count--;
     shard->subscriptions--;
     if (membership->subscriptions == NULL) {

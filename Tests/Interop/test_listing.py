@@ -1,0 +1,149 @@
+"""Groups that are read in steps: what one connection asks for meanwhile keeps its order, and what is shared of a
+`sync` reaches everybody whole."""
+
+import pytest
+
+from clients import Subscriber
+from node import yaml
+from raw import Raw
+from test_durability import answer, call, invoke
+
+STREAM = "s"
+
+
+def place(group, item=None):
+    return {"stream_name": STREAM, "group_id": group} | ({} if item is None else {"item_id": item})
+
+
+def put(connection, group, item, value):
+    assert "result" in call(connection, "stream::set", **place(group, item), data=value)
+
+
+def fill(connection, group, count, size):
+    """Pipelined, since many writes make a group large."""
+    connection.send(
+        b"".join(invoke(i, "stream::set", {**place(group, f"i{i}"), "data": "x" * size}) for i in range(count))
+    )
+    for _ in range(count):
+        assert "result" in answer(connection)
+
+
+@pytest.fixture(params=[1, 2], ids=["one-shard", "two-shards"])
+def node(request, start_node):
+    return start_node({"shards": request.param})
+
+
+@pytest.fixture
+def workers(node):
+    """One on each shard, if there are two."""
+    with Raw(node.worker_port) as first, Raw(node.worker_port) as second:
+        yield [first.upgrade(), second.upgrade()]
+
+
+@pytest.fixture
+def other(node):
+    with Raw(node.worker_port) as other:
+        yield other.upgrade()
+
+
+def test_a_list_shows_nothing_that_its_connection_asks_for_later(workers):
+    for number, worker in enumerate(workers):
+        groups = [f"{number} {i}" for i in range(4)]
+        for group in groups:
+            fill(worker, group, 40, 20_000)
+        calls = []
+        for group in groups:
+            calls += [invoke(0, "stream::list", place(group))]
+            calls += [invoke(1, "stream::set", {**place(group, f"i{i}"), "data": "new"}) for i in range(40)]
+            calls += [invoke(2, "stream::list", place(group))]
+        worker.send(b"".join(calls))
+        for group in groups:
+            assert answer(worker)["result"] == ["x" * 20_000] * 40
+            assert all(answer(worker)["result"]["new_value"] == "new" for _ in range(40))
+            assert answer(worker)["result"] == ["new"] * 40
+
+
+def test_names_that_are_listed_behind_a_list_hold_the_groups_made_between(workers):
+    for number, worker in enumerate(workers):
+        fill(worker, f"large {number}", 40, 20_000)
+        made = [f"made {number} {i}" for i in range(20)]
+        calls = [invoke(0, "stream::list", place(f"large {number}"))]
+        calls += [invoke(1, "stream::set", {**place(group, "i"), "data": 1}) for group in made]
+        calls += [invoke(2, "stream::list_groups", {"stream_name": STREAM})]
+        worker.send(b"".join(calls))
+        assert len(answer(worker)["result"]) == 40
+        assert all("result" in answer(worker) for _ in made)
+        assert set(made) <= set(answer(worker)["result"])
+
+
+def test_a_list_of_a_group_that_has_become_small_holds_nobody_up(workers, other):
+    """When its turn comes there is nothing left to read in steps."""
+    fill(other, "first", 1000, 8_000)
+    for number, worker in enumerate(workers):
+        groups = [f"{number} {i}" for i in range(12)]
+        for group in groups:
+            put(other, group, "large", "x" * 300_000)
+        calls = [invoke(0, "stream::list", place("first"))]
+        for group in groups:
+            calls += [invoke(1, "stream::list", place(group))]
+            calls += [invoke(2, "stream::set", {**place(group, "later"), "data": "later"})]
+        worker.send(b"".join(calls))
+        other.send(b"".join(invoke(0, "stream::set", {**place(g, "large"), "data": "small"}) for g in groups))
+        for _ in groups:
+            assert "result" in answer(other)
+        assert len(answer(worker)["result"]) == 1000
+        for _ in groups:
+            assert answer(worker)["result"] in (["small"], ["x" * 300_000])
+            assert answer(worker)["result"] == {"old_value": None, "new_value": "later"}
+
+
+def test_a_restricted_worker_is_answered_in_its_order_too(start_node):
+    """The node decides about each of its calls, and lets several go before the first has begun."""
+    own = {"host": "127.0.0.1", "port": 0}
+    guarded = {**own, "rbac": {"expose_functions": ['match("*")']}}
+    workers = [
+        {"name": "iii-stream", "config": {**own, "shards": 1}},
+        {"name": "iii-worker-manager", "config": own},
+        {"name": "iii-worker-manager", "config": guarded},
+    ]
+    node = start_node(text=yaml({"workers": workers}))
+    with Raw(node.worker_port) as plain, Raw(node.worker_ports[1]) as worker:
+        fill(plain.upgrade(), "g", 40, 20_000)
+        worker.upgrade()
+        for old, new in [("x" * 20_000, "y" * 20_000), ("y" * 20_000, "z")]:
+            calls = [invoke(0, "stream::list", place("g"))]
+            calls += [invoke(1, "stream::set", {**place("g", f"i{i}"), "data": new}) for i in range(40)]
+            worker.send(b"".join(calls))
+            assert answer(worker)["result"] == [old] * 40
+            assert all("result" in answer(worker) for _ in range(40))
+
+
+def test_a_large_sync_and_what_follows_it_are_not_too_much(node, workers):
+    """They are more than may wait for a subscriber, which is not slow for that."""
+    fill(workers[0], "g", 900, 20_000)
+    with Subscriber(node.stream_url("/stream/s/g")) as first:
+        assert len(first.event()["data"]) == 900
+        for i in range(3):
+            put(workers[0], "g", "i0", i)
+            with Subscriber(node.stream_url("/stream/s/g")) as subscriber:
+                state = subscriber.event()["data"][0]
+                while state != i:
+                    state = subscriber.event()["data"]
+
+
+def test_who_comes_back_sees_nothing_older_than_before(node, workers):
+    """A `sync` may be shared with those who came before, but not with who has seen more than it already."""
+    for group, count, size in [("medium", 100, 1000), ("large", 100, 10_000)]:
+        fill(workers[0], group, count, size)
+        with Subscriber(node.stream_url()) as subscriber, Subscriber(node.stream_url()) as first:
+            first.join(STREAM, group)
+            assert first.event()["type"] == "sync"
+            subscriber.join(STREAM, group)
+            state = subscriber.event()["data"]
+            for i in range(10):
+                put(workers[0], group, "i0", i)
+                assert subscriber.event() == {"type": "update", "data": i}
+                subscriber.leave(STREAM, group)
+                subscriber.join(STREAM, group)
+                state[0] = i
+                assert subscriber.event() == {"type": "sync", "data": state}
