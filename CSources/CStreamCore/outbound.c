@@ -377,17 +377,27 @@ static struct connection *dirty_pop(struct shard *shard) {
     return connection;
 }
 
+// When those who have waited longest have much to get, no turn ends before all have got theirs: who writes must not
+// get ahead of what is sent, or it would be copied to the backlogs of readers that are not slow.
+static uint32_t sends_max(const struct connection *waited) {
+    bool much = ready_size(waited) > SC_LOOP_SEND_SIZE_MAX / 4 ||
+                (waited->more != NULL && waited->more->count >= READY_SLICES_MAX / 2);
+    return much ? UINT32_MAX : SC_CLIENT_SENDS_PER_TURN;
+}
+
 void sc_out_flush(struct shard *shard) {
-    uint32_t started = 0, to_clients = 0;
-    while (shard->dirty_first != NULL && to_clients < SC_CLIENT_SENDS_PER_TURN) {
+    uint32_t started = 0, to_clients = 0, most = SC_CLIENT_SENDS_PER_TURN;
+    while (shard->dirty_first != NULL && to_clients < most) {
         struct connection *connection = dirty_pop(shard);
+        if (to_clients == 0 && connection->port == PORT_STREAM)
+            most = sends_max(connection);
         if (connection->closed) {
             free(connection);
         } else if (flush(connection)) {
             started++;
             to_clients += connection->port == PORT_STREAM;
         }
-        bool last = shard->dirty_first == NULL || to_clients == SC_CLIENT_SENDS_PER_TURN;
+        bool last = shard->dirty_first == NULL || to_clients == most;
         if (started == SC_LOOP_SENDS_PER_SLICE || (last && started > 0)) {
             int rc =
                 sc_loop_flush(shard->loop); // Ends in out_sent, which may make some dirty again.
