@@ -40,9 +40,13 @@ static struct worker *local_caller(struct shard *shard, const struct request *re
     return connection == NULL ? NULL : connection->worker;
 }
 
+// So is one of another shard when all connections are, at the end of the patience of a stop.
 static bool caller_is_gone(struct shard *shard, const struct request *request) {
-    return request->origin == shard && request->call.connection != SC_NODE_CONNECTION &&
-           local_caller(shard, request) == NULL;
+    if (request->call.connection == SC_NODE_CONNECTION)
+        return false;
+    bool is_late =
+        shard->stop_due_ns != 0 && sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns;
+    return is_late || (request->origin == shard && local_caller(shard, request) == NULL);
 }
 
 void sc_listing_add_call(struct shard *shard, struct call *call) {
