@@ -46,25 +46,12 @@ static inline const uint8_t *run_end_sse2(const uint8_t *p, const uint8_t *end) 
     return run_end_scalar(p, end);
 }
 
-__attribute__((target("avx2,bmi"))) static inline const uint8_t *run_end_avx2(const uint8_t *p,
-                                                                              const uint8_t *end) {
-    if (end - p >= 16) {
-        unsigned mask = special_mask_sse2(p); // Most strings end here.
-        if (mask != 0)
-            return p + __builtin_ctz(mask);
-        p += 16;
-    }
-    for (; end - p >= 32; p += 32) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
-        __m256i quote = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('"'));
-        __m256i slash = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\'));
-        __m256i low = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), v);
-        unsigned mask =
-            (unsigned)_mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quote, slash), low));
-        if (mask != 0)
-            return p + __builtin_ctz(mask);
-    }
-    return run_end_sse2(p, end);
+__attribute__((target("avx2"))) static inline unsigned special_mask_avx2(const uint8_t *p) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    __m256i quote = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('"'));
+    __m256i slash = _mm256_cmpeq_epi8(v, _mm256_set1_epi8('\\'));
+    __m256i low = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x20), v);
+    return (unsigned)_mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quote, slash), low));
 }
 
 #endif

@@ -301,6 +301,36 @@ struct ScanTests {
         }
     }
 
+    /// Strings, numbers, white space and containers of every kind, moved over the edges of blocks of 64
+    /// bytes one by one.
+    @Test(
+        "every instruction set gives the scalar answer across the edges of blocks",
+        arguments: 0...130)
+    func blocks(size: Int) {
+        defer { restoreBestLevel() }
+        let padding = String(repeating: "a", count: size)
+        let white = String(repeating: " ", count: size)
+        let body =
+            #""n":1234567,"m" : -12345678 ,"o":{"p":[0,-0.5e1,[{"q":"é\u00e9\n"}]],"r":{}},"\"":"x","s":true"#
+        for text in [
+            "{\"\(padding)\":{\(body)},\(body)}", "{\"a\":\"\(padding)\",\(body)}",
+            "{\"a\":\(white){\(body),\"z\":[\(padding.replacing("a", with: "0,"))1]}\n}",
+            "\(white)[{\(body)},\"\(padding)é\"]",
+            "{\(body),\"z\":1\(padding.replacing("a", with: "0"))}",
+            "{\"a\":\"\(padding)", "{\"a\":\"\(padding)}", "[\"\(padding)\"}",
+            "{\"a\":[\"\(padding)\"]",
+            "{\"a\":{\"\(padding)\":1}}}", "{\"a\":1\(white)1}", "{\"a\":\(padding)}",
+        ] {
+            let bytes = Array(text.utf8)
+            let results = Self.levels.map { level in
+                #expect(sc_json_scan_use_level(level))
+                return Outcome(Scan(Text(bytes)))
+            }
+            #expect(results.allSatisfy { $0 == results[0] }, "\(text)")
+            #expect((results[0].result == 0) == (JSONReader.read(bytes) != nil), "\(text)")
+        }
+    }
+
     struct Outcome: Equatable {
         var result: Int32
         var error: Int

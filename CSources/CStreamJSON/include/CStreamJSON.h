@@ -44,12 +44,8 @@ struct sc_json_index {
     uint16_t count;
     bool
         overflow; // There were more than SC_JSON_INDEX_MEMBERS_MAX: look members up with sc_json_next.
-    // For sc_json_index_find: the members of the root, and the sizes of their keys (255: longer, or escaped).
-    uint64_t
-        root_keys; // One bit for each key, by its size and first character: most that are not there show.
     uint8_t root_count;
-    uint8_t roots[SC_JSON_INDEX_MEMBERS_MAX];
-    uint8_t root_key_sizes[SC_JSON_INDEX_MEMBERS_MAX];
+    uint8_t roots[SC_JSON_INDEX_MEMBERS_MAX]; // Which of the members are the root's.
     struct sc_json_member members[SC_JSON_INDEX_MEMBERS_MAX];
 };
 
