@@ -114,7 +114,14 @@ bool sc_number_is_finite(struct sc_bytes text) {
 static bool read_integer(struct sc_bytes text, struct sc_json_number *number) {
     bool negative = text.data[0] == '-';
     uint64_t value = 0;
-    for (size_t i = negative; i < text.size; i++) {
+    size_t i = negative, safe = text.size < 18 ? text.size : 18; // So many digits always fit.
+    for (; i < safe; i++) {
+        uint8_t digit = (uint8_t)(text.data[i] - '0');
+        if (digit > 9)
+            return false;
+        value = value * 10 + digit;
+    }
+    for (; i < text.size; i++) {
         uint8_t digit = (uint8_t)(text.data[i] - '0');
         if (digit > 9 || __builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, digit, &value))

@@ -2,9 +2,11 @@
 #include "update_op.h"
 
 static const char *const forbidden[] = {"__proto__", "constructor", "prototype"}; // In byte order.
-enum { FORBIDDEN_COUNT = sizeof forbidden / sizeof forbidden[0] };
+enum { FORBIDDEN_COUNT = sizeof forbidden / sizeof forbidden[0], FORBIDDEN_SIZE_MIN = 9 };
 
 static int find_forbidden(struct sc_bytes text) {
+    if (text.size < FORBIDDEN_SIZE_MIN)
+        return FORBIDDEN_COUNT;
     for (int i = 0; i < FORBIDDEN_COUNT; i++)
         if (text.size == strlen(forbidden[i]) && memcmp(text.data, forbidden[i], text.size) == 0)
             return i;
@@ -113,6 +115,11 @@ static bool fail_words(struct op_errors *errors, const struct op *op, const char
     sc_reason_say(&message, after);
     sc_op_fail(errors, op, code, &message);
     return false;
+}
+
+bool sc_op_segment_is_plain(struct sc_bytes text) {
+    return text.size > 0 && text.size <= SEGMENT_SIZE_MAX &&
+           find_forbidden(text) == FORBIDDEN_COUNT;
 }
 
 static bool take_segment(struct tree *tree, const struct op *op, struct op_errors *errors,

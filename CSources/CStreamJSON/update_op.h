@@ -48,6 +48,8 @@ void sc_op_fail(struct op_errors *errors, const struct op *op, const char *code,
 /// Reads and checks the path of `op`. False after it has added the error, or when memory is out.
 bool sc_op_path(struct tree *tree, const struct op *op, struct op_errors *errors,
                 struct path *path);
+/// Whether `text`, without escapes, is a segment that sc_op_path has nothing to say about.
+bool sc_op_segment_is_plain(struct sc_bytes text);
 /// Whether the value of a merge may be merged. False after it has added the error.
 bool sc_op_merge_value(struct tree *tree, const struct op *op, struct op_errors *errors);
 

@@ -1,5 +1,6 @@
 import CStreamBase
 import CStreamJSON
+import Foundation
 import Testing
 
 /// One operation on one member is spliced; two of them go through the tree. Both must come to the same.
@@ -61,6 +62,90 @@ struct UpdateSpliceTests {
             #"{"a":[[]],"n":1}"#, #"[ {"type":"set","path":"n","value":{ "x" : [ [ 1 ] ] }} ]"#)
         #expect(outcome.value == #"{"a":[[]],"n":{"x":[[1]]}}"#)
         #expect(outcome.depth == 4)
+    }
+
+    static let filler = String(repeating: "x", count: 40)
+
+    /// Behind the comma is what a search for `"key":` could take for a member.
+    @Test(
+        "what only looks like the member is not it",
+        arguments: [
+            (",", #"{"f":"FILLER","a":"b,",":c":1}"#, #"{"f":"FILLER","a":"b,",":c":1,",":1}"#),
+            (":c", #"{"f":"FILLER","a":"b,",":c":1}"#, #"{"f":"FILLER","a":"b,",":c":2}"#),
+            ("}", #"{"f":"FILLER","a":"{","}":4}"#, #"{"f":"FILLER","a":"{","}":5}"#),
+            (
+                #"a\",\"b"#, #"{"f":"FILLER","x":"a","b":1}"#,
+                #"{"f":"FILLER","x":"a","b":1,"a\",\"b":1}"#
+            ),
+            ("n", #"{"f":"FILLER","x":"n","y":"n"}"#, #"{"f":"FILLER","x":"n","y":"n","n":1}"#),
+            ("n", #"{"f":"FILLER","m":"\"n\":","n":7}"#, #"{"f":"FILLER","m":"\"n\":","n":8}"#),
+            ("n", #"{"f":"FILLER","m":{"n":5},"n":7}"#, #"{"f":"FILLER","m":{"n":5},"n":8}"#),
+            ("n", #"{"f":"FILLER","m":[{"n":5}]}"#, #"{"f":"FILLER","m":[{"n":5}],"n":1}"#),
+            ("n", #"{"n":1,"f":"FILLER","n":5}"#, #"{"f":"FILLER","n":6}"#),
+            ("n", #"{"\u006e":1,"f":"FILLER","n":5}"#, #"{"f":"FILLER","n":6}"#),
+            ("nn", #"{"n":1,"f":"FILLER","nnn":5}"#, #"{"n":1,"f":"FILLER","nnn":5,"nn":1}"#),
+        ])
+    func impostors(path: String, old: String, new: String) throws {
+        let ops = #"[{"type":"increment","path":"\#(path)","by":1}]"#
+        let outcome = try apply(old.replacing("FILLER", with: Self.filler), ops)
+        #expect(outcome.value == new.replacing("FILLER", with: Self.filler))
+    }
+
+    /// The search goes by steps of 16 bytes, the last of which reaches back, and takes keys of up to 14.
+    @Test("the member is found at every place", arguments: 1...18)
+    func places(keySize: Int) throws {
+        let key = String("klmnopqrstuvwxyzab".prefix(keySize))
+        let updater = try Updater()
+        for before in 0...35 {
+            for after in 0...35 {
+                let old =
+                    #"{"a":"\#(String(repeating: "x", count: before))","\#(key)":99,"#
+                    + #""z":"\#(String(repeating: "y", count: after))"}"#
+                let ops = #"[ { "by" : -4, "path": "\#(key)", "type":"decrement" } ]"#
+                let outcome = try updater.apply(old, ops)
+                #expect(outcome.value == old.replacing(":99,", with: ":103,"), "\(old)")
+                #expect(outcome.depth == 1)
+            }
+        }
+    }
+
+    /// Operations are mostly read in a short way: what it leaves to the long one must come to the same.
+    @Test(
+        "an operation means the same however it is written",
+        arguments: [
+            #"[{"type":"increment","path":"n","by":3}]"#,
+            #"[{"by":3,"path":"n","type":"increment"}]"#,
+            #"[ { "type" : "increment" , "path" : "n" , "by" : 3 } ]"#,
+            #"[{"type":"increment","path":"n","by":3.0}]"#,
+            #"[{"type":"increment","path":"n","by":3,"x":{}}]"#,
+            #"[{"type":"increment","path":"n","by":3,"value":"of no use"}]"#,
+            #"[{"type":"set","type":"increment","path":"a","path":"n","by":"","by":3}]"#,
+            #"[{"typ\u0065":"incre\u006dent","path":"\u006e","by":3}]"#,
+            #"[{"type":"decrement","path":"n","by":-3}]"#,
+            #"[{"type":"set","path":"n","value":10}]"#,
+            #"[{"type":"set","path":"n","value":10,"by":1}]"#,
+        ])
+    func spellings(ops: String) throws {
+        let old = #"{"f":"\#(Self.filler)","n":7}"#
+        #expect(try apply(old, ops).value == #"{"f":"\#(Self.filler)","n":10}"#)
+    }
+
+    @Test("numbers of 17 to 20 digits are counted on exactly")
+    func longNumbers() throws {
+        for (number, next) in [
+            ("99999999999999999", "100000000000000000"),
+            ("999999999999999999", "1000000000000000000"),
+            ("-1000000000000000000", "-999999999999999999"),
+            ("9223372036854775807", "9223372036854775808"),
+            ("18446744073709551614", "18446744073709551615"),
+        ] {
+            let ops = #"[{"type":"increment","path":"n","by":1}]"#
+            #expect(try apply("{\"n\":\(number)}", ops).value == "{\"n\":\(next)}")
+            let by = #"[{"type":"increment","path":"n","by":\#(number)}]"#
+            let fits = Int64(number) != nil
+            #expect(try apply("{\"n\":0}", by).rc == (fits ? 0 : -EINVAL))
+            if fits { #expect(try apply("{\"n\":0}", by).value == "{\"n\":\(number)}") }
+        }
     }
 
     @Test("random objects and operations")
