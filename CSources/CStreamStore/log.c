@@ -9,7 +9,7 @@
 // Without a prepared segment, what does not fit the current one any more has nowhere to go.
 static bool has_room(const struct sc_log *log, size_t size) {
     const struct segment *segment = &log->current;
-    uint64_t needed = wal_padded(log->open.size + size) + wal_padded(log->flying.size);
+    uint64_t needed = wal_padded(log->open.size + size) + log->flying_size;
     return segment->size - segment->offset >= needed;
 }
 
@@ -119,6 +119,18 @@ static uint64_t newest_stamp(const struct sc_log *log) {
     return newest;
 }
 
+// Zeros up to the end of the page: what is written over as a whole the kernel does not have to read first, in case
+// it has forgotten what is there. They are there already.
+static void fill_page(struct sc_log *log) {
+    uint64_t end = log->current.offset + log->flying_size;
+    uint64_t fill = (WAL_PAGE_SIZE - end % WAL_PAGE_SIZE) % WAL_PAGE_SIZE;
+    if (fill > log->current.size - end)
+        fill = log->current.size - end;
+    static const uint8_t zeros[WAL_PAGE_SIZE];
+    sc_buffer_append(&log->flying, zeros, fill);
+    log->flying.failed = false; // Then without.
+}
+
 // The open batch takes off, and an empty one takes its place.
 static void seal(struct sc_log *log) {
     uint8_t padding[WAL_ALIGNMENT] = {0};
@@ -137,12 +149,14 @@ static void seal(struct sc_log *log) {
     struct sc_buffer buffer = log->flying;
     log->flying = log->open;
     log->open = buffer;
+    log->flying_size = log->flying.size;
     log->flying_written = 0;
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
     log->flying_count = header.count;
     log->took_off_ns = log->now_ns;
     begin_open_batch(log);
+    fill_page(log);
     write_flying(log);
 }
 
@@ -160,7 +174,7 @@ static void poison(struct sc_log *log, int error) {
 // What is not durable was never seen by anyone, and now never was.
 void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     sc_undo_apply(&log->undo, log->store);
-    log->flying.size = 0;
+    log->flying_size = 0;
     begin_open_batch(log);
     log->durable = log->store->position;
     log->store->ceiling = log->durable_ceiling;
@@ -169,11 +183,11 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
 }
 
 static void batch_done(struct sc_log *log) {
-    log->current.offset += log->flying.size;
-    log->bytes_since_snapshot += log->flying.size;
-    log->counters.bytes += log->flying.size;
+    log->current.offset += log->flying_size;
+    log->bytes_since_snapshot += log->flying_size;
+    log->counters.bytes += log->flying_size;
     log->counters.batches++;
-    log->flying.size = 0;
+    log->flying_size = 0;
     log->durable_ceiling = log->flying_ceiling;
     if (log->durability != SC_DURABILITY_COMMIT)
         return;

@@ -193,8 +193,9 @@ struct sc_log {
     bool syncing;          // `op` is a sync of `current`, not a batch.
     struct sc_buffer open; // The batch being collected: room for its header, then records.
     uint32_t open_count;
-    uint64_t open_position; // Of its last record.
-    struct sc_buffer flying;
+    uint64_t open_position;  // Of its last record.
+    struct sc_buffer flying; // The batch under way, then zeros up to the end of its page.
+    size_t flying_size;      // Of the batch alone; 0: none.
     size_t flying_written;
     uint64_t flying_position, flying_ceiling;
     uint64_t next_batch;  // Number of the open one.
