@@ -48,6 +48,7 @@ func simulate(
         outcome.result.batches += result.batches
         outcome.result.segments += result.segments
         outcome.result.cuts += result.cuts
+        outcome.result.torn += result.torn
         outcome.result.metadata_syncs += result.metadata_syncs
     }
     return outcome
@@ -60,6 +61,7 @@ struct SimulationTests {
         let outcome = simulate()
         #expect(outcome.failures.isEmpty)
         #expect(outcome.result.cuts > seedCount && outcome.result.snapshots > seedCount)
+        #expect(outcome.result.torn > seedCount / 4, "sectors are torn, not only lost")
         #expect(outcome.result.metadata_syncs == 0, "a batch's sync writes nothing but the batch")
     }
 

@@ -321,13 +321,13 @@ void sim_end_process(struct sim_disk *disk) {
     for (int i = 0; i < disk->pending_count; i++) {
         const struct sim_pending *pending = &disk->pending[i];
         bool writes = pending->op->kind == SC_FILE_WRITE || pending->op->kind == SC_FILE_WRITE_SYNC;
-        if (writes && sim_random(disk, 3) == 0) {
-            // Some sectors of it have come as far as the cache.
+        if (writes && sim_random(disk, 4) > 0) {
+            // Parts of it have come as far as the cache.
             struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
             for (uint32_t at = 0; at < pending->size;) {
-                uint32_t size = SECTOR - (uint32_t)((pending->offset + at) % SECTOR);
+                uint32_t size = 1 + (uint32_t)sim_random(disk, 2 * SECTOR);
                 size = size < pending->size - at ? size : pending->size - at;
-                if (sim_random(disk, 2) == 0)
+                if (sim_random(disk, 3) > 0)
                     write_bytes(file, (uint8_t *)pending->data + at, size, pending->offset + at);
                 at += size;
             }
@@ -339,14 +339,38 @@ void sim_end_process(struct sim_disk *disk) {
     disk->dead = true;
 }
 
+// A sector whose write the cut has met: its first bytes are new, or its last, or any of those that the write
+// changes are new, old or neither. What it does not change stays.
+static void tear_sector(struct sim_disk *disk, uint8_t *durable, const uint8_t *data) {
+    disk->result->torn += memcmp(durable, data, SECTOR) != 0;
+    uint64_t at = sim_random(disk, SECTOR + 1), kind = sim_random(disk, 3);
+    if (kind == 0) {
+        memcpy(durable, data, at);
+    } else if (kind == 1) {
+        memcpy(durable + at, data + at, SECTOR - at);
+    } else {
+        for (uint32_t i = 0; i < SECTOR; i++) {
+            uint64_t chance = durable[i] == data[i] ? 0 : sim_random(disk, 3);
+            durable[i] = chance == 0   ? durable[i]
+                         : chance == 1 ? data[i]
+                                       : (uint8_t)sim_random(disk, 256);
+        }
+    }
+}
+
 static void cut_file(struct sim_disk *disk, struct sim_file *file) {
     uint64_t sectors = file->capacity / SECTOR;
     for (uint64_t sector = 0; sector < sectors; sector++) {
         if (!file->dirty[sector])
             continue;
         file->dirty[sector] = false;
-        if (sim_random(disk, 2) == 0)
-            memcpy(file->durable + sector * SECTOR, file->data + sector * SECTOR, SECTOR);
+        uint8_t *durable = file->durable + sector * SECTOR;
+        const uint8_t *data = file->data + sector * SECTOR;
+        uint64_t chance = sim_random(disk, 4);
+        if (chance == 0)
+            memcpy(durable, data, SECTOR);
+        else if (chance > 1)
+            tear_sector(disk, durable, data);
     }
     uint64_t low = file->size < file->durable_size ? file->size : file->durable_size;
     uint64_t high = file->size < file->durable_size ? file->durable_size : file->size;

@@ -1,6 +1,6 @@
 // A store on a disk that is made of memory: every operation completes when the simulator says so, fails when
-// it is told to, and a power cut keeps any subset of what was not synced. What comes back after it is
-// compared with what had been released. Everything follows from the seed.
+// it is told to, and a power cut keeps any subset of what was not synced, with sectors torn. What comes back
+// after it is compared with what had been released. Everything follows from the seed.
 #ifndef C_STORE_SIMULATOR_H
 #define C_STORE_SIMULATOR_H
 
@@ -38,6 +38,7 @@ struct simulator_config {
 
 struct simulator_result {
     uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations;
+    uint64_t torn;           // Sectors that a cut has left half written.
     uint64_t metadata_syncs; // Batches whose sync had to write more than their own bytes.
     uint64_t operations[64]; // By site.
 };
