@@ -244,7 +244,7 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
     while (first != NULL) {
         struct request *next = first->next_stalled;
         first->fresh |= fresh;
-        first->again = false; // What is kept now was begun after it had come.
+        first->again = false;                  // What is kept now was begun after it had come.
         sc_join_snapshot(shard, topic, first); // It may be freed, and the topic with the last one.
         first = next;
     }

@@ -184,6 +184,23 @@ struct SimulationTests {
         #expect(disk < 5 * live)
     }
 
+    /// `III_STORE_ITEMS` makes the group larger.
+    @Test("writes one record for the change of one item, however large its group")
+    func oneRecord() {
+        let items = UInt32(ProcessInfo.processInfo.environment["III_STORE_ITEMS"] ?? "") ?? 100_000
+        var records: UInt64 = 0
+        var logged: UInt64 = 0
+        var written: UInt64 = 0
+        var message = [CChar](repeating: 0, count: 1024)
+        let rc = simulator_measure_change(
+            items, 100, &records, &logged, &written, &message, message.count)
+        #expect(rc == 0)
+        print("one of \(items) items: \(records) record, \(logged) bytes, \(written) written")
+        #expect(records == 1)
+        #expect(logged <= 48 + 40 + 2 + 2 + 8 + 100 + 7, "headers, names, value, padding")
+        #expect(written <= logged + 4095, "up to the end of its page")
+    }
+
     @Test(
         "moves items while changes and snapshots go on, and loses none",
         arguments: 0..<4 as Range<UInt64>)

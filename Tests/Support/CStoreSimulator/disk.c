@@ -188,6 +188,7 @@ static ssize_t run_write(struct sim_disk *disk, const struct sim_pending *pendin
     if (pending->offset + size > file->allocated)
         file->allocated = pending->offset + size;
     write_bytes(file, pending->data, size, pending->offset);
+    disk->result->written_bytes += size;
     if (pending->op->kind != SC_FILE_WRITE_SYNC || pending->op->site == disk->config->ignored_sync)
         return size;
     bool metadata = sync_bytes(file, size, pending->offset);

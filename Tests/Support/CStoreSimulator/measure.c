@@ -34,6 +34,8 @@ static uint64_t processor_ns(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+#define GROUPS 97u
+
 struct place {
     char group[16], id[24];
     struct sc_group_name name;
@@ -41,7 +43,7 @@ struct place {
 };
 
 static void place_of(struct place *place, uint64_t number) {
-    int group = snprintf(place->group, sizeof place->group, "g%u", (unsigned)(number % 97));
+    int group = snprintf(place->group, sizeof place->group, "g%u", (unsigned)(number % GROUPS));
     int id = snprintf(place->id, sizeof place->id, "i%llu", (unsigned long long)number);
     place->name = (struct sc_group_name){
         {(const uint8_t *)"s", 1}, {(const uint8_t *)place->group, (size_t)group}, 0};
@@ -222,7 +224,7 @@ static void add_value(struct sc_blob *value, void *context) {
 
 static uint64_t digest_of(struct sc_store *store) {
     struct order order = {0};
-    for (uint64_t number = 0; number < 97; number++) {
+    for (uint64_t number = 0; number < GROUPS; number++) {
         struct place place;
         place_of(&place, number);
         struct sc_group *group = sc_store_group_find(store, &place.name);
@@ -336,5 +338,42 @@ int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle
     close_store(&opened);
     free_disk(opened.disk);
     free(sizes);
+    return rc == 0 ? 0 : 1;
+}
+
+static void settle(struct measurement *measurement) {
+    do
+        turn(measurement);
+    while (!sc_log_is_idle(measurement->log));
+}
+
+int simulator_measure_change(uint32_t items, uint32_t size, uint64_t *records, uint64_t *log_bytes,
+                             uint64_t *disk_bytes, char *message, size_t message_size) {
+    struct simulator_result result = {0};
+    struct opened opened = {.disk = make_disk(&result)};
+    char reason[SC_REASON_SIZE] = "a change was refused";
+    int rc = open_store(&opened, reason);
+    struct measurement measurement = {.disk = opened.disk, .log = opened.log};
+    for (uint32_t i = 0; rc == 0 && i < items; i++) {
+        rc = put(opened.store, (uint64_t)i * GROUPS, size, i) ? 0 : -1; // All in one group.
+        if (i % 256 == 0)
+            turn(&measurement);
+    }
+    if (rc == 0)
+        settle(&measurement);
+    struct sc_log_counters before = {0}, after = {0};
+    uint64_t written = result.written_bytes;
+    if (rc == 0) {
+        before = sc_log_counters(opened.log);
+        rc = put(opened.store, (uint64_t)(items / 2) * GROUPS, size, items) ? 0 : -1;
+        settle(&measurement);
+        after = sc_log_counters(opened.log);
+    }
+    *records = after.records - before.records;
+    *log_bytes = after.bytes - before.bytes;
+    *disk_bytes = result.written_bytes - written;
+    snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
+    close_store(&opened);
+    free_disk(opened.disk);
     return rc == 0 ? 0 : 1;
 }

@@ -40,6 +40,7 @@ struct simulator_result {
     uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations;
     uint64_t torn;           // Sectors that a cut has left half written.
     uint64_t metadata_syncs; // Batches whose sync had to write more than their own bytes.
+    uint64_t written_bytes;
     uint64_t operations[64]; // By site.
 };
 
@@ -67,6 +68,11 @@ int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *wo
 /// those taken meanwhile.
 int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
                    uint64_t *snapshots, char *message, size_t message_size);
+
+/// Fills one group with `items` values of `size` bytes, changes one of them, and says what that alone wrote: records and
+/// bytes of batches, and bytes given to the disk.
+int simulator_measure_change(uint32_t items, uint32_t size, uint64_t *records, uint64_t *log_bytes,
+                             uint64_t *disk_bytes, char *message, size_t message_size);
 
 const char *simulator_site_name(int site);
 int simulator_site_count(void);
