@@ -389,10 +389,12 @@ static int missing(struct source *source, const struct input *input, uint64_t se
                    uint64_t last) {
     if (segment != source->first_segment)
         return segment < last ? 1 : 0; // A later one that belongs to the log shows the gap.
-    snprintf(source->reason, SC_REASON_SIZE, "%s/%s is missing; --repair would go on without it",
-             source->directory->path, input->name);
-    if (!source->directory->config.repair)
+    if (!source->directory->config.repair) {
+        snprintf(source->reason, SC_REASON_SIZE,
+                 "%s/%s is missing; --repair would go on without it", source->directory->path,
+                 input->name);
         return -EBADMSG;
+    }
     if (source->config->reports)
         sc_directory_report(source->directory, SC_REPORT_WARN, "store_repaired", "%s is missing",
                             input->name);

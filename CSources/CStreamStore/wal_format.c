@@ -71,6 +71,8 @@ ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
         header->stream_size > SC_NAME_SIZE_MAX || header->group_size > SC_NAME_SIZE_MAX ||
         header->item_size > SC_NAME_SIZE_MAX)
         return -EBADMSG;
+    if (header->kind == WAL_SET && header->place > header->position)
+        return -EBADMSG; // An item created after its own change: a snapshot would leave it out.
     const uint8_t *at = bytes.data + sizeof *header;
     record->stream = (struct sc_bytes){at, header->stream_size};
     record->group = (struct sc_bytes){at += header->stream_size, header->group_size};
