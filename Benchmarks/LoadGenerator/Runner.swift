@@ -121,6 +121,8 @@ struct Runner: ~Copyable {
         try measure(scenario.duration)
         lastUsage = usage()
         lastNow = now()
+        // What connections take once they are idle, not what opening them took.
+        anonymousOpen = server?.memory()?.anonymous ?? 0
         measured = workResults()
     }
 
