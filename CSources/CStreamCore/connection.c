@@ -24,18 +24,18 @@ static uint64_t id_of(const struct shard *shard, uint32_t place) {
 #define NO_PLACE UINT32_MAX
 
 static uint32_t place_take(struct shard *shard) {
-    if (shard->place_free == NO_PLACE) {
-        uint32_t count = shard->place_count == 0 ? 64 : shard->place_count * 2;
-        shard->places = sc_reallocate(shard->places, count * sizeof *shard->places);
-        for (uint32_t i = shard->place_count; i < count; i++)
-            shard->places[i] = (struct connection_place){
-                .generation = 1, .next_free = i + 1 == count ? NO_PLACE : i + 1};
-        shard->place_free = shard->place_count;
-        shard->place_count = count;
-    }
     uint32_t place = shard->place_free;
-    shard->place_free = shard->places[place].next_free;
-    return place;
+    if (place != NO_PLACE) {
+        shard->place_free = shard->places[place].next_free;
+        return place;
+    }
+    if (shard->place_count == shard->place_capacity) {
+        uint32_t capacity = shard->place_capacity == 0 ? 64 : shard->place_capacity * 2;
+        shard->places = sc_reallocate(shard->places, capacity * sizeof *shard->places);
+        shard->place_capacity = capacity;
+    }
+    shard->places[shard->place_count] = (struct connection_place){.generation = 1};
+    return shard->place_count++;
 }
 
 static void place_give(struct shard *shard, uint64_t id) {
@@ -46,6 +46,16 @@ static void place_give(struct shard *shard, uint64_t id) {
         place->generation++;
     place->next_free = shard->place_free;
     shard->place_free = (uint32_t)id;
+}
+
+// ---- Lists
+
+void sc_list_add(struct connection_list *list, struct connection *connection) {
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 8 : list->capacity * 2;
+        list->all = sc_reallocate(list->all, list->capacity * sizeof(struct connection *));
+    }
+    list->all[list->count++] = connection;
 }
 
 // ---- What waits
@@ -61,7 +71,7 @@ static struct inbound *inbound_of(struct connection *connection) {
 static void inbound_free_if_empty(struct connection *connection) {
     struct inbound *inbound = connection->inbound;
     if (inbound == NULL || inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
-        inbound->parked_first != NULL || connection->decoder.opcode != 0)
+        inbound->parked_first != NULL || inbound->decoding || connection->close_asked)
         return;
     sc_buffer_deinit(&inbound->undecoded);
     sc_buffer_deinit(&inbound->assembly);
@@ -131,8 +141,7 @@ static void park(struct connection *connection, struct sc_bytes text) {
     shard->counters.calls_parked++;
     if (!connection->on_parked_list) {
         connection->on_parked_list = true;
-        connection->parked_next = shard->parked_first;
-        shard->parked_first = connection;
+        sc_list_add(&shard->parked, connection);
     }
     if (!executes && inbound->parked_bytes > PARKED_BYTES_MAX && !connection->paused) {
         connection->paused = true;
@@ -143,10 +152,12 @@ static void park(struct connection *connection, struct sc_bytes text) {
 static void parked_list_remove(struct connection *connection) {
     if (!connection->on_parked_list)
         return;
-    struct connection **link = &connection->shard->parked_first;
-    while (*link != connection)
-        link = &(*link)->parked_next;
-    *link = connection->parked_next;
+    struct connection_list *list = &connection->shard->parked;
+    uint32_t i = 0;
+    while (list->all[i] != connection)
+        i++;
+    assert(i < list->count);
+    list->all[i] = list->all[--list->count];
     connection->on_parked_list = false;
 }
 
@@ -187,7 +198,7 @@ static void control(struct connection *connection, const struct sc_ws_event *eve
             return;
         }
         connection->close_asked = connection->paused = true; // What it sent before still counts.
-        connection->close_code = event->close_code;
+        connection->inbound->close_code = event->close_code;
         sc_socket_pause(&connection->socket);
     } else if (event->opcode == SC_WS_PING) {
         uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
@@ -231,21 +242,24 @@ static void broken(struct connection *connection, int error) {
     }
 }
 
-// Decodes what is whole and returns the bytes used up.
-static size_t decode(struct connection *connection, uint8_t *bytes, size_t size) {
+static size_t decode_with(struct connection *connection, struct sc_ws_decoder *decoder,
+                          uint8_t *bytes, size_t size) {
     size_t at = 0;
     while (at < size && !connection->paused &&
            (connection->state == STATE_OPEN || connection->state == STATE_CLOSING)) {
         struct sc_ws_event event;
-        ssize_t used = sc_ws_decode(&connection->decoder, bytes + at, size - at, &event);
+        ssize_t used = sc_ws_decode(decoder, bytes + at, size - at, &event);
         if (used == 0)
             break;
         if (used < 0) {
+            connection->deaf = true;
             if (connection->state == STATE_OPEN)
                 broken(connection, (int)used);
             return size; // Nothing behind it can be understood.
         }
         at += (size_t)used;
+        if (event.kind == SC_WS_EVENT_CONTROL && event.opcode == SC_WS_CLOSE)
+            connection->deaf = true;
         if (connection->state == STATE_CLOSING) {
             if (event.kind == SC_WS_EVENT_CONTROL && event.opcode == SC_WS_CLOSE)
                 peer_closed(connection, event.close_code);
@@ -259,6 +273,24 @@ static size_t decode(struct connection *connection, uint8_t *bytes, size_t size)
     return at;
 }
 
+// Decodes what is whole and returns the bytes used up.
+static size_t decode(struct connection *connection, uint8_t *bytes, size_t size) {
+    if (connection->deaf)
+        return size;
+    struct inbound *inbound = connection->inbound;
+    struct sc_ws_decoder decoder =
+        inbound != NULL && inbound->decoding ? inbound->decoder : connection->shard->decoder;
+    size_t used = decode_with(connection, &decoder, bytes, size);
+    if (decoder.opcode != 0) {
+        inbound = inbound_of(connection);
+        inbound->decoder = decoder;
+        inbound->decoding = true;
+    } else if (connection->inbound != NULL) {
+        connection->inbound->decoding = false;
+    }
+    return connection->deaf ? size : used;
+}
+
 void sc_connection_respond(struct connection *connection, const uint8_t *bytes, size_t size) {
     struct shard *shard = connection->shard;
     struct slice slice = sc_frames_take(shard, LANE_PRIVATE, size);
@@ -270,9 +302,8 @@ void sc_connection_respond(struct connection *connection, const uint8_t *bytes, 
 void sc_connection_begin_closing(struct connection *connection) {
     struct shard *shard = connection->shard;
     connection->state = STATE_CLOSING;
-    connection->due_tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
-    connection->closing_next = shard->closing_first;
-    shard->closing_first = connection;
+    connection->tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
+    sc_list_add(&shard->closing, connection);
 }
 
 static size_t process(struct connection *connection, uint8_t *bytes, size_t size) {
@@ -298,7 +329,8 @@ static void say_alive(struct connection *connection, bool alive) {
 
 static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     struct connection *connection = CONNECTION(socket);
-    connection->heard_tick = connection->shard->tick;
+    if (connection->state == STATE_OPEN)
+        connection->tick = connection->shard->tick;
     connection->pinged = false;
     if (connection->silent && connection->state == STATE_OPEN)
         say_alive(connection, true);
@@ -333,7 +365,7 @@ void sc_connection_read_on(struct connection *connection) {
     connection->paused = false;
     if (connection->close_asked) {
         connection->close_asked = false;
-        peer_closed(connection, connection->close_code);
+        peer_closed(connection, connection->inbound->close_code);
     }
     struct sc_buffer held = {0};
     if (connection->inbound != NULL) {
@@ -423,7 +455,8 @@ void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
     uint32_t before =
         atomic_fetch_add_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     bool full = before >= shard->node->config.connection_count_max;
-    struct connection *connection = full || shard->stopping ? NULL : malloc(sizeof *connection);
+    struct connection *connection =
+        full || shard->stopping ? NULL : sc_heap_take(shard->heap, sizeof *connection);
     if (connection != NULL) {
         *connection = (struct connection){
             .shard = shard, .port = (uint8_t)port, .listener = (uint8_t)listener};
@@ -431,13 +464,12 @@ void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
             uint32_t place = place_take(shard);
             shard->places[place].connection = connection;
             connection->id = id_of(shard, place);
-            connection->heard_tick = shard->tick;
-            connection->due_tick =
+            connection->tick =
                 shard->tick + shard->node->config.handshake_timeout_ms / shard->tick_ms + 1;
             shard->connection_count++;
             return;
         }
-        free(connection);
+        sc_heap_give(connection);
     }
     shard->counters.connections_refused++;
     atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
@@ -493,14 +525,14 @@ void sc_connection_abort(struct connection *connection) {
 static void look_at(struct connection *connection) {
     struct shard *shard = connection->shard;
     const struct sc_node_config *config = &shard->node->config;
-    uint32_t quiet_ms = (shard->tick - connection->heard_tick) * shard->tick_ms;
+    uint32_t quiet_ms = (shard->tick - connection->tick) * shard->tick_ms;
     if (connection->state == STATE_HANDSHAKE) {
-        if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
+        if ((int32_t)(shard->tick - connection->tick) >= 0) {
             shard->counters.handshakes_timed_out++;
             sc_connection_abort(connection);
         }
     } else if (connection->state == STATE_CLOSING) {
-        if ((int32_t)(shard->tick - connection->due_tick) >= 0) {
+        if ((int32_t)(shard->tick - connection->tick) >= 0) {
             connection->state = STATE_GONE;
             sc_socket_close(&connection->socket, false);
         }

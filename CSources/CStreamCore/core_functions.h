@@ -99,6 +99,10 @@ void sc_topic_subscribe(struct connection *connection, struct topic *topic, stru
                         const struct sc_bytes *_Nullable item);
 bool sc_subscription_remove(struct connection *connection, struct sc_bytes id);
 bool sc_subscription_exists(struct connection *connection, struct sc_bytes id);
+#define UUID_TEXT_SIZE 36
+/// The id of the connection's subscription by path.
+struct sc_bytes sc_subscription_path_id(const struct connection *connection,
+                                        uint8_t storage[_Nonnull UUID_TEXT_SIZE]);
 /// Whether the connection has any subscription in the group.
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name);
 void sc_subscriptions_remove_all(struct connection *connection);
@@ -324,7 +328,6 @@ struct sc_message *_Nullable sc_override_message(const struct call *call, struct
 void sc_announce_leave(struct shard *shard, uint64_t connection,
                        const struct subscription_name *name, struct handed *_Nullable handed);
 /// Writes `ip:port` of the peer, and returns how much of it is the ip.
-#define UUID_TEXT_SIZE 36
 /// Writes a UUID (version 8, RFC 9562) that is the same for the same numbers, and for no others that a node uses.
 void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number, uint64_t seed);
 #define PEER_ADDRESS_SIZE_MAX 64
@@ -385,6 +388,7 @@ static inline struct connection *_Nullable sc_connection_find(const struct shard
         place < shard->place_count ? shard->places[place].connection : NULL;
     return connection != NULL && connection->id == id ? connection : NULL;
 }
+void sc_list_add(struct connection_list *list, struct connection *connection);
 void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
 void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);
 void sc_connection_abort(struct connection *connection);

@@ -104,6 +104,9 @@ struct inbound {
     struct parked_message *_Nullable parked_last;
     size_t parked_bytes;
     uint32_t parked_count;
+    bool decoding;                // `decoder` is in the middle of a message.
+    uint16_t close_code;          // With `close_asked`.
+    struct sc_ws_decoder decoder; // Between messages that of the shard will do.
 };
 
 struct stream_path {
@@ -131,7 +134,6 @@ struct connection {
     struct sc_socket socket;
     struct shard *shard;
     uint64_t id;
-    struct sc_ws_decoder decoder;
     struct connection *_Nullable dirty_next;
     struct slice ready; // The first slice of this turn; further ones in `more`.
     struct ready_more *_Nullable more;
@@ -140,10 +142,7 @@ struct connection {
     struct membership *_Nullable memberships;
     struct worker *_Nullable worker;
     struct client *_Nullable client;
-    struct connection *_Nullable parked_next;
-    struct connection *_Nullable closing_next;
-    uint32_t heard_tick; // Sweep tick of the last byte.
-    uint32_t due_tick;   // STATE_HANDSHAKE, STATE_CLOSING: when patience ends.
+    uint32_t tick; // Of the sweep: STATE_OPEN: of the last byte; otherwise when patience ends.
     uint32_t subscription_count;
     uint8_t port, kind, state;
     bool dirty : 1;
@@ -157,10 +156,16 @@ struct connection {
     bool ended : 1; // The peer will send nothing more.
     bool close_when_sent : 1;
     bool closed : 1;      // Its socket is; it is freed when it comes up among the dirty ones.
-    bool close_asked : 1; // By the peer, with `close_code`, behind messages that wait.
+    bool close_asked : 1; // By the peer, behind messages that wait.
     bool has_left : 1;    // It may have frames of groups that it is in no more.
+    bool deaf : 1;        // After a close frame or an error: what comes counts for nothing.
     uint8_t listener;
-    uint16_t close_code;
+};
+_Static_assert(sizeof(struct connection) <= 144, "tens of thousands of them are idle");
+
+struct connection_list {
+    struct connection *_Nonnull *_Nullable all;
+    uint32_t count, capacity;
 };
 
 /// What only worker connections have.
@@ -188,11 +193,13 @@ struct subscription {
     struct subscription *_Nullable next;
     struct item_interest *_Nullable item; // NULL: the whole group.
     uint32_t id_hash;
-    uint16_t id_size;
+    uint16_t id_size; // SUBSCRIPTION_BY_PATH: the id is that which the connection's own gives.
+    bool inside;      // Its memory is part of its membership's.
     uint8_t id[];
 };
+#define SUBSCRIPTION_BY_PATH UINT16_MAX
 
-/// One connection in one topic, however many subscriptions it has there.
+/// One connection in one topic, however many subscriptions it has there. The first of them lies behind it.
 struct membership {
     struct connection *connection;
     struct topic *topic;
@@ -200,11 +207,6 @@ struct membership {
     struct subscription *_Nullable subscriptions;
     uint32_t group_count;  // Subscriptions of the whole group.
     uint32_t member_index; // In topic->members, while group_count > 0.
-};
-
-struct member {
-    struct connection *connection;
-    struct membership *membership;
 };
 
 struct item_interest {
@@ -247,7 +249,7 @@ struct kept_sync {
 struct topic {
     struct sc_table_node node; // In shard->topics.
     struct topic *_Nullable dirty_next;
-    struct member *_Nullable members;
+    struct connection *_Nonnull *_Nullable members;
     uint32_t member_count, member_capacity;
     struct slice pending; // Frames of this turn that all members get, not handed to them yet.
     struct sc_table items;
@@ -402,12 +404,13 @@ struct shard {
     uint32_t index;
     // Connections
     struct connection_place *_Nullable places;
-    uint32_t place_count, place_free, connection_count;
+    uint32_t place_count, place_capacity, place_free, connection_count;
+    struct sc_heap *heap;         // Of connections and memberships.
+    struct sc_ws_decoder decoder; // As it is between messages.
     struct connection *_Nullable dirty_first;
     struct connection *_Nullable dirty_last;
-    struct connection *_Nullable parked_first;
-    struct connection
-        *_Nullable closing_first;            // For the end of the turn: they serve nobody any more.
+    struct connection_list parked;
+    struct connection_list closing;          // For the end of the turn: they serve nobody any more.
     struct connection *_Nullable over_first; // Over their budget.
     // Frames
     struct chunk *_Nullable chunks[LANE_COUNT];

@@ -77,10 +77,8 @@ static void join(struct connection *connection, const struct subscription_name *
 
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                      const struct sc_bytes *item) {
-    // The connection's own id makes it unique among all subscriptions that anyone may name.
     uint8_t id[UUID_TEXT_SIZE];
-    sc_uuid_write(id, connection->id, connection->shard->node->config.seed);
-    struct subscription_name name = {.id = {id, sizeof id},
+    struct subscription_name name = {.id = sc_subscription_path_id(connection, id),
                                      .stream = stream,
                                      .group = group,
                                      .item = item,

@@ -392,7 +392,7 @@ void sc_out_flush(struct shard *shard) {
         if (to_clients == 0 && connection->port == PORT_STREAM)
             most = sends_max(connection);
         if (connection->closed) {
-            free(connection);
+            sc_heap_give(connection);
         } else if (flush(connection)) {
             started++;
             to_clients += connection->port == PORT_STREAM;
@@ -413,14 +413,14 @@ void sc_out_free(struct connection *connection) {
     if (connection->dirty)
         connection->closed = true;
     else
-        free(connection);
+        sc_heap_give(connection);
 }
 
 void sc_out_deinit(struct shard *shard) {
     while (shard->dirty_first != NULL) {
         struct connection *connection = dirty_pop(shard);
         assert(connection->closed);
-        free(connection);
+        sc_heap_give(connection);
     }
 }
 

@@ -42,19 +42,20 @@ void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *even
 // ---- The end of a turn
 
 static void look_at_parked(struct shard *shard) {
-    struct connection *connection = shard->parked_first;
-    shard->parked_first = NULL;
-    while (connection != NULL) {
-        struct connection *next = connection->parked_next;
+    struct connection_list *list = &shard->parked;
+    uint32_t count = list->count, kept = 0; // Some may come behind them meanwhile.
+    for (uint32_t i = 0; i < count; i++) {
+        struct connection *connection = list->all[i];
         connection->on_parked_list = false;
         if (!sc_connection_resume(connection) && !connection->on_parked_list) {
             connection->on_parked_list = true;
-            connection->parked_next = shard->parked_first;
-            shard->parked_first = connection;
+            list->all[kept++] = connection;
         }
-        connection = next;
     }
-    if (shard->parked_first != NULL && shard->parked_timer.due_ns == 0)
+    for (uint32_t i = count; i < list->count; i++)
+        list->all[kept++] = list->all[i];
+    list->count = kept;
+    if (kept > 0 && shard->parked_timer.due_ns == 0)
         sc_timer_start(shard->loop, &shard->parked_timer, PARKED_LOOK_MS);
 }
 
@@ -65,9 +66,8 @@ static void parked_due(struct sc_timer *timer) {
 // What a closing connection still says counts for nothing, and its peer may take the whole patience of the
 // close handshake: whoever waits for it hears now that it has gone.
 static void end_closing(struct shard *shard) {
-    while (shard->closing_first != NULL) {
-        struct connection *connection = shard->closing_first;
-        shard->closing_first = connection->closing_next;
+    while (shard->closing.count > 0) {
+        struct connection *connection = shard->closing.all[--shard->closing.count];
         sc_subscriptions_remove_all(connection);
         if (connection->worker != NULL)
             sc_worker_closed(connection);
@@ -88,13 +88,13 @@ static void on_turn(void *context) {
     struct shard *shard = context;
     if (shard->listings.first != NULL)
         sc_listing_turn(shard);
-    if (shard->parked_first != NULL)
+    if (shard->parked.count > 0)
         look_at_parked(shard);
     // A member that turns out too slow is closed, and a closed one has subscriptions to end.
     do {
         end_closing(shard);
         sc_topics_settle(shard);
-    } while (shard->closing_first != NULL);
+    } while (shard->closing.count > 0);
     sc_batches_post(shard);
     sc_durable_turn(shard); // The disk works while the sockets are served.
     sc_out_flush(shard);
@@ -256,7 +256,10 @@ static int set_up(struct shard *shard) {
     }
     shard->store = sc_store_create(node->config.seed);
     shard->updater = sc_json_updater_create();
-    if (shard->store == NULL || shard->updater == NULL)
+    shard->heap = sc_heap_create();
+    sc_ws_decoder_init(&shard->decoder, SC_WS_SERVER, node->config.frame_size_max,
+                       node->config.message_size_max, false);
+    if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL)
         return -ENOMEM;
     shard->place_free = UINT32_MAX;
     shard->tick_ms = tick_ms(&node->config);
@@ -372,6 +375,9 @@ static void tear_down(struct shard *shard) {
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);
     free(shard->places);
+    free(shard->parked.all);
+    free(shard->closing.all);
+    sc_heap_destroy(shard->heap);
     free(shard->worker_listeners);
     sc_json_updater_destroy(shard->updater);
     sc_store_destroy(shard->store);

@@ -128,21 +128,31 @@ static void sc_item_remove(struct topic *topic, struct item_interest *interest,
 
 // ---- Members
 
+static struct membership *membership_find(const struct connection *connection,
+                                          const struct topic *topic) {
+    struct membership *membership = connection->memberships;
+    while (membership != NULL && membership->topic != topic)
+        membership = membership->next;
+    return membership;
+}
+
 static void member_add(struct topic *topic, struct membership *membership) {
     if (topic->member_count == topic->member_capacity) {
         topic->member_capacity = topic->member_capacity == 0 ? 4 : topic->member_capacity * 2;
         topic->members =
-            sc_reallocate(topic->members, topic->member_capacity * sizeof(struct member));
+            sc_reallocate(topic->members, topic->member_capacity * sizeof(struct connection *));
     }
     membership->member_index = topic->member_count;
-    topic->members[topic->member_count++] = (struct member){membership->connection, membership};
+    topic->members[topic->member_count++] = membership->connection;
 }
 
 static void member_remove(struct topic *topic, struct membership *membership) {
     uint32_t i = membership->member_index;
-    assert(i < topic->member_count && topic->members[i].membership == membership);
-    topic->members[i] = topic->members[--topic->member_count];
-    topic->members[i].membership->member_index = i;
+    assert(i < topic->member_count && topic->members[i] == membership->connection);
+    struct connection *last = topic->members[--topic->member_count];
+    topic->members[i] = last;
+    // Most have one membership, and it is looked for only when its topic loses a member.
+    membership_find(last, topic)->member_index = i;
 }
 
 // ---- Delivery
@@ -154,7 +164,7 @@ void sc_topic_settle(struct shard *shard, struct topic *topic) {
         return;
     topic->pending = (struct slice){0};
     for (uint32_t i = 0; i < topic->member_count; i++)
-        sc_out_append(topic->members[i].connection, slice);
+        sc_out_append(topic->members[i], slice);
     sc_slice_release(shard, slice);
 }
 
@@ -218,33 +228,75 @@ static uint32_t short_hash(struct sc_bytes id) {
     return (uint32_t)sc_hash(id, 0);
 }
 
-static bool same_id(const struct subscription *subscription, uint32_t hash, struct sc_bytes id) {
-    return subscription->id_hash == hash &&
-           sc_bytes_equal((struct sc_bytes){subscription->id, subscription->id_size}, id);
+// The id that a subscription by path has: of the connection's own, and so unique among all that anyone may name.
+struct sc_bytes sc_subscription_path_id(const struct connection *connection,
+                                        uint8_t storage[UUID_TEXT_SIZE]) {
+    sc_uuid_write(storage, connection->id, connection->shard->node->config.seed);
+    return (struct sc_bytes){storage, UUID_TEXT_SIZE};
 }
 
-static struct membership *membership_make(struct connection *connection, struct topic *topic) {
-    struct membership *membership = connection->memberships;
-    for (; membership != NULL; membership = membership->next)
-        if (membership->topic == topic)
-            return membership;
-    membership = sc_allocate(sizeof *membership);
-    *membership = (struct membership){
-        .connection = connection, .topic = topic, .next = connection->memberships};
-    connection->memberships = membership;
-    return membership;
+static struct sc_bytes id_of(const struct connection *connection,
+                             const struct subscription *subscription,
+                             uint8_t storage[UUID_TEXT_SIZE]) {
+    if (subscription->id_size == SUBSCRIPTION_BY_PATH)
+        return sc_subscription_path_id(connection, storage);
+    return (struct sc_bytes){subscription->id, subscription->id_size};
+}
+
+static bool is_path_id(const struct connection *connection, struct sc_bytes id) {
+    uint8_t storage[UUID_TEXT_SIZE];
+    return id.size == UUID_TEXT_SIZE &&
+           sc_bytes_equal(sc_subscription_path_id(connection, storage), id);
+}
+
+static bool same_id(const struct connection *connection, const struct subscription *subscription,
+                    uint32_t hash, struct sc_bytes id) {
+    uint8_t storage[UUID_TEXT_SIZE];
+    return subscription->id_hash == hash &&
+           sc_bytes_equal(id_of(connection, subscription, storage), id);
+}
+
+static void *take(struct shard *shard, size_t size) {
+    void *memory = sc_heap_take(shard->heap, size);
+    if (memory == NULL)
+        abort(); // Bookkeeping without memory: see sc_allocate.
+    return memory;
+}
+
+// A new subscription, which belongs to the connection's membership of the topic, and makes it if need be.
+static struct subscription *subscription_make(struct connection *connection, struct topic *topic,
+                                              struct sc_bytes id) {
+    struct shard *shard = connection->shard;
+    bool by_path = is_path_id(connection, id);
+    size_t size = offsetof(struct subscription, id) + (by_path ? 0 : id.size);
+    struct membership *membership = membership_find(connection, topic);
+    bool inside = membership == NULL;
+    struct subscription *subscription;
+    if (inside) {
+        membership = take(shard, sizeof *membership + size);
+        *membership = (struct membership){
+            .connection = connection, .topic = topic, .next = connection->memberships};
+        connection->memberships = membership;
+        subscription = (struct subscription *)(membership + 1);
+    } else {
+        subscription = take(shard, size);
+    }
+    subscription->next = membership->subscriptions;
+    subscription->item = NULL;
+    subscription->id_hash = short_hash(id);
+    subscription->id_size = by_path ? SUBSCRIPTION_BY_PATH : (uint16_t)id.size;
+    subscription->inside = inside;
+    if (!by_path && id.size > 0)
+        memcpy(subscription->id, id.data, id.size);
+    membership->subscriptions = subscription;
+    return subscription;
 }
 
 void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                         const struct sc_bytes *item) {
     struct shard *shard = connection->shard;
-    struct membership *membership = membership_make(connection, topic);
-    struct subscription *subscription = sc_allocate(sizeof *subscription + id.size);
-    *subscription = (struct subscription){
-        .next = membership->subscriptions, .id_hash = short_hash(id), .id_size = (uint16_t)id.size};
-    if (id.size > 0)
-        memcpy(subscription->id, id.data, id.size);
-    membership->subscriptions = subscription;
+    struct subscription *subscription = subscription_make(connection, topic, id);
+    struct membership *membership = membership_find(connection, topic);
     connection->subscription_count++;
     shard->subscriptions++;
     if (item == NULL) {
@@ -272,11 +324,12 @@ static void announce_end(struct connection *connection, const struct topic *topi
     if ((sc_watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
         return;
     struct client *client = sc_client_of(connection);
+    uint8_t storage[UUID_TEXT_SIZE];
     struct sc_bytes item = {0};
     if (subscription->item != NULL)
         item = (struct sc_bytes){subscription->item->id, subscription->item->id_size};
     struct subscription_name name = {
-        .id = {subscription->id, subscription->id_size},
+        .id = id_of(connection, subscription, storage),
         .stream = topic_stream(topic),
         .group = topic_group(topic),
         .item = subscription->item == NULL ? NULL : &item,
@@ -298,13 +351,14 @@ static void subscription_end(struct membership **membership_link, struct subscri
         sc_item_remove(topic, subscription->item, membership);
     else if (--membership->group_count == 0)
         member_remove(topic, membership);
-    free(subscription);
+    if (!subscription->inside)
+        sc_heap_give(subscription);
     connection->has_left = true;
     connection->subscription_count--;
     shard->subscriptions--;
     if (membership->subscriptions == NULL) {
         *membership_link = membership->next;
-        free(membership);
+        sc_heap_give(membership);
     }
     sc_leave_send(shard, topic);
 }
@@ -315,7 +369,7 @@ static bool find_and(struct connection *connection, struct sc_bytes id, bool end
     for (; *link != NULL; link = &(*link)->next) {
         struct subscription **subscription = &(*link)->subscriptions;
         for (; *subscription != NULL; subscription = &(*subscription)->next) {
-            if (!same_id(*subscription, hash, id))
+            if (!same_id(connection, *subscription, hash, id))
                 continue;
             if (end)
                 subscription_end(link, subscription);
@@ -335,9 +389,7 @@ bool sc_subscription_remove(struct connection *connection, struct sc_bytes id) {
 
 bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
                             const struct sc_bytes *item) {
-    const struct membership *membership = connection->memberships;
-    while (membership != NULL && membership->topic != topic)
-        membership = membership->next;
+    const struct membership *membership = membership_find(connection, topic);
     if (membership == NULL || membership->group_count > 0)
         return membership != NULL;
     const struct subscription *subscription = membership->subscriptions;

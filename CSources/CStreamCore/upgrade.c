@@ -139,14 +139,12 @@ static bool origin_refused(struct connection *connection, const struct sc_http_r
 
 static void open_connection(struct connection *connection, enum connection_kind kind,
                             const char accept[28], bool authorization) {
-    const struct sc_node_config *config = &connection->shard->node->config;
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
     size_t size = sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL);
     sc_connection_respond(connection, out, size);
     connection->kind = (uint8_t)kind;
     connection->state = STATE_OPEN;
-    sc_ws_decoder_init(&connection->decoder, SC_WS_SERVER, config->frame_size_max,
-                       config->message_size_max, false);
+    connection->tick = connection->shard->tick;
 }
 
 static void open_stream(struct connection *connection, const char accept[28], bool authorization,
