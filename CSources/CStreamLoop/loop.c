@@ -178,6 +178,9 @@ static void run_completions(struct sc_loop *loop) {
 
 static void wait_for_work(struct sc_loop *loop) {
     uint64_t timeout_ns = sc_timer_next_ns(loop);
+    uint64_t trim_ns = loop->trim_ns > loop->monotonic_ns ? loop->trim_ns - loop->monotonic_ns : 0;
+    if (loop->trim_ns != 0 && trim_ns < timeout_ns)
+        timeout_ns = trim_ns;
     if (sc_ring_ready(loop) || timeout_ns == 0 || !sc_mailbox_sleep(&loop->mailbox)) {
         sc_ring_wait(loop, 0);
         return;
@@ -201,6 +204,7 @@ int sc_loop_run_once(struct sc_loop *loop) {
     if (loop->config.on_turn != NULL)
         loop->config.on_turn(loop->config.context);
     sc_socket_serve_starved(loop);
+    sc_ring_trim_buffers(loop);
     loop->phase = SC_PHASE_OUTSIDE;
     return loop->error;
 }

@@ -16,6 +16,8 @@
 #define SC_RING_ENTRIES 1024u
 #define SC_RING_COMPLETIONS 4096u
 #define SC_RING_BUFFER_GROUP 1
+/// Pause after which the memory of receive buffers is given back, if fewer than all were used in it.
+#define SC_RING_TRIM_MS 500u
 /// Attempts to submit while the kernel says -EAGAIN or -EBUSY. Then the ring counts as broken.
 #define SC_RING_SUBMIT_ATTEMPTS_MAX 1000u
 /// Completions that a turn waits for while the kernel has more at hand: it makes about 20 a call.
@@ -85,6 +87,7 @@ struct sc_slot_list {
 struct sc_slots {
     struct sc_slot *_Nullable entries;
     uint32_t capacity, used, free_head, count_max;
+    uint32_t fresh; // From here on they were never used, and have no contents.
 };
 
 // ---- Messages
@@ -125,7 +128,9 @@ struct sc_loop {
 
     struct io_uring_buf_ring *buffer_ring;
     uint8_t *buffers;
-    uint32_t buffers_out; // Not in the buffer ring, as far as completions were reaped.
+    uint32_t buffers_out;   // Not in the buffer ring, as far as completions were reaped.
+    uint64_t trim_ns;       // When their memory may be given back; 0: nothing has come since.
+    uint64_t trim_receives; // The counter then.
 
     struct sc_slots slots;
     struct sc_slot_list starved;     // Sockets whose receive ended for want of buffers,
@@ -177,6 +182,9 @@ bool sc_ring_ready(const struct sc_loop *loop);
 uint32_t sc_ring_buffers_quarter(const struct sc_loop *loop);
 uint32_t sc_ring_buffers_free(const struct sc_loop *loop);
 void sc_ring_give_buffer(struct sc_loop *loop, uint32_t id);
+/// Gives the memory of the receive buffers back once little has come for a while. The kernel takes buffers in
+/// turn, so that all get touched, however few are needed.
+void sc_ring_trim_buffers(struct sc_loop *loop);
 void sc_ring_arm_event(struct sc_loop *loop);
 
 static inline uint8_t *sc_ring_buffer(const struct sc_loop *loop, uint32_t id) {

@@ -352,3 +352,30 @@ uint32_t sc_ring_buffers_free(const struct sc_loop *loop) {
 uint32_t sc_ring_buffers_quarter(const struct sc_loop *loop) {
     return (loop->config.receive_buffer_count + 3) / 4;
 }
+
+// All buffers are empty when none is out and no completion waits to be looked at. They stay so until this
+// thread enters the kernel for completions, which only a ring that defers its work to then can say of itself.
+static bool buffers_are_empty(const struct sc_loop *loop) {
+    return (loop->ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0 && loop->buffers_out == 0 &&
+           io_uring_cq_ready(&loop->ring) == 0;
+}
+
+void sc_ring_trim_buffers(struct sc_loop *loop) {
+    uint64_t receives = loop->counters.receives;
+    if (loop->trim_ns == 0) {
+        if (receives != loop->trim_receives)
+            loop->trim_ns = loop->monotonic_ns + SC_RING_TRIM_MS * 1000000ull;
+        return;
+    }
+    if (loop->monotonic_ns < loop->trim_ns)
+        return;
+    bool few = receives - loop->trim_receives < loop->config.receive_buffer_count;
+    if (few && buffers_are_empty(loop)) {
+        (void)madvise(loop->buffers, buffers_size(loop), MADV_DONTNEED);
+        loop->counters.receive_buffers_trimmed++;
+        loop->trim_ns = 0;
+    } else {
+        loop->trim_ns = loop->monotonic_ns + SC_RING_TRIM_MS * 1000000ull;
+    }
+    loop->trim_receives = receives;
+}

@@ -9,12 +9,6 @@ static bool grow(struct sc_slots *slots) {
     struct sc_slot *entries = realloc(slots->entries, capacity * sizeof *entries);
     if (entries == NULL)
         return false;
-    // Chained so that low slots are taken first.
-    for (uint32_t i = capacity; i-- > slots->capacity;) {
-        entries[i] = (struct sc_slot){
-            .next = slots->free_head, .prev = SC_SLOT_NONE, .message = SC_MESSAGE_NONE};
-        slots->free_head = i;
-    }
     slots->entries = entries;
     slots->capacity = capacity;
     return true;
@@ -24,9 +18,14 @@ int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
     struct sc_slots *slots = &loop->slots;
     if (slots->used == slots->count_max)
         return -ENFILE;
-    if (slots->free_head == SC_SLOT_NONE && !grow(slots))
+    if (slots->free_head == SC_SLOT_NONE && slots->fresh == slots->capacity && !grow(slots))
         return -ENOMEM;
     uint32_t index = slots->free_head;
+    if (index == SC_SLOT_NONE) {
+        // Memory behind it is left alone: a table that has doubled costs what is used of it.
+        index = slots->fresh++;
+        slots->entries[index] = (struct sc_slot){.next = SC_SLOT_NONE, .message = SC_MESSAGE_NONE};
+    }
     struct sc_slot *slot = &slots->entries[index];
     assert(slot->owner == NULL);
     slots->free_head = slot->next;
@@ -39,7 +38,7 @@ int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
 
 void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     struct sc_slots *slots = &loop->slots;
-    assert(index < slots->capacity && slots->used > 0);
+    assert(index < slots->fresh && slots->used > 0);
     struct sc_slot *slot = &slots->entries[index];
     assert(slot->owner != NULL && slot->message == SC_MESSAGE_NONE);
     slot->owner = NULL;
@@ -53,7 +52,7 @@ void sc_slot_give(struct sc_loop *loop, uint32_t index) {
 void *sc_slot_owner(const struct sc_loop *loop, uint64_t user_data) {
     uint32_t index = (uint32_t)user_data;
     uint16_t generation = (uint16_t)(user_data >> 32);
-    if (index >= loop->slots.capacity)
+    if (index >= loop->slots.fresh)
         return NULL;
     const struct sc_slot *slot = &loop->slots.entries[index];
     return slot->generation == generation ? slot->owner : NULL;

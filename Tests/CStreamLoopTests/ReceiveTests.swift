@@ -59,6 +59,23 @@ struct ReceiveTests {
         }
     }
 
+    /// The loop wakes up by itself for it; there is no timer and no traffic.
+    @Test("gives the memory of its buffers back in a pause, and loses nothing by that")
+    func trimming() throws {
+        try withLoop { loop in
+            let (connection, peer) = try localPair(loop)
+            for round in 1...2 {
+                let bytes = pattern(100_000, from: round * 100_000)
+                let before = connection.received.count
+                try peer.write(bytes)
+                try loop.run(until: { connection.received.count == before + bytes.count })
+                #expect(Array(connection.received[before...]) == bytes)
+                #expect(loop.counters.receive_buffers_trimmed == UInt64(round - 1))
+                try loop.run(until: { loop.counters.receive_buffers_trimmed == UInt64(round) })
+            }
+        }
+    }
+
     // MARK: Buffers that run out
 
     @Test("goes on when buffers had run out, with nothing lost", arguments: Variant.allCases)

@@ -63,8 +63,9 @@ uint64_t sc_loop_unix_ms(const struct sc_loop *loop);
 struct sc_loop_counters {
     uint64_t turns, enters, submissions, completions, receives, sends, accepts;
     uint64_t messages, wakeups_sent, receive_buffers_exhausted;
-    uint64_t receives_deferred; // Put off to the next turn: their socket had its share.
-    uint64_t accepts_failed;    // For want of descriptors or memory; tried again.
+    uint64_t receive_buffers_trimmed; // How often their memory was given back.
+    uint64_t receives_deferred;       // Put off to the next turn: their socket had its share.
+    uint64_t accepts_failed;          // For want of descriptors or memory; tried again.
 };
 const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop);
 
