@@ -562,5 +562,6 @@ void sc_sweep(struct sc_timer *timer) {
     for (uint32_t i = 0; i < shard->place_count; i++)
         if (shard->places[i].connection != NULL)
             look_at(shard->places[i].connection);
+    sc_kept_sweep(shard);
     sc_timer_start(shard->loop, timer, shard->tick_ms);
 }

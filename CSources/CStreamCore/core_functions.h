@@ -174,11 +174,13 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
 void sc_sync_head(struct sc_bytes parts[_Nonnull SYNC_HEAD_PARTS], uint8_t digits[_Nonnull 20],
                   const struct topic *topic, uint64_t timestamp);
 /// Keeps a `sync` frame for joins to come; without one, keeps frames for one that is still being made.
-void sc_kept_begin(struct topic *topic, struct sc_blob *_Nullable sync, uint64_t now_ns);
+void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *_Nullable sync);
 /// Notes the frame of a change of the group.
 void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame);
 void sc_kept_drop(struct topic *topic);
 void sc_kept_drop_all(struct shard *shard);
+/// Drops those whose time is over.
+void sc_kept_sweep(struct shard *shard);
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
                                   struct sc_bytes data);
 /// The stamp of a `sync` that sync_build does not make.

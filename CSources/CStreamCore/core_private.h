@@ -243,6 +243,9 @@ struct kept_sync {
     uint32_t tail_size;
     uint64_t made_ns;
     bool failed; // Some frame is missing.
+    struct topic *topic;
+    struct kept_sync *_Nullable next; // Of the shard.
+    struct kept_sync *_Nullable *_Nonnull link;
 };
 
 /// A group that somebody on this shard, or (at its owner) on any shard, subscribes to.
@@ -423,6 +426,7 @@ struct shard {
     struct topic *_Nullable dirty_topics;
     struct effects effects;
     struct listings listings;
+    struct kept_sync *_Nullable kept_syncs;
     // Other shards
     struct peer peers[SC_SHARD_COUNT_MAX];
     bool stalled; // Some shard has not yet taken the events sent to it: no call starts.

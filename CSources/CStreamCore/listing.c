@@ -196,7 +196,7 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
     job->writer = sc_writer_begin(job->blob->data + sizeof offset, payload);
     for (size_t i = 0; i < SYNC_HEAD_PARTS; i++)
         sc_writer_put(&job->writer, parts[i]);
-    sc_kept_begin(job->topic, NULL, 0); // From here on it keeps the frames of what changes.
+    sc_kept_begin(shard, job->topic, NULL); // From here on it keeps the frames of what changes.
     return true;
 }
 

@@ -95,12 +95,12 @@ static struct slice slice_of(struct shard *shard, struct sc_blob *blob) {
 }
 
 // It is as the group is now. One that is still being made is left alone.
-static void keep(struct topic *topic, struct sc_blob *sync, uint64_t now_ns) {
+static void keep(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     struct kept_sync *kept = topic->kept;
     if (kept != NULL && kept->sync == sync && kept->tail_size == 0)
-        kept->made_ns = now_ns;
+        kept->made_ns = sc_loop_monotonic_ns(shard->loop);
     else if (kept == NULL || kept->sync != NULL)
-        sc_kept_begin(topic, sync, now_ns);
+        sc_kept_begin(shard, topic, sync);
 }
 
 static struct slice group_sync(struct shard *shard, struct topic *topic,
@@ -120,7 +120,7 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
             sc_group_cache_set(group, blob);
     }
     if (size >= SC_SYNC_KEPT_SIZE_MIN)
-        keep(topic, blob, sc_loop_monotonic_ns(shard->loop));
+        keep(shard, topic, blob);
     struct slice slice = slice_of(shard, blob);
     sc_blob_release(blob);
     return slice;
@@ -128,33 +128,50 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
 
 // ---- A `sync` that is kept while the group changes
 
-void sc_kept_begin(struct topic *topic, struct sc_blob *sync, uint64_t now_ns) {
+void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     sc_kept_drop(topic);
-    topic->kept = sc_allocate(sizeof *topic->kept);
-    *topic->kept =
-        (struct kept_sync){.sync = sync == NULL ? NULL : sc_blob_retain(sync), .made_ns = now_ns};
+    struct kept_sync *kept = topic->kept = sc_allocate(sizeof *kept);
+    *kept = (struct kept_sync){.sync = sync == NULL ? NULL : sc_blob_retain(sync),
+                               .made_ns = sc_loop_monotonic_ns(shard->loop),
+                               .topic = topic,
+                               .next = shard->kept_syncs,
+                               .link = &shard->kept_syncs};
+    if (kept->next != NULL)
+        kept->next->link = &kept->next;
+    shard->kept_syncs = kept;
 }
 
 void sc_kept_drop(struct topic *topic) {
-    if (topic->kept == NULL)
+    struct kept_sync *kept = topic->kept;
+    if (kept == NULL)
         return;
-    sc_blob_release(topic->kept->sync);
-    sc_blob_release(topic->kept->tail);
-    free(topic->kept);
+    *kept->link = kept->next;
+    if (kept->next != NULL)
+        kept->next->link = kept->link;
+    sc_blob_release(kept->sync);
+    sc_blob_release(kept->tail);
+    free(kept);
     topic->kept = NULL;
 }
 
-static void drop_kept(struct sc_table_node *node, void *context) {
-    (void)context;
-    sc_kept_drop(SC_CONTAINER_OF(node, struct topic, node));
-}
-
 void sc_kept_drop_all(struct shard *shard) {
-    sc_table_for_each(&shard->topics, drop_kept, NULL);
+    while (shard->kept_syncs != NULL)
+        sc_kept_drop(shard->kept_syncs->topic);
 }
 
 static bool is_stale(const struct shard *shard, const struct kept_sync *kept) {
     return sc_loop_monotonic_ns(shard->loop) - kept->made_ns > SC_SYNC_KEPT_MS * 1000000ull;
+}
+
+// A group that does not change any more must not be held twice.
+void sc_kept_sweep(struct shard *shard) {
+    struct kept_sync *kept = shard->kept_syncs;
+    while (kept != NULL) {
+        struct kept_sync *next = kept->next;
+        if (kept->sync != NULL && is_stale(shard, kept))
+            sc_kept_drop(kept->topic);
+        kept = next;
+    }
 }
 
 static bool tail_reserve(struct kept_sync *kept, uint32_t more) {

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 
 import pytest
 
@@ -223,3 +224,20 @@ def test_custom_events_from_before_a_join_do_not_come_after_it(node):
             while own is None or own[0] != 1:
                 own = apply(own, late.event())
         assert early.event() == {"type": "event", "event": {"type": "hello", "data": 1}}
+
+
+def test_a_kept_sync_goes_when_nobody_asks_for_it(start_node):
+    node = start_node({"shards": 1})
+    large = {"i": 0, "v": 0, "p": "x" * (1 << 20)}
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as client:
+        for item in range(24):
+            worker.set(STREAM, "g", f"i{item}", large)
+        client.join(STREAM, "g")
+        assert client.event()["type"] == "sync"
+        worker.set(STREAM, "g", "i0", large)
+        client.event()
+        with_it = node.resident_bytes()
+        deadline = time.monotonic() + 20
+        while node.resident_bytes() > with_it - (16 << 20):
+            assert time.monotonic() < deadline, "24 MiB of a sync are still there"
+            time.sleep(0.05)
