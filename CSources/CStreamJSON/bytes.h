@@ -56,6 +56,15 @@ __attribute__((target("avx2"))) static inline unsigned special_mask_avx2(const u
 
 #endif
 
+/// The same, with what every machine of the kind has.
+static inline const uint8_t *run_end(const uint8_t *p, const uint8_t *end) {
+#if defined(__x86_64__)
+    return run_end_sse2(p, end);
+#else
+    return run_end_scalar(p, end);
+#endif
+}
+
 /// The closing quote of a validated string; `p` is after the opening one. Sets *escaped when a
 /// backslash was on the way.
 static inline const uint8_t *string_close(const uint8_t *p, const uint8_t *end, bool *escaped) {

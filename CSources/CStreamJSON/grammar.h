@@ -41,6 +41,8 @@ typedef bool sc_scan_function(struct sc_bytes text, unsigned depth_max,
                               struct sc_json_index *index);
 #if defined(__x86_64__)
 sc_scan_function sc_scan_sse2, sc_scan_avx2;
+#elif defined(__aarch64__)
+sc_scan_function sc_scan_neon;
 #endif
 
 #pragma clang assume_nonnull end

@@ -235,43 +235,45 @@ static const uint8_t *scan_plain(struct scan *scan, const uint8_t *p) {
 
 // ---- Choice of the scanner
 
-static unsigned level_max(void) {
-#if defined(__x86_64__)
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-                __builtin_cpu_supports("bmi2");
-    return avx2 ? SC_JSON_SCAN_AVX2 : SC_JSON_SCAN_SSE2;
-#else
-    return SC_JSON_SCAN_SCALAR;
-#endif
-}
-
 static bool undecided(struct sc_bytes text, unsigned depth_max, struct sc_json_index *index) {
     (void)text, (void)depth_max, (void)index;
     return false;
 }
 
-static sc_scan_function *const scan_levels[] = {
-    undecided,
+// NULL where the machine lacks it.
+static sc_scan_function *scan_function(enum sc_json_scan_level level) {
+    if (level == SC_JSON_SCAN_SCALAR)
+        return undecided;
 #if defined(__x86_64__)
-    sc_scan_sse2,
-    sc_scan_avx2,
+    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+                __builtin_cpu_supports("bmi2");
+    if (level == SC_JSON_SCAN_AVX2)
+        return avx2 ? sc_scan_avx2 : NULL;
+    if (level == SC_JSON_SCAN_SSE2)
+        return sc_scan_sse2;
+#elif defined(__aarch64__)
+    if (level == SC_JSON_SCAN_NEON)
+        return sc_scan_neon;
 #endif
-};
+    return NULL;
+}
 
 static sc_scan_function *scan_blocks = undecided;
+
+bool sc_json_scan_use_level(enum sc_json_scan_level level) {
+    sc_scan_function *function = scan_function(level);
+    if (function != NULL)
+        scan_blocks = function;
+    return function != NULL;
+}
 
 __attribute__((constructor)) static void choose_level(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
 #endif
-    scan_blocks = scan_levels[level_max()];
-}
-
-bool sc_json_scan_use_level(enum sc_json_scan_level level) {
-    if ((unsigned)level > level_max())
-        return false;
-    scan_blocks = scan_levels[level];
-    return true;
+    // The last that there is is the best.
+    for (int level = SC_JSON_SCAN_SCALAR; level <= SC_JSON_SCAN_NEON; level++)
+        (void)sc_json_scan_use_level((enum sc_json_scan_level)level);
 }
 
 // After an error: a root member whose value is not complete goes, with the members found in it.

@@ -3,7 +3,7 @@
 #include "blocks.h"
 #include "grammar.h"
 
-#if defined(__x86_64__)
+#if defined(SC_JSON_BLOCKS)
 
 // What a closer is above its opener, in ASCII.
 enum { CLOSER = '}' - '{' };
@@ -90,7 +90,7 @@ RARE static struct rest string_rest(const struct text *text, const uint8_t *p) {
         } else {
             p = NULL;
         }
-        p = p == NULL ? NULL : run_end_sse2(p, end);
+        p = p == NULL ? NULL : run_end(p, end);
     }
     return (struct rest){p == end ? NULL : p, escaped};
 }
@@ -217,6 +217,8 @@ INLINE void keep_container(struct sc_json_value *value, const uint8_t *end, unsi
                false);
 }
 
+#if defined(__x86_64__)
+
 #define SCAN_(name) name##_sse2
 #define SCAN_TARGET
 #define SCAN_MASK block_mask_sse2
@@ -227,4 +229,12 @@ INLINE void keep_container(struct sc_json_value *value, const uint8_t *end, unsi
 #define SCAN_MASK block_mask_avx2
 #include "scan_block.h"
 
+#else
+
+#define SCAN_(name) name##_neon
+#define SCAN_TARGET
+#define SCAN_MASK block_mask_neon
+#include "scan_block.h"
+
+#endif
 #endif

@@ -124,9 +124,7 @@ static uint8_t short_escape(uint8_t c) {
 
 static const uint8_t *plain_end(const uint8_t *p, const uint8_t *end) {
     for (;;) {
-#if defined(__x86_64__)
-        p = run_end_sse2(p, end);
-#endif
+        p = run_end(p, end);
         while (p < end && *p < 0x80 && !must_escape(*p))
             p++;
         if (p == end || *p < 0x80)

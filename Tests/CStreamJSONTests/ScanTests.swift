@@ -340,7 +340,9 @@ struct ScanTests {
         }
     }
 
-    static let levels = [SC_JSON_SCAN_SCALAR, SC_JSON_SCAN_SSE2, SC_JSON_SCAN_AVX2].filter {
+    static let levels = [
+        SC_JSON_SCAN_SCALAR, SC_JSON_SCAN_SSE2, SC_JSON_SCAN_AVX2, SC_JSON_SCAN_NEON,
+    ].filter {
         let supported = sc_json_scan_use_level($0)
         restoreBestLevel()
         return supported
@@ -374,7 +376,7 @@ struct ScanTests {
 }
 
 func restoreBestLevel() {
-    for level in [SC_JSON_SCAN_AVX2, SC_JSON_SCAN_SSE2, SC_JSON_SCAN_SCALAR]
+    for level in [SC_JSON_SCAN_NEON, SC_JSON_SCAN_AVX2, SC_JSON_SCAN_SSE2, SC_JSON_SCAN_SCALAR]
     where sc_json_scan_use_level(level) { return }
 }
 

@@ -11,7 +11,7 @@ static unsigned depth_limit(uint8_t byte) {
     return byte < 128 ? SC_JSON_DEPTH_MAX : byte & 7;
 }
 
-static struct sc_json_index indexes[3];
+static struct sc_json_index indexes[4];
 
 static bool same_value(const struct sc_json_value *a, const struct sc_json_value *b) {
     if (a->kind != b->kind)
@@ -30,13 +30,14 @@ static void check_same_index(const struct sc_json_index *a, const struct sc_json
         CHECK(x->key_escaped == y->key_escaped && x->parent == y->parent);
         CHECK(same_value(&x->value, &y->value));
     }
+    CHECK(a->root_count == b->root_count && memcmp(a->roots, b->roots, a->root_count) == 0);
 }
 
 static int scan_at_all_levels(struct sc_bytes text, unsigned depth_max) {
     static const enum sc_json_scan_level levels[] = {SC_JSON_SCAN_SCALAR, SC_JSON_SCAN_SSE2,
-                                                     SC_JSON_SCAN_AVX2};
+                                                     SC_JSON_SCAN_AVX2, SC_JSON_SCAN_NEON};
     int rc = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (!sc_json_scan_use_level(levels[i]))
             continue;
         memset(&indexes[i], 0xAA, sizeof indexes[i]);

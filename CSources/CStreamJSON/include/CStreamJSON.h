@@ -110,7 +110,12 @@ size_t sc_json_number_write(struct sc_json_number number, uint8_t *out);
 size_t sc_json_mismatch_write(struct sc_json_value value, struct sc_bytes expected, uint8_t *out);
 
 /// The instruction sets that the scanner is compiled for.
-enum sc_json_scan_level { SC_JSON_SCAN_SCALAR, SC_JSON_SCAN_SSE2, SC_JSON_SCAN_AVX2 };
+enum sc_json_scan_level {
+    SC_JSON_SCAN_SCALAR,
+    SC_JSON_SCAN_SSE2,
+    SC_JSON_SCAN_AVX2,
+    SC_JSON_SCAN_NEON,
+};
 /// Makes every later scan use `level` instead of the best one. Returns false when the machine lacks it.
 ///
 /// Thread: while no other thread scans: for tests and benchmarks.
