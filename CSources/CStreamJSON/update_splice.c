@@ -115,7 +115,7 @@ static bool search_spot(struct sc_bytes text, struct sc_bytes key, struct spot *
             spot->count++;
         }
         if (__builtin_expect(p + STEP > last, 0))
-            fresh = UINT16_MAX << (p + STEP - last) & UINT16_MAX;
+            fresh = (unsigned)UINT16_MAX << (p + STEP - last) & UINT16_MAX;
         p = p + STEP > last ? last : p + STEP;
     }
     if (_mm_movemask_epi8(equal_to(_mm_min_epu8(least, _mm_set1_epi8(2)), 2)) != UINT16_MAX)
