@@ -1,6 +1,10 @@
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE // mremap
+#endif
 #include "CStreamBase.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct sc_blob *sc_blob_create(size_t size) {
     if (size > UINT32_MAX)
@@ -67,6 +71,37 @@ void sc_buffer_append(struct sc_buffer *buffer, const void *data, size_t size) {
 void sc_buffer_deinit(struct sc_buffer *buffer) {
     free(buffer->data);
     *buffer = (struct sc_buffer){0};
+}
+
+#define MAPPED_FROM (32u << 10)
+
+static void *map(size_t size) {
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void *sc_array_grow(void *array, size_t old_size, size_t new_size) {
+    assert(new_size >= old_size);
+    if (new_size < MAPPED_FROM)
+        return realloc(array, new_size);
+    if (old_size >= MAPPED_FROM) {
+        void *moved = mremap(array, old_size, new_size, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+    void *mapped = map(new_size);
+    if (mapped == NULL)
+        return NULL;
+    if (old_size > 0)
+        memcpy(mapped, array, old_size);
+    free(array);
+    return mapped;
+}
+
+void sc_array_free(void *array, size_t size) {
+    if (size < MAPPED_FROM)
+        free(array);
+    else
+        (void)munmap(array, size);
 }
 
 static inline uint64_t mix(uint64_t a, uint64_t b) {

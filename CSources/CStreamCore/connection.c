@@ -31,7 +31,8 @@ static uint32_t place_take(struct shard *shard) {
     }
     if (shard->place_count == shard->place_capacity) {
         uint32_t capacity = shard->place_capacity == 0 ? 64 : shard->place_capacity * 2;
-        shard->places = sc_reallocate(shard->places, capacity * sizeof *shard->places);
+        const size_t size = sizeof *shard->places;
+        shard->places = sc_grow(shard->places, shard->place_capacity * size, capacity * size);
         shard->place_capacity = capacity;
     }
     shard->places[shard->place_count] = (struct connection_place){.generation = 1};

@@ -423,6 +423,8 @@ void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *even
 /// Bookkeeping that the core cannot do without: ends the process when memory is out.
 void *sc_allocate(size_t size);
 void *sc_reallocate(void *_Nullable memory, size_t size);
+/// sc_array_grow that never fails, as the two above.
+void *sc_grow(void *_Nullable array, size_t old_size, size_t new_size);
 uint64_t sc_now_ms(const struct shard *shard);
 
 #pragma clang assume_nonnull end

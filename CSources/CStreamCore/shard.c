@@ -29,6 +29,15 @@ void *sc_reallocate(void *memory, size_t size) {
     return memory;
 }
 
+void *sc_grow(void *array, size_t old_size, size_t new_size) {
+    array = sc_array_grow(array, old_size, new_size);
+    if (array == NULL) {
+        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", new_size);
+        abort();
+    }
+    return array;
+}
+
 uint64_t sc_now_ms(const struct shard *shard) {
     return sc_loop_unix_ms(shard->loop);
 }
@@ -374,7 +383,7 @@ static void tear_down(struct shard *shard) {
     }
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);
-    free(shard->places);
+    sc_array_free(shard->places, shard->place_capacity * sizeof *shard->places);
     free(shard->parked.all);
     free(shard->closing.all);
     sc_heap_destroy(shard->heap);

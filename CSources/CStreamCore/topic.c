@@ -67,7 +67,7 @@ void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     sc_kept_drop(topic);
     sc_table_remove(&shard->topics, &topic->node);
     sc_table_deinit(&topic->items);
-    free(topic->members);
+    sc_array_free(topic->members, topic->member_capacity * sizeof(struct connection *));
     free(topic->remotes);
     free(topic);
 }
@@ -138,9 +138,10 @@ static struct membership *membership_find(const struct connection *connection,
 
 static void member_add(struct topic *topic, struct membership *membership) {
     if (topic->member_count == topic->member_capacity) {
-        topic->member_capacity = topic->member_capacity == 0 ? 4 : topic->member_capacity * 2;
-        topic->members =
-            sc_reallocate(topic->members, topic->member_capacity * sizeof(struct connection *));
+        uint32_t capacity = topic->member_capacity == 0 ? 4 : topic->member_capacity * 2;
+        const size_t size = sizeof(struct connection *);
+        topic->members = sc_grow(topic->members, topic->member_capacity * size, capacity * size);
+        topic->member_capacity = capacity;
     }
     membership->member_index = topic->member_count;
     topic->members[topic->member_count++] = membership->connection;

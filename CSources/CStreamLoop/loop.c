@@ -35,7 +35,7 @@ static int open_parts(struct sc_loop *loop) {
 static void free_parts(struct sc_loop *loop) {
     sc_ring_close(loop);
     sc_socket_pool_close(loop);
-    free(loop->slots.entries);
+    sc_array_free(loop->slots.entries, loop->slots.capacity * sizeof(struct sc_slot));
     free(loop->timers);
     free(loop);
 }

@@ -6,7 +6,8 @@ static bool grow(struct sc_slots *slots) {
     uint32_t capacity = slots->capacity == 0 ? 64 : slots->capacity * 2;
     if (capacity > slots->count_max)
         capacity = slots->count_max;
-    struct sc_slot *entries = realloc(slots->entries, capacity * sizeof *entries);
+    struct sc_slot *entries = sc_array_grow(slots->entries, slots->capacity * sizeof *entries,
+                                            capacity * sizeof *entries);
     if (entries == NULL)
         return false;
     slots->entries = entries;

@@ -71,6 +71,45 @@ struct BlobTests {
     }
 }
 
+@Suite("Arrays")
+struct ArrayTests {
+    /// Both sides of the size from which they are mapped, and growth over it.
+    @Test(
+        "keep what they had when they grow",
+        arguments: [
+            [1, 8, 32_767, 32_768, 32_769, 1 << 20], [32_768, 32_768], [40_000, 5 << 20],
+        ])
+    func growth(sizes: [Int]) throws {
+        var array: UnsafeMutableRawPointer?
+        var before = 0
+        for size in sizes {
+            let grown = try #require(sc_array_grow(array, before, size))
+            for i in before..<size {
+                grown.storeBytes(
+                    of: UInt8(truncatingIfNeeded: i &* 31), toByteOffset: i, as: UInt8.self)
+            }
+            #expect(
+                (0..<size).allSatisfy {
+                    grown.load(fromByteOffset: $0, as: UInt8.self)
+                        == UInt8(truncatingIfNeeded: $0 &* 31)
+                })
+            (array, before) = (grown, size)
+        }
+        sc_array_free(array, before)
+        sc_array_free(nil, 0)
+    }
+
+    @Test("stay as they were when memory is out") func refused() throws {
+        for size in [8, 100_000] {
+            let array = try #require(sc_array_grow(nil, 0, size))
+            array.initializeMemory(as: UInt8.self, repeating: 7, count: size)
+            #expect(sc_array_grow(array, size, 1 << 60) == nil)
+            #expect(array.load(fromByteOffset: size - 1, as: UInt8.self) == 7)
+            sc_array_free(array, size)
+        }
+    }
+}
+
 @Suite("Buffers")
 struct BufferTests {
     @Test("hold what was appended, in order, over every growth")

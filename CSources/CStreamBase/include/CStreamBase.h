@@ -150,6 +150,12 @@ static inline struct sc_bytes sc_buffer_bytes(const struct sc_buffer *buffer) {
     return (struct sc_bytes){buffer->data, buffer->size};
 }
 
+/// Makes an array of `old_size` bytes one of `new_size` (not less); NULL when memory is out, the array is as it was
+/// then. A large one is mapped by itself: growing copies nothing, leaves no hole of its old size behind,
+/// and what is not used of it takes no memory. The first time `array` is NULL and `old_size` 0.
+SC_CHECKED void *_Nullable sc_array_grow(void *_Nullable array, size_t old_size, size_t new_size);
+void sc_array_free(void *_Nullable array, size_t size);
+
 /// Hashes `bytes` with a seed, 64 bits, well mixed in all of them. The seed keeps hostile names from
 /// choosing their bucket.
 uint64_t sc_hash(struct sc_bytes bytes, uint64_t seed);
