@@ -89,6 +89,7 @@ bench: build load-generator ## Measure the node and its peers in turn, small (mi
 	python3 Benchmarks/Peers/pairs.py --pairs 3 --seconds 1 --only fan-1,fan-16,fan-64,set-1,set-16,handshake
 	python3 Benchmarks/storms.py --small
 	python3 Benchmarks/isolation.py --small
+	python3 Benchmarks/memory.py --small
 
 .PHONY: bench-full
 bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (about an hour)
@@ -98,6 +99,7 @@ bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (
 	python3 Benchmarks/Durability/durable.py
 	python3 Benchmarks/storms.py
 	python3 Benchmarks/isolation.py
+	python3 Benchmarks/memory.py
 	python3 Benchmarks/idle.py
 
 .PHONY: lint

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Storms, shards and memory of one node: what no peer is measured beside. --small: a tenth."""
+"""Storms and shards of one node: what no peer is measured beside. --small: a tenth."""
 
 import argparse
 import json
@@ -91,23 +91,6 @@ def shards(scale):
     print(f"two shards on one core, half of the subscribers off the owner's: {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f}) of one shard's CPU a delivery (target ≤ 1.10)")
 
 
-def item_memory(scale):
-    items = 1_000_000 // scale
-
-    def body(bench):
-        before = resident(bench)
-        bench.run("functions", "--callers", 1, "--items", items, "--size", 100, "--mix", "get=1", "--duration", "0.5")
-        each = (resident(bench) - before) / items
-        print(f"memory of a stored item, key of 8 and value of 100 bytes, {items} of them: {each:.0f} B resident (target ≤ {1.3 * 108 + 64:.0f})")
-
-    with_node(body)
-
-
-def resident(bench):
-    status = pathlib.Path(f"/proc/{bench.server.process.pid}/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) * 1024
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--small", action="store_true")
@@ -118,7 +101,6 @@ def main():
         "storm": lambda: (storm(scale, 0), storm(scale, 100)),
         "restart": lambda: restart(scale),
         "shards": lambda: shards(scale),
-        "memory": lambda: item_memory(scale),
     }
     for name, part in parts.items():
         if not options.only or name in options.only.split(","):
