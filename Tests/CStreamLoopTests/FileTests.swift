@@ -169,9 +169,12 @@ struct FileTests {
             let operations = (0..<3).map { _ in FileOperation() }
             sc_loop_file_ops.sync(loop.loop, operations[0].pointer, -1, false)
             sc_loop_file_ops.allocate(loop.loop, operations[1].pointer, -1, 0, 1)
-            sc_loop_file_ops.open(loop.loop, operations[2].pointer, -1, "none", 0, 0)
-            #expect(operations.map(\.kind) == [SC_FILE_SYNC, SC_FILE_ALLOCATE, SC_FILE_OPEN])
-            try loop.run(until: { operations.allSatisfy { $0.result != nil } })
+            // The path stays put until it is done.
+            try "none".withCString { path in
+                sc_loop_file_ops.open(loop.loop, operations[2].pointer, -1, path, 0, 0)
+                #expect(operations.map(\.kind) == [SC_FILE_SYNC, SC_FILE_ALLOCATE, SC_FILE_OPEN])
+                try loop.run(until: { operations.allSatisfy { $0.result != nil } })
+            }
             #expect(operations.allSatisfy { $0.result == -Int(EBADF) })
         }
     }
