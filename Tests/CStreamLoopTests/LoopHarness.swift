@@ -351,8 +351,10 @@ final class Peer: @unchecked Sendable {
         guard rc == 0 else { throw LoopError(code: -errno) }
     }
 
-    /// Waits until the other side has closed or reset the connection, reading what comes before.
+    /// Waits until the other side has closed or reset the connection, reading what comes before; fails after a while.
     func waitForEnd() throws -> Bool {
+        var patience = timeval(tv_sec: 30, tv_usec: 0)
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
         var bytes = [UInt8](repeating: 0, count: 1 << 16)
         while true {
             let got = recv(fd, &bytes, bytes.count, 0)
