@@ -12,7 +12,8 @@
 
 One node for all, the cases in turn, round after round: medians and ranges of p50 and p99. The node has
 --server-core, all else --load-core, where the setters come before the disturbers, so that what they wait
-for is the node. The column "meanwhile" tells what the disturber got done. --small: a hundredth.
+for is the node. A line of a round tells what the disturber got done. --small: a hundredth. --nice -15, for root:
+before whatever else the machine does.
 """
 
 import argparse
@@ -29,7 +30,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE / "Peers"), str(HERE.parent / "Tests/Interop")]
-from pairs import BENCH, Ours, spread  # noqa: E402
+from pairs import BENCH, Ours, go_before_others, spread  # noqa: E402
 from raw import HANDSHAKE, Raw, frame  # noqa: E402
 
 STREAM, GROUP = "isolation", "big"
@@ -119,10 +120,9 @@ def fill(port, count):
 
 
 class Disturber:
-    def __init__(self, command, core):
-        self.process = subprocess.Popen(
-            ["taskset", "-c", str(core), "nice", "-n", "10", *map(str, command)], stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, command, options):
+        behind = ["taskset", "-c", options.load_core, "nice", "-n", 10]
+        self.process = subprocess.Popen([str(part) for part in [*behind, *command]], stdout=subprocess.PIPE, text=True)
 
     def wait(self, node):
         self.process.stdout.readline()
@@ -136,11 +136,11 @@ class Disturber:
 class Fan(Disturber):
     """The load generator, which checks every byte of what it gets, as always."""
 
-    def __init__(self, server, core, subscribers):
-        self.server, self.subscribers = server, subscribers
+    def __init__(self, server, options):
+        self.server, self.subscribers = server, options.subscribers
         stream, worker = server.node.target("fanout")
-        work = ["fanout", "--subscribers", subscribers, "--size", 40, "--rate", 10, "--duration", 600, "--warm-up", 0, "--quiet"]
-        super().__init__([BENCH, *work, "--target", stream, "--workers", worker], core)
+        work = ["fanout", "--subscribers", self.subscribers, "--size", 40, "--rate", 10, "--duration", 600, "--warm-up", 0, "--quiet"]
+        super().__init__([BENCH, *work, "--target", stream, "--workers", worker], options)
 
     def wait(self, node):
         self.before = self.server.settled(lambda now: now["subscriptions"] >= self.subscribers)
@@ -238,9 +238,9 @@ def joining(port):
 class Measured:
     """The node, and what it counts."""
 
-    def __init__(self, core, folder):
+    def __init__(self, options, folder):
         self.node, self.folder = Ours(1), pathlib.Path(folder)
-        self.server = self.node.start(core, folder)
+        self.server = self.node.start(options.server_core, folder)
         self.log = self.folder / "server.log"
 
     def counters(self):
@@ -268,16 +268,27 @@ class Measured:
 
 def disturber(name, server, options):
     if name == "fan":
-        return Fan(server, options.load_core, options.subscribers)
+        return Fan(server, options)
     port = {"list": server.node.worker, "join": server.node.stream}.get(name)
-    return port and Disturber([sys.executable, __file__, "--disturb", name, "--port", port], options.load_core)
+    return port and Disturber([sys.executable, __file__, "--disturb", name, "--port", port], options)
 
 
 def measure(name, server, options):
-    """p50 and p99 in ms, and what the disturber did."""
+    """p50, p99 and the longest in ms, and what the disturber did."""
     other = disturber(name, server, options)
-    if other:
-        other.wait(server)
+    try:
+        if other:
+            other.wait(server)
+        latencies = setters(server, options)
+        meanwhile = other.stop(server) if other else ""
+    finally:
+        if other:
+            other.process.kill()
+            other.process.wait()
+    return latencies["p50"] / 1000, latencies["p99"] / 1000, latencies["max"] / 1000, meanwhile
+
+
+def setters(server, options):
     stream, worker = server.node.target("functions")
     result = server.folder / "result.json"
     done = subprocess.run(
@@ -289,11 +300,9 @@ def measure(name, server, options):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    meanwhile = other.stop(server) if other else ""
     if done.returncode != 0:
         sys.exit(done.stdout)
-    latencies = json.loads(result.read_text())["works"][0]["latencies"]["set"]
-    return latencies["p50"] / 1000, latencies["p99"] / 1000, latencies["max"] / 1000, meanwhile
+    return json.loads(result.read_text())["works"][0]["latencies"]["set"]
 
 
 def main():
@@ -307,6 +316,7 @@ def main():
     parser.add_argument("--json")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--disturb", choices=["list", "join"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -314,10 +324,11 @@ def main():
         return {"list": listing, "join": joining}[options.disturb](options.port)
     if options.small:
         options.items, options.subscribers, options.rounds, options.seconds = options.items // 100, options.subscribers // 100, 1, 1
+    go_before_others(options.nice)
     names = options.only.split(",")
     results = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        server = Measured(options.server_core, folder)
+        server = Measured(options, folder)
         try:
             fill(server.node.worker, options.items)
             for number in range(options.rounds):
