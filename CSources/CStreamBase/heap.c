@@ -88,6 +88,8 @@ struct sc_heap {
 #define UNROOT(memory, size) __lsan_unregister_root_region(memory, size)
 #endif
 #endif
+/// What is given back begins with a link, however small it was.
+#define LINK_SIZE sizeof(struct given)
 #ifndef POISON
 #define POISON(memory, size) ((void)(memory))
 #define UNPOISON(memory, size) ((void)(memory))
@@ -396,12 +398,12 @@ void *sc_heap_take(struct sc_heap *heap, size_t size) {
         UNPOISON(memory, size);
     } else if (slab->free.slots != NULL) {
         memory = slab->free.slots;
-        UNPOISON(memory, size < sizeof(void *) ? sizeof(void *) : size);
+        UNPOISON(memory, size < LINK_SIZE ? LINK_SIZE : size);
         slab->free.slots = *(void **)memory;
         heap->idle -= full;
     } else {
         memory = slab_start(slab) + (size_t)slab->fresh++ * full;
-        UNPOISON(memory, size);
+        UNPOISON(memory, size < LINK_SIZE ? LINK_SIZE : size);
     }
     if (++slab->used == slab->count)
         slab_unlink(heap, slab);
