@@ -105,7 +105,8 @@ static bool has_space(struct sim_disk *disk, const struct sim_file *file, uint64
 
 static void write_bytes(struct sim_file *file, const void *data, uint64_t size, uint64_t offset) {
     grow(file, offset + size);
-    memcpy(file->data + offset, data, size);
+    if (size > 0)
+        memcpy(file->data + offset, data, size);
     if (offset + size > file->size)
         file->size = offset + size;
     for (uint64_t sector = offset / SECTOR; sector * SECTOR < offset + size; sector++)
