@@ -104,6 +104,8 @@ static bool has_space(struct sim_disk *disk, const struct sim_file *file, uint64
 // ---- What operations do
 
 static void write_bytes(struct sim_file *file, const void *data, uint64_t size, uint64_t offset) {
+    if (size == 0)
+        return;
     grow(file, offset + size);
     if (size > 0)
         memcpy(file->data + offset, data, size);
