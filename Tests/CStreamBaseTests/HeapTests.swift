@@ -1,4 +1,5 @@
 import CStreamBase
+import Foundation
 import SeededRandom
 import Testing
 
@@ -161,22 +162,30 @@ struct HeapTests {
         heap.giveAll()
     }
 
-    /// Whose last object comes back when, a sanitizer would say.
+    /// Whose last object comes back when, a sanitizer would say. The heap has a thread of its own, as it must.
     @Test("is gone when the last object is, whoever gives it back")
-    func outlived() async throws {
+    func outlived() throws {
         for round in 0..<200 {
-            let heap = try #require(sc_heap_create())
-            nonisolated(unsafe) let objects = try (0..<8).map { _ in
-                try #require(sc_heap_take(heap, 48))
+            let made = DispatchSemaphore(value: 0)
+            let gone = DispatchSemaphore(value: 0)
+            nonisolated(unsafe) var objects: [UnsafeMutableRawPointer] = []
+            let owner = Thread {
+                let heap = sc_heap_create()
+                if let heap { objects = (0..<8).compactMap { _ in sc_heap_take(heap, 48) } }
+                made.signal()
+                sc_heap_destroy(heap)
+                gone.signal()
             }
-            nonisolated(unsafe) let own = heap
-            await withTaskGroup(of: Void.self) { group in
-                for object in 0..<8 where object != round % 8 || round % 2 == 0 {
-                    group.addTask { sc_heap_give(objects[object]) }
-                }
-                group.addTask { sc_heap_destroy(own) }
+            owner.start()
+            made.wait()
+            nonisolated(unsafe) let given = objects
+            try #require(given.count == 8)
+            let late = round % 2 == 1 ? round % 8 : nil
+            DispatchQueue.concurrentPerform(iterations: 8) { object in
+                if object != late { sc_heap_give(given[object]) }
             }
-            if round % 2 == 1 { sc_heap_give(objects[round % 8]) }
+            gone.wait()
+            if let late { sc_heap_give(given[late]) }
         }
         sc_heap_destroy(nil)
     }

@@ -13,6 +13,8 @@ struct sc_heap;
 /// NULL when memory is out.
 struct sc_heap *_Nullable sc_heap_create(void);
 /// Objects that are still in use stay valid; the memory goes with the last of them.
+///
+/// Thread: that which made the heap.
 void sc_heap_destroy(struct sc_heap *_Nullable heap);
 
 /// `size` bytes (1 to SC_HEAP_SIZE_MAX, asserted) on a multiple of 8, with undefined contents, or NULL when memory
