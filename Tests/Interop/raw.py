@@ -99,7 +99,10 @@ class Raw:
 
     def upgrade(self, path="/"):
         self.send(HANDSHAKE.format(path=path).encode())
-        assert self.status() == 101
+        status = self.status()
+        if status == 0:
+            raise Ended
+        assert status == 101, f"the upgrade was answered with {status}"
         return self
 
     def frame(self):
