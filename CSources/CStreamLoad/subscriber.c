@@ -167,17 +167,21 @@ static void control(struct subscriber *subscriber, const struct frame *frame) {
 
 static void retry_pending(struct topic *topic);
 
+// Whether `data` begins with a whole frame. Bytes that are none end the connection.
+static bool whole_frame(struct subscriber *subscriber, const uint8_t *data, size_t size,
+                        struct frame *frame) {
+    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, frame);
+    if (rc < 0)
+        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
+    return rc > 0;
+}
+
 // At the start of a frame. Returns the bytes used up, 0 when more are needed.
 static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, size_t size,
                          uint64_t now_ns) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
-    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
-    if (rc < 0) {
-        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
-        return 0;
-    }
-    if (rc == 0)
+    if (!whole_frame(subscriber, data, size, &frame))
         return 0;
     if (frame.kind == FRAME_FRAGMENT) {
         sc_load_connection_violates(&subscriber->connection,
@@ -255,10 +259,7 @@ static void synced(struct subscriber *subscriber, size_t size, uint64_t entry) {
 static size_t behind_frame(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
-    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
-    if (rc < 0)
-        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
-    if (rc <= 0)
+    if (!whole_frame(subscriber, data, size, &frame))
         return 0;
     if (frame.kind != FRAME_DATA) {
         control(subscriber, &frame);
@@ -328,10 +329,7 @@ static bool peer_subscribed(const struct subscriber *subscriber, const struct fr
 static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
-    int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, &frame);
-    if (rc < 0)
-        sc_load_connection_violates(&subscriber->connection, "these bytes are no frame");
-    if (rc <= 0)
+    if (!whole_frame(subscriber, data, size, &frame))
         return 0;
     if (peer_subscribed(subscriber, &frame, data)) {
         topic->begun = true;

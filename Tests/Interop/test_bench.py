@@ -54,6 +54,13 @@ def test_fanout(node, tmp_path):
     assert totals(result, "framesParsed") < totals(result, "deliveries") / 25
 
 
+def test_fanout_to_more_than_a_turn_sends_to(node, tmp_path):
+    """A turn starts 512 sends to clients; the others get theirs in the next ones, and all of them everything."""
+    arguments = ["--subscribers", "1300", "--items", "3", "--in-flight", "64", "--size", "200"]
+    result = bench(node, tmp_path, "fanout", *arguments, *SMALL)
+    assert totals(result, "deliveries") >= 64 * 1300
+
+
 def test_fanout_at_a_rate(node, tmp_path):
     result = bench(node, tmp_path, "fanout", "--subscribers", "5", "--rate", "400", *SMALL)
     assert 100 < totals(result, "answers") <= 220
