@@ -22,21 +22,14 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests/Interop"))
 
 from node import Node, configuration
-from raw import HANDSHAKE, Raw, frame
+from raw import Raw, frame, subscribed
 
 
 def subscribe(port, count):
-    """Connects `count` subscribers and waits until each has its state."""
-    connections = []
-    for start in range(0, count, 500):
-        wave = [Raw(port) for _ in range(min(500, count - start))]
-        for connection in wave:
-            connection.send(HANDSHAKE.format(path="/stream/idle/group").encode())
-        for connection in wave:
-            assert connection.status() == 101
-            assert b'"sync"' in connection.message()
-            connection.socket.settimeout(0)
-        connections += wave
+    """Connects `count` subscribers that are read without waiting."""
+    connections = subscribed(port, "/stream/idle/group", count)
+    for connection in connections:
+        connection.socket.settimeout(0)
     return connections
 
 

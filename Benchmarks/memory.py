@@ -27,7 +27,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "Tests/Interop"))
 
 from node import INSTRUMENTED, Node, configuration  # noqa: E402
-from raw import HANDSHAKE, Raw  # noqa: E402
+from raw import Raw, subscribed  # noqa: E402
 
 MIXES = [(16, 65536), (16, 256), (256, 4096), (4096, 65536), (16, 1024), (1024, 16384)]
 OVERHEAD = 64
@@ -194,30 +194,17 @@ def churn(operations, limit, seed):
 # ---- Connections
 
 
-def subscribe(port, count):
-    connections = []
-    for start in range(0, count, 250):
-        wave = [Raw(port) for _ in range(min(250, count - start))]
-        for connection in wave:
-            connection.send(HANDSHAKE.format(path="/stream/memory/group").encode())
-        for connection in wave:
-            assert connection.status() == 101
-            assert b'"sync"' in connection.message()
-        connections += wave
-    return connections
-
-
 def idle(first, rest):
     """Bytes of an idle connection with its subscription: all of a node's growth, and of the last ones."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def body(node):
-        warm = subscribe(node.stream_port, 1)  # Code that runs for the first time is no memory of a connection.
+        warm = subscribed(node.stream_port, "/stream/memory/group", 1)  # Code that runs for the first time is no memory of a connection.
         time.sleep(1)
         sizes, open_ones = [node.resident_bytes()], warm
         for count in (first, rest):
-            open_ones += subscribe(node.stream_port, count)
+            open_ones += subscribed(node.stream_port, "/stream/memory/group", count)
             time.sleep(1.5)  # Until they are idle: buffers go back then.
             sizes.append(node.resident_bytes())
         for connection in open_ones:

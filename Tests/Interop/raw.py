@@ -152,3 +152,17 @@ class Raw:
 
     def __exit__(self, *_):
         self.close()
+
+
+def subscribed(port, path, count):
+    """`count` clients of a stream port that have their state, connected in waves."""
+    connections = []
+    for start in range(0, count, 250):
+        wave = [Raw(port) for _ in range(min(250, count - start))]
+        for connection in wave:
+            connection.send(HANDSHAKE.format(path=path).encode())
+        for connection in wave:
+            assert connection.status() == 101
+            assert b'"sync"' in connection.message()
+        connections += wave
+    return connections
