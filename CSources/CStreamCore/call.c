@@ -60,6 +60,8 @@ static void answer_connection(struct shard *shard, uint64_t id, uint32_t place,
 }
 
 static void release_answer(struct shard *shard, struct effect *effect) {
+    if (effect->awaited)
+        sc_log_answered(shard->log, effect->connection, sc_loop_monotonic_ns(shard->loop));
     if (effect->message != NULL)
         sc_announce(shard, SC_NODE_CONNECTION, effect->message);
     else if (effect->request != NULL)
@@ -213,6 +215,10 @@ static void answer_effect(struct shard *shard, struct call *call, const struct s
     effect->request = call->request;
     if (!call->wants_answer)
         return;
+    if (call->connection != SC_NODE_CONNECTION) {
+        effect->awaited = true;
+        sc_log_asked(shard->log, call->connection, sc_loop_monotonic_ns(shard->loop));
+    }
     struct sc_bytes parts[FRAME_PARTS_MAX];
     size_t part_count = answer_parts_or_error(shard, parts, call, body, count);
     if (call->connection == SC_NODE_CONNECTION)

@@ -306,6 +306,7 @@ struct effect {
     struct sc_message
         *_Nullable message; // EFFECT_TRIGGER; EFFECT_ANSWER: of a call of the node itself.
     bool has_item;
+    bool awaited;                    // EFFECT_ANSWER: the log was told who waits for it.
     uint32_t item_offset, item_size; // EFFECT_EVENT: the item's id in `names`.
 };
 struct effects {

@@ -120,10 +120,14 @@ void sc_durable_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
-    if (sc_log_gathers(shard->log) && shard->gather_timer.due_ns == 0) {
-        shard->gather_timer.on_due = gather_timer_due;
-        sc_timer_start(shard->loop, &shard->gather_timer, 1);
-    }
+    uint64_t until_ns = sc_log_gathers_until(shard->log);
+    if (until_ns == shard->gather_timer.due_ns)
+        return;
+    shard->gather_timer.on_due = gather_timer_due;
+    if (until_ns != 0)
+        sc_timer_start_at(shard->loop, &shard->gather_timer, until_ns);
+    else
+        sc_timer_stop(shard->loop, &shard->gather_timer);
 }
 
 void sc_durable_finish(struct shard *shard) {

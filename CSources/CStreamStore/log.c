@@ -153,7 +153,6 @@ static void seal(struct sc_log *log) {
     log->flying_written = 0;
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
-    log->flying_count = header.count;
     log->took_off_ns = log->now_ns;
     begin_open_batch(log);
     fill_page(log);
@@ -179,6 +178,7 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->durable = log->store->position;
     log->store->ceiling = log->durable_ceiling;
     sc_snapshot_abandon(log); // It may hold what was taken back.
+    log->callers = (struct sc_callers){0};
     log->events.on_failed(log->events.context, error, unknown);
 }
 
@@ -193,7 +193,9 @@ static void batch_done(struct sc_log *log) {
         return;
     log->synced = log->next_batch;
     log->durable = log->flying_position;
+    log->landed = true;
     sc_undo_forget(&log->undo, log->durable);
+    sc_callers_batch(&log->callers);
     log->events.on_durable(log->events.context);
 }
 
@@ -246,28 +248,31 @@ static bool sync_is_due(const struct sc_log *log) {
 
 // ---- The turn
 
-// On a slow disk callers fall into two halves that wait for each other's batches, and each change takes two
-// syncs. So after a slow batch, the callers that it has answered get a moment to join those who wait already. A fast
-// disk needs none of this, nor does a caller who is alone.
-static void expect_more(struct sc_log *log) {
-    uint64_t took = log->now_ns - log->took_off_ns;
-    log->gather_count = 0;
-    if (log->flying_count == 0 || took < SC_LOG_SLOW_BATCH_US * 1000ull)
-        return;
-    log->gather_count = log->flying_count + log->open_count;
-    log->gather_until_ns =
-        log->now_ns +
-        (took / 4 < SC_LOG_GATHER_MS * NS_PER_MS ? took / 4 : SC_LOG_GATHER_MS * NS_PER_MS);
-    log->flying_count = 0;
+static void batch_has_landed(struct sc_log *log) {
+    log->landed = false;
+    log->patience_ns = (log->now_ns - log->took_off_ns) * SC_LOG_GATHER_FACTOR;
+    if (log->patience_ns > SC_LOG_GATHER_MS * NS_PER_MS)
+        log->patience_ns = SC_LOG_GATHER_MS * NS_PER_MS;
+    log->gather_until_ns = log->now_ns + log->patience_ns;
 }
 
 static bool is_gathering(const struct sc_log *log) {
-    return log->open_count < log->gather_count && log->now_ns < log->gather_until_ns &&
+    return log->now_ns < log->gather_until_ns && sc_callers_expected(&log->callers) > 0 &&
            !log->finishing;
 }
 
-bool sc_log_gathers(const struct sc_log *log) {
-    return !log->busy && log->open_count > 0 && is_gathering(log);
+uint64_t sc_log_gathers_until(const struct sc_log *log) {
+    return !log->busy && log->open_count > 0 && is_gathering(log) ? log->gather_until_ns : 0;
+}
+
+void sc_log_asked(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
+    if (log != NULL && log->durability == SC_DURABILITY_COMMIT)
+        sc_callers_asked(&log->callers, caller, now_ns, log->patience_ns);
+}
+
+void sc_log_answered(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
+    if (log != NULL && log->durability == SC_DURABILITY_COMMIT)
+        sc_callers_answered(&log->callers, caller, now_ns);
 }
 
 static void commit_turn(struct sc_log *log) {
@@ -275,10 +280,10 @@ static void commit_turn(struct sc_log *log) {
         start_sync(log);
         return;
     }
-    expect_more(log);
+    if (log->landed)
+        batch_has_landed(log);
     if (log->open_count == 0 || is_gathering(log))
         return;
-    log->gather_count = 0;
     uint64_t size = wal_padded(log->open.size);
     if (log->current.size - log->current.offset < size) {
         // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.

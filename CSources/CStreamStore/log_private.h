@@ -3,6 +3,7 @@
 #ifndef CSTREAM_STORE_LOG_PRIVATE_H
 #define CSTREAM_STORE_LOG_PRIVATE_H
 
+#include "callers.h"
 #include "store_private.h"
 #include "wal_format.h"
 
@@ -204,10 +205,11 @@ struct sc_log {
     uint64_t durable;     // Position.
     uint64_t durable_ceiling;
     uint64_t last_sync_ns;
-    uint32_t flying_count;
+    struct sc_callers callers;
     uint64_t took_off_ns;     // When the batch under way was written.
-    uint32_t gather_count;    // So many records are expected to come soon,
-    uint64_t gather_until_ns; // and are waited for until then.
+    bool landed;              // It has become durable in this turn.
+    uint64_t patience_ns;     // How long the next one waits for those who come back,
+    uint64_t gather_until_ns; // and until when.
     bool finishing;           // The ceiling falls to what was given out; everything is synced.
     int failed;               // -errno of what poisoned the log.
     struct undo_list undo;

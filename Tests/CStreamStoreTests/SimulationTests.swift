@@ -201,6 +201,56 @@ struct SimulationTests {
         #expect(written <= logged + 4095, "up to the end of its page")
     }
 
+    private func measure(_ callers: simulator_callers) -> (changesABatch: Double, waitUs: Double) {
+        var config = callers
+        config.run_ns = 100_000_000
+        var changes = 0.0, wait = 0.0
+        var message = [CChar](repeating: 0, count: 1024)
+        let rc = simulator_measure_callers(&config, &changes, &wait, &message, message.count)
+        #expect(rc == 0)
+        print("\(callers): \(changes) changes a batch, each \(wait) us")
+        return (changes, wait)
+    }
+
+    @Test("a batch waits for callers who come back at once: one has the changes of all of them")
+    func callersInAClosedLoop() {
+        for callers: UInt32 in [2, 50, 200] {
+            var config = simulator_callers()
+            config.callers = callers
+            config.disk_ns = 120_000
+            config.think_ns = 150_000
+            let (changes, wait) = measure(config)
+            #expect(changes > Double(callers) * 0.98)
+            #expect(wait < 120 + 150 + 20, "two halves that wait for each other take 240")
+        }
+    }
+
+    @Test("a batch does not wait for callers who stay away, nor for those in an open loop")
+    func callersWhoStayAway() {
+        var config = simulator_callers()
+        config.callers = 50
+        config.disk_ns = 120_000
+        config.think_ns = 2_000_000
+        #expect(measure(config).waitUs < 200)
+        config.think_ns = 0
+        config.period_ns = 2_500_000
+        #expect(measure(config).waitUs < 200)
+        config.callers = 1
+        config.period_ns = 200_000
+        #expect(measure(config).waitUs < 140)
+    }
+
+    @Test("a batch of a slow disk waits two milliseconds at most")
+    func callersOfASlowDisk() {
+        var config = simulator_callers()
+        config.callers = 50
+        config.disk_ns = 8_000_000
+        config.think_ns = 1_900_000
+        #expect(measure(config).changesABatch > 49)
+        config.think_ns = 4_000_000
+        #expect(measure(config).waitUs < 16_000)
+    }
+
     @Test(
         "moves items while changes and snapshots go on, and loses none",
         arguments: 0..<4 as Range<UInt64>)

@@ -52,10 +52,13 @@
 #define SC_TIDY_ITEMS_PER_TURN 512u
 /// and bytes moved for that.
 #define SC_TIDY_BYTES_PER_TURN (128u << 10)
-/// A batch that takes longer makes the next one wait a moment for those whom it has answered,
-#define SC_LOG_SLOW_BATCH_US 2000u
-/// at most so long.
+/// The next batch waits for callers that come back as soon as they are answered: so many times as long as the last
+/// batch took,
+#define SC_LOG_GATHER_FACTOR 3u
+/// and at most so long.
 #define SC_LOG_GATHER_MS 2u
+/// Callers of one log that are watched for that.
+#define SC_LOG_CALLERS_MAX 1024u
 /// Pause before files are prepared again after an error such as a full disk.
 #define SC_LOG_RETRY_MS 500u
 /// Bytes of a group put together in one turn of a loop, for the answer of a list or for a `sync`,

@@ -6,6 +6,7 @@
 #define CSTREAM_STORE_H
 
 #include "CStreamBase.h"
+#include "callers.h"
 #include "crc32c.h"
 #include "durable.h"
 

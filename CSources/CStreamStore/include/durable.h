@@ -114,8 +114,12 @@ SC_CHECKED int sc_log_start(struct sc_log *log, char *reason);
 /// Starts what there is to start: a batch, a new segment, a piece of a snapshot. Called at the end of each
 /// turn; needs one within `sync_interval_ms` while there is anything unsynced.
 void sc_log_turn(struct sc_log *log, uint64_t now_ns);
-/// The next batch waits a moment, at most SC_LOG_GATHER_MS, for more to come: a turn is needed by then.
-bool sc_log_gathers(const struct sc_log *log);
+/// 0, or until when the next batch waits for callers that are likely to come back: a turn is needed then.
+uint64_t sc_log_gathers_until(const struct sc_log *log);
+/// `caller` (SC_DURABILITY_COMMIT only) gets an answer that waits for the disk,
+void sc_log_asked(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
+/// and has it.
+void sc_log_answered(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
 /// The position up to which all may be seen.
 uint64_t sc_log_released(const struct sc_log *log);
 /// So much waits for the disk that no more should be started.

@@ -113,25 +113,29 @@ struct opened {
     struct sc_log *log;
 };
 
-static int open_store(struct opened *opened, char *reason) {
+static int open_with(struct opened *opened, const struct sc_log_events *events, char *reason) {
     struct sc_loop *loop = (struct sc_loop *)(void *)opened->disk;
     struct sc_directory_config config = {.path = "store",
                                          .shard_count = 1,
                                          .segment_size = 1u << 20,
                                          .ops = &sim_ops,
                                          .reporter = {NULL, no_report}};
-    struct sc_log_events events = {NULL, nothing_durable, nothing_failed};
     sim_begin_process(opened->disk);
     opened->store = sc_store_create(1);
     int rc = sc_directory_open(loop, &config, &opened->directory, reason);
     if (rc == 0)
-        rc = sc_log_open(loop, opened->directory, 0, opened->store, owns_all, &events, &opened->log,
+        rc = sc_log_open(loop, opened->directory, 0, opened->store, owns_all, events, &opened->log,
                          reason);
     if (rc == 0)
         rc = sc_log_start(opened->log, reason);
     if (rc == 0)
         rc = sc_directory_commit(loop, opened->directory, reason);
     return rc;
+}
+
+static int open_store(struct opened *opened, char *reason) {
+    static const struct sc_log_events events = {NULL, nothing_durable, nothing_failed};
+    return open_with(opened, &events, reason);
 }
 
 static void close_store(struct opened *opened) {
@@ -375,5 +379,106 @@ int simulator_measure_change(uint32_t items, uint32_t size, uint64_t *records, u
     snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
     close_store(&opened);
     free_disk(opened.disk);
+    return rc == 0 ? 0 : 1;
+}
+
+// ---- Callers and batches
+
+#define CALLERS_MAX 256u
+#define CALLERS_TURN_NS 5000u
+
+struct caller {
+    uint64_t due_ns, asked_ns;
+    uint64_t position; // Of the change that it waits for. 0: of none.
+};
+struct calling {
+    const struct simulator_callers *config;
+    struct opened opened;
+    struct caller callers[CALLERS_MAX];
+    uint64_t now_ns, lands_ns, answers, waited_ns;
+};
+
+static void answer_callers(void *context) {
+    struct calling *calling = context;
+    const struct simulator_callers *config = calling->config;
+    for (uint32_t i = 0; i < config->callers; i++) {
+        struct caller *caller = &calling->callers[i];
+        if (caller->position == 0 || caller->position > sc_log_released(calling->opened.log))
+            continue;
+        caller->position = 0;
+        calling->answers++;
+        calling->waited_ns += calling->now_ns - caller->asked_ns;
+        sc_log_answered(calling->opened.log, i + 1, calling->now_ns);
+        if (config->period_ns == 0)
+            caller->due_ns = calling->now_ns + config->think_ns * (i + 1) / config->callers;
+    }
+}
+
+static bool ask(struct calling *calling) {
+    const struct simulator_callers *config = calling->config;
+    for (uint32_t i = 0; i < config->callers; i++) {
+        struct caller *caller = &calling->callers[i];
+        if (caller->position > 0 || caller->due_ns > calling->now_ns)
+            continue;
+        if (!put(calling->opened.store, i, 100, calling->now_ns / 1000000))
+            return false;
+        caller->position = sc_store_position(calling->opened.store);
+        caller->asked_ns = calling->now_ns;
+        caller->due_ns += config->period_ns;
+        sc_log_asked(calling->opened.log, i + 1, calling->now_ns);
+    }
+    return true;
+}
+
+// The disk completes what it has been given after its time, all at once.
+static void disk_turn(struct calling *calling) {
+    if (calling->opened.disk->pending_count == 0) {
+        calling->lands_ns = 0;
+    } else if (calling->lands_ns == 0) {
+        calling->lands_ns = calling->now_ns + calling->config->disk_ns;
+    } else if (calling->now_ns >= calling->lands_ns) {
+        calling->lands_ns = 0;
+        for (int count = calling->opened.disk->pending_count; count > 0; count--)
+            sim_complete_one(calling->opened.disk);
+    }
+}
+
+int simulator_measure_callers(const struct simulator_callers *config, double *changes_a_batch,
+                              double *wait_us, char *message, size_t message_size) {
+    struct simulator_result result = {0};
+    struct calling *calling = calloc(1, sizeof *calling);
+    if (calling == NULL || config->callers > CALLERS_MAX)
+        abort();
+    calling->config = config;
+    calling->opened.disk = make_disk(&result);
+    struct sc_log_events events = {calling, answer_callers, nothing_failed};
+    char reason[SC_REASON_SIZE] = "a change was refused";
+    int rc = open_with(&calling->opened, &events, reason);
+    for (uint32_t i = 0; i < config->callers; i++)
+        calling->callers[i].due_ns = 1 + config->period_ns * i / config->callers;
+    struct sc_log_counters before = {0}, after = {0};
+    uint64_t answers = 0, waited_ns = 0;
+    while (rc == 0 && calling->now_ns < 2 * config->run_ns) {
+        calling->now_ns += CALLERS_TURN_NS;
+        disk_turn(calling);
+        rc = ask(calling) ? 0 : -1;
+        sc_log_turn(calling->opened.log, calling->now_ns);
+        if (calling->now_ns > config->run_ns && answers == 0) {
+            before = sc_log_counters(calling->opened.log);
+            answers = calling->answers;
+            waited_ns = calling->waited_ns;
+        }
+    }
+    if (rc == 0) {
+        after = sc_log_counters(calling->opened.log);
+        *changes_a_batch =
+            (double)(after.records - before.records) / (double)(after.batches - before.batches);
+        *wait_us =
+            (double)(calling->waited_ns - waited_ns) / (double)(calling->answers - answers) / 1e3;
+    }
+    snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
+    close_store(&calling->opened);
+    free_disk(calling->opened.disk);
+    free(calling);
     return rc == 0 ? 0 : 1;
 }

@@ -74,6 +74,18 @@ int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle
 int simulator_measure_change(uint32_t items, uint32_t size, uint64_t *records, uint64_t *log_bytes,
                              uint64_t *disk_bytes, char *message, size_t message_size);
 
+struct simulator_callers {
+    uint32_t callers; // At most 256.
+    uint64_t disk_ns; // What a batch takes.
+    uint64_t
+        think_ns; // In a closed loop: the last one of those answered asks again after it, the others evenly before.
+    uint64_t period_ns; // Not 0: each one asks so often instead, answered or not.
+    uint64_t run_ns;    // Of the measured part, and of one before it.
+};
+/// Changes in a batch, and the mean time that a change takes.
+int simulator_measure_callers(const struct simulator_callers *config, double *changes_a_batch,
+                              double *wait_us, char *message, size_t message_size);
+
 const char *simulator_site_name(int site);
 int simulator_site_count(void);
 
