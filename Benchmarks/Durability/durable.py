@@ -4,7 +4,7 @@ same disk, in turn, round after round, since a disk is not the same from one min
 
     Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--folder .build/durable]
 
-One line of JSON a measurement, then medians and the ratio to Redis of the same round."""
+One line of JSON a measurement, then medians, and the range of what is a ratio of one round."""
 
 import argparse
 import json
@@ -101,6 +101,16 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
         server.stderr.close()
 
 
+KEYS = ("side", "clients", "pipeline")
+
+
+def middle(lines, name):
+    """The median, and for a ratio the range."""
+    values = sorted(line[name] for line in lines)
+    median = round(statistics.median(values), 2)
+    return f"{median} ({values[0]} to {values[-1]})" if "_to_" in f"_{name}" else median
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     built = pathlib.Path(__file__).resolve().parents[2] / ".build"
@@ -135,8 +145,7 @@ def main():
     for line in results:
         groups.setdefault((line["side"], line.get("clients"), line.get("pipeline")), []).append(line)
     for key, lines in groups.items():
-        print(*key, {name: statistics.median(line[name] for line in lines)
-                     for name in lines[0] if isinstance(lines[0][name], (int, float)) and name not in ("clients", "pipeline")})
+        print(*(part for part in key if part is not None), {name: middle(lines, name) for name in lines[0] if name not in KEYS})
 
 
 if __name__ == "__main__":
