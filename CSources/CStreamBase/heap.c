@@ -23,13 +23,16 @@
 #define PAGE_SIZE 4096u
 /// Bytes that a heap keeps, and lets lie idle, besides a share of what is in use.
 #define KEPT_LEAST (256u << 10)
-/// Bytes given back to the kernel in one call of sc_heap_trim.
+/// Bytes given back to the kernel in one call of sc_heap_trim, and regions looked at for them.
 #define TRIM_SIZE (1u << 20)
+#define TRIM_REGIONS 8
+/// A slab is sparse when so much of what was touched of it is free: one part of so many.
+#define SPARSE_PART 4
 
 _Static_assert(UNIT_COUNT == 64, "a bit for each");
 
 struct slab {
-    struct slab *next; // Of its class with free slots, or of the sparse ones.
+    struct slab *next; // Of its class with free slots.
     struct slab *previous;
     union {
         void *slots;   // Small: given back before; each begins with the next one's address.
@@ -40,7 +43,6 @@ struct slab {
     uint32_t fresh;       // Small: from here on they were never used.
     uint8_t class;
     uint8_t unit, units;
-    bool sparse;
 };
 
 struct region {
@@ -66,13 +68,15 @@ struct given {
 struct sc_heap {
     _Atomic(const void *) thread;
     struct slab *rooms[CLASS_COUNT];
-    struct slab *sparse;
     struct region *regions; // With free units.
     struct region *all_regions;
+    struct region *trim_next; // NULL: the first of all.
     uint64_t used, idle, kept_units, kept_slots, reserved, objects;
-    uint64_t given;    // Bytes, ever.
-    uint64_t tidy_due; // The value of `given` from which tidying may be worth while again.
-    bool tidying;
+    uint64_t returned;   // Bytes given back to the kernel, ever.
+    uint64_t given;      // Bytes, ever,
+    uint64_t tidied;     // of them when tidying ended,
+    uint64_t sparse;     // and bytes of the sparse objects that were met while it went on.
+    bool tidying, dense; // Dense: it ended with few such.
     _Alignas(64) _Atomic(struct given *) others; // Given back by other threads.
     _Atomic int64_t left;                        // Once CLOSED: objects in use.
 };
@@ -146,8 +150,9 @@ static uint64_t kept_limit(const struct sc_heap *heap) {
     return heap->used / 16 + 2 * KEPT_LEAST;
 }
 
-static void give_back(void *memory, size_t size) {
+static void give_back(struct sc_heap *heap, void *memory, size_t size) {
     (void)madvise(memory, size, MADV_DONTNEED); // Cannot fail for memory of our own.
+    heap->returned += size;
 }
 
 // ---- Regions
@@ -209,7 +214,11 @@ static void region_drop(struct sc_heap *heap, struct region *region) {
         region->all_next;
     if (region->all_next != NULL)
         region->all_next->all_previous = region->all_previous;
-    heap->kept_units -= (uint64_t)__builtin_popcountll(region->dirty) * UNIT_SIZE;
+    if (heap->trim_next == region)
+        heap->trim_next = region->all_next;
+    uint64_t dirty = (uint64_t)__builtin_popcountll(region->dirty) * UNIT_SIZE;
+    heap->kept_units -= dirty;
+    heap->returned += dirty;
     heap->reserved -= REGION_SIZE;
     region_unmap(region);
 }
@@ -270,12 +279,8 @@ static struct slab *slab_make(struct sc_heap *heap, unsigned class) {
 
 // ---- Slabs in lists
 
-static struct slab **list_of(struct sc_heap *heap, const struct slab *slab) {
-    return slab->sparse ? &heap->sparse : &heap->rooms[slab->class];
-}
-
 static void slab_link(struct sc_heap *heap, struct slab *slab) {
-    struct slab **head = list_of(heap, slab);
+    struct slab **head = &heap->rooms[slab->class];
     slab->previous = NULL;
     slab->next = *head;
     if (slab->next != NULL)
@@ -284,7 +289,7 @@ static void slab_link(struct sc_heap *heap, struct slab *slab) {
 }
 
 static void slab_unlink(struct sc_heap *heap, struct slab *slab) {
-    *(slab->previous != NULL ? &slab->previous->next : list_of(heap, slab)) = slab->next;
+    *(slab->previous != NULL ? &slab->previous->next : &heap->rooms[slab->class]) = slab->next;
     if (slab->next != NULL)
         slab->next->previous = slab->previous;
 }
@@ -303,7 +308,7 @@ static void slab_drop(struct sc_heap *heap, struct slab *slab) {
         region->dirty |= run;
         heap->kept_units += bytes;
     } else {
-        give_back(slab_start(slab), bytes);
+        give_back(heap, slab_start(slab), bytes);
     }
     if (region->free == 0)
         room_add(heap, region);
@@ -339,7 +344,7 @@ static void give_large(struct sc_heap *heap, struct slab *slab, uint8_t *memory)
         slab->dirty |= bit;
         heap->kept_slots += size;
     } else {
-        give_back(memory, size);
+        give_back(heap, memory, size);
     }
 }
 
@@ -474,52 +479,29 @@ struct sc_heap_counters sc_heap_counters(const struct sc_heap *heap) {
                                      .idle = heap->idle,
                                      .kept = heap->kept_units + heap->kept_slots,
                                      .reserved = heap->reserved,
+                                     .returned = heap->returned,
                                      .objects = heap->objects};
 }
 
 // ---- Tidying
 
-// A quarter of what was touched is free. The first slab of a class stays: there its objects go.
-static bool worth_emptying(const struct slab *slab) {
-    return slab->previous != NULL && (slab->fresh - slab->used) * 4 >= slab->fresh;
-}
+// Nothing goes through the slabs, of which a heap of 10 GB has 160,000: what a slab is like when its owner comes by
+// with an object of it decides.
 
-static void end_sparse(struct sc_heap *heap) {
-    while (heap->sparse != NULL) {
-        struct slab *slab = heap->sparse;
-        slab_unlink(heap, slab);
-        slab->sparse = false;
-        slab_link(heap, slab);
-    }
-    heap->tidy_due = heap->given + idle_limit(heap) / 2;
-}
-
-static uint64_t begin_sparse(struct sc_heap *heap) {
-    uint64_t gain = 0;
-    for (unsigned class = 0; class < CLASS_COUNT && class_size(class) <= SMALL_SIZE_MAX; class ++) {
-        for (struct slab *slab = heap->rooms[class]; slab != NULL;) {
-            struct slab *next = slab->next;
-            if (worth_emptying(slab)) {
-                gain += (uint64_t)(slab->fresh - slab->used) * class_size(class);
-                slab_unlink(heap, slab);
-                slab->sparse = true;
-                slab_link(heap, slab);
-            }
-            slab = next;
-        }
-    }
-    return gain;
+// How many bytes are given back between one round of tidying and the next. Where no slab is sparse less than a third
+// of what is in use is idle, and objects would be looked at in vain.
+static uint64_t pause_size(const struct sc_heap *heap) {
+    if (heap->dense && heap->idle <= heap->used / 8 * 3)
+        return 4 * heap->used;
+    return idle_limit(heap) / 2;
 }
 
 bool sc_heap_tidy_begin(struct sc_heap *heap) {
     assert(!heap->tidying);
-    if (heap->idle <= idle_limit(heap) || heap->given < heap->tidy_due)
+    if (heap->idle <= idle_limit(heap) || heap->given - heap->tidied < pause_size(heap))
         return false;
     collect(heap);
-    if (begin_sparse(heap) < idle_limit(heap) / 2) {
-        end_sparse(heap);
-        return false;
-    }
+    heap->sparse = 0;
     heap->tidying = true;
     return true;
 }
@@ -527,45 +509,63 @@ bool sc_heap_tidy_begin(struct sc_heap *heap) {
 void sc_heap_tidy_end(struct sc_heap *heap) {
     assert(heap->tidying);
     heap->tidying = false;
-    end_sparse(heap);
+    heap->tidied = heap->given;
+    heap->dense = heap->sparse < idle_limit(heap) / 8;
 }
 
-bool sc_heap_is_sparse(const void *memory) {
-    return slab_of(memory)->sparse;
+// The first slab of a class stays, there its objects go. Whichever comes to be the first fills up again, so that each
+// of the others ends up empty, or dense.
+bool sc_heap_is_sparse(struct sc_heap *heap, const void *memory) {
+    if (region_of(memory)->heap != heap)
+        return false;
+    const struct slab *slab = slab_of(memory);
+    if (is_large(slab) || slab->previous == NULL ||
+        (slab->fresh - slab->used) * SPARSE_PART < slab->fresh)
+        return false;
+    heap->sparse += class_size(slab->class);
+    return true;
 }
 
 static void trim_slots(struct sc_heap *heap, struct slab *slab) {
     uint32_t size = class_size(slab->class);
-    while (slab->dirty != 0) {
+    for (; slab->dirty != 0; slab->dirty &= slab->dirty - 1) {
         unsigned slot = (unsigned)__builtin_ctzll(slab->dirty);
-        give_back(slab_start(slab) + (size_t)slot * size, size);
-        slab->dirty &= slab->dirty - 1;
+        give_back(heap, slab_start(slab) + (size_t)slot * size, size);
         heap->kept_slots -= size;
     }
 }
 
-static void trim_units(struct sc_heap *heap, struct region *region) {
-    while (region->dirty != 0) {
+static void trim_slabs(struct sc_heap *heap, struct region *region, uint64_t end) {
+    for (unsigned unit = 1; unit < UNIT_COUNT && heap->returned < end;) {
+        bool is_free = (region->free >> unit & 1) != 0;
+        struct slab *slab = &region->slabs[unit];
+        if (!is_free && is_large(slab))
+            trim_slots(heap, slab);
+        unit += is_free ? 1 : slab->units;
+    }
+}
+
+static void trim_units(struct sc_heap *heap, struct region *region, uint64_t end) {
+    for (; region->dirty != 0 && heap->returned < end; region->dirty &= region->dirty - 1) {
         unsigned unit = (unsigned)__builtin_ctzll(region->dirty);
-        give_back((uint8_t *)region + (size_t)unit * UNIT_SIZE, UNIT_SIZE);
-        region->dirty &= region->dirty - 1;
+        give_back(heap, (uint8_t *)region + (size_t)unit * UNIT_SIZE, UNIT_SIZE);
         heap->kept_units -= UNIT_SIZE;
     }
 }
 
+// Goes around all regions, a few in each call: which of them have something to give is not known.
 bool sc_heap_trim(struct sc_heap *heap) {
-    uint64_t limit = 2 * kept_limit(heap);
-    if (heap->kept_units > limit) {
-        uint64_t least = heap->kept_units - TRIM_SIZE;
-        for (struct region *region = heap->regions; region != NULL && heap->kept_units > least;
-             region = region->next)
-            trim_units(heap, region);
-    } else if (heap->kept_slots > limit) {
-        uint64_t least = heap->kept_slots - TRIM_SIZE;
-        for (unsigned class = 0; class < CLASS_COUNT && heap->kept_slots > least; class ++)
-            for (struct slab *slab = heap->rooms[class]; slab != NULL && heap->kept_slots > least;
-                 slab = slab->next)
-                trim_slots(heap, slab);
+    uint64_t limit = 2 * kept_limit(heap), end = heap->returned + TRIM_SIZE;
+    bool units = heap->kept_units > limit, slots = heap->kept_slots > limit;
+    for (unsigned i = 0; i < TRIM_REGIONS && (units || slots) && heap->returned < end; i++) {
+        struct region *region = heap->trim_next != NULL ? heap->trim_next : heap->all_regions;
+        if (units)
+            trim_units(heap, region, end);
+        if (slots)
+            trim_slabs(heap, region, end);
+        heap->trim_next = heap->returned < end ? region->all_next : region;
+        units = heap->kept_units > limit;
+        slots = heap->kept_slots > limit;
     }
-    return heap->kept_units > limit || heap->kept_slots > limit;
+    return units || slots;
 }

@@ -24,7 +24,7 @@ static bool lies_in_heap(const struct sc_blob *blob) {
 // A value that somebody else holds stays where it is: it is gone soon, or moved next time.
 static size_t move_value(struct sc_store *store, struct item *item) {
     struct sc_blob *value = item->value;
-    if (!lies_in_heap(value) || !sc_heap_is_sparse(value) || sc_blob_is_shared(value))
+    if (!lies_in_heap(value) || !sc_heap_is_sparse(store->heap, value) || sc_blob_is_shared(value))
         return 0;
     struct sc_blob *moved = sc_blob_create_in(store->heap, value->size);
     if (moved == NULL)
@@ -36,7 +36,7 @@ static size_t move_value(struct sc_store *store, struct item *item) {
 }
 
 static size_t move_item(struct sc_store *store, struct sc_group *group, struct item *item) {
-    if (!sc_heap_is_sparse(item))
+    if (!sc_heap_is_sparse(store->heap, item))
         return 0;
     size_t size = sizeof *item + item->id_size;
     struct item *moved = sc_heap_take(store->heap, size);
@@ -53,8 +53,14 @@ static size_t move_item(struct sc_store *store, struct sc_group *group, struct i
     return size;
 }
 
+// To move the last objects of 512 slabs takes no time, but to give back those slabs takes the kernel 6 ms.
+static bool has_emptied_enough(const struct sc_store *store, uint64_t returned) {
+    return sc_heap_counters(store->heap).returned - returned >= SC_TIDY_RETURNED_PER_TURN;
+}
+
 static bool tidy_items(struct sc_store *store) {
     size_t bytes = 0;
+    uint64_t returned = sc_heap_counters(store->heap).returned;
     for (uint32_t i = 0; i < SC_TIDY_ITEMS_PER_TURN && bytes < SC_TIDY_BYTES_PER_TURN; i++) {
         if (store->tidy_group == NULL)
             return false;
@@ -66,6 +72,8 @@ static bool tidy_items(struct sc_store *store) {
         store->tidy_item = item->next;
         bytes += move_value(store, item);
         bytes += move_item(store, store->tidy_group, item);
+        if (has_emptied_enough(store, returned))
+            break;
     }
     return true;
 }

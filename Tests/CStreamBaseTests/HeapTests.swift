@@ -48,9 +48,9 @@ private final class ModelHeap {
     /// What an owner does: moves whatever lies in slabs that are being emptied.
     func tidy() throws -> Bool {
         guard sc_heap_tidy_begin(heap) else { return false }
-        for index in objects.indices where sc_heap_is_sparse(objects[index].memory) {
+        for index in objects.indices where sc_heap_is_sparse(heap, objects[index].memory) {
             let memory = try #require(sc_heap_take(heap, objects[index].size))
-            #expect(!sc_heap_is_sparse(memory))
+            #expect(!sc_heap_is_sparse(heap, memory))
             memory.copyMemory(from: objects[index].memory, byteCount: objects[index].size)
             sc_heap_give(objects[index].memory)
             objects[index].memory = memory
@@ -139,6 +139,76 @@ struct HeapTests {
         #expect(passes >= 1 && passes <= 3)
         #expect(heap.counters.idle <= heap.counters.used / 6 + (256 << 10))
         #expect(heap.objects.allSatisfy(heap.isIntact))
+    }
+
+    /// Each slab has a fifth of its slots free, and none a quarter: there is nothing to move.
+    @Test("does not look through objects again and again in vain") func inVain() throws {
+        let model = try ModelHeap()
+        let heap = model.heap
+        var objects = try (0..<80_000).map { _ in try #require(sc_heap_take(heap, 104)) }
+        func thinOut(oneIn part: Int) {
+            for index in objects.indices where index % part == 0 { sc_heap_give(objects[index]) }
+            objects = objects.enumerated().filter { $0.offset % part != 0 }.map(\.element)
+        }
+        func findsSparse() -> Bool {
+            defer { sc_heap_tidy_end(heap) }
+            return objects.contains { sc_heap_is_sparse(heap, $0) }
+        }
+        thinOut(oneIn: 5)
+        #expect(model.counters.idle > model.counters.used / 5)
+        try #require(sc_heap_tidy_begin(heap))
+        #expect(!findsSparse())
+        for _ in 0..<(4 * model.counters.used - 1) / 16_384 {
+            sc_heap_give(try #require(sc_heap_take(heap, 16_384)))
+            try #require(!sc_heap_tidy_begin(heap))
+        }
+        sc_heap_give(try #require(sc_heap_take(heap, 16_384)))
+        try #require(sc_heap_tidy_begin(heap))
+        #expect(!findsSparse())
+        // Before that, when so much is idle that there must be something.
+        thinOut(oneIn: 20)
+        #expect(model.counters.idle < model.counters.used / 8 * 3)
+        #expect(!sc_heap_tidy_begin(heap))
+        thinOut(oneIn: 10)
+        #expect(model.counters.idle > model.counters.used / 8 * 3)
+        try #require(sc_heap_tidy_begin(heap))
+        #expect(findsSparse())
+    }
+
+    /// One object in a while stays, and with it the region of a small one, the slab of a large one.
+    @Test(
+        "gives kept memory back to the kernel a little at a time",
+        arguments: [(16_000, 100), (40_000, 12)])
+    func trimming(size: Int, stays: Int) throws {
+        let heap = try ModelHeap()
+        let objects = try (0..<(128 << 20) / size).map { _ in
+            try #require(sc_heap_take(heap.heap, size))
+        }
+        for (index, object) in objects.enumerated() where index % stays != 0 {
+            sc_heap_give(object)
+        }
+        var calls = 0
+        var more = true
+        while more {
+            let before = heap.counters
+            more = sc_heap_trim(heap.heap)
+            let returned = heap.counters.returned - before.returned
+            #expect(returned <= (1 << 20) + (512 << 10))
+            #expect(before.kept - heap.counters.kept == returned)
+            calls += 1
+        }
+        #expect(calls >= 4)
+        #expect(heap.counters.kept <= heap.counters.used / 8 + (1 << 20))
+    }
+
+    @Test("moves nothing of another heap") func foreign() throws {
+        let heap = try ModelHeap()
+        let other = try ModelHeap()
+        for _ in 0..<4000 { try heap.take(1000) }
+        for index in (0..<4000).reversed() where index % 10 != 0 { heap.give(at: index) }
+        let sparse = heap.objects.filter { sc_heap_is_sparse(heap.heap, $0.memory) }
+        #expect(sparse.count > 300)
+        #expect(!sparse.contains { sc_heap_is_sparse(other.heap, $0.memory) })
     }
 
     @Test("takes objects back from other threads, while it goes on")

@@ -107,6 +107,38 @@ struct StoreTests {
         #expect(store.counters == [2, 3, 3, 5])
     }
 
+    /// The last items of many slabs are moved at once; their memory takes longer.
+    @Test("tidies a bit in each turn, however much memory that sets free") func tidying() throws {
+        let store = try Store()
+        for number in 0..<20_000 {
+            let value = try #require(sc_store_value_create(store.store, 1000))
+            let data = try #require(UnsafeMutablePointer(mutating: sc_blob_bytes(value).data))
+            data.initialize(repeating: UInt8(ascii: "a") + UInt8(number % 26), count: 1000)
+            var change = sc_change()
+            let rc = store.withName("s", "g") { name in
+                withBytes("\(number)") { sc_store_set(store.store, name, $0, value, 0, &change) }
+            }
+            #expect(rc == 0)
+        }
+        for number in 0..<20_000 where number % 64 != 0 { store.delete("s", "g", "\(number)") }
+        func heap() -> sc_heap_counters { sc_store_counters(store.store).heap }
+        #expect(heap().idle > 16 << 20)
+        var most: UInt64 = 0
+        var more = true
+        while more {
+            let returned = heap().returned
+            more = sc_store_tidy(store.store)
+            most = max(most, heap().returned - returned)
+        }
+        // Of slabs and their regions, and of what was kept, in one turn.
+        #expect(most >= 1 << 20 && most <= 3 << 20)
+        #expect(heap().idle < 1 << 20)
+        for number in stride(from: 0, to: 20_000, by: 64) {
+            let letter = Character(UnicodeScalar(UInt8(ascii: "a") + UInt8(number % 26)))
+            #expect(store.get("s", "g", "\(number)") == String(repeating: letter, count: 1000))
+        }
+    }
+
     @Test("has one hash for a name, which its parts and the seed change") func hashes() {
         func hash(_ stream: String, _ group: String, _ seed: UInt64) -> UInt64 {
             withBytes(stream) { stream in withBytes(group) { sc_store_hash(stream, $0, seed) } }

@@ -50,8 +50,10 @@
 #define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
 /// Items looked at in one turn of a loop to keep the store's memory dense,
 #define SC_TIDY_ITEMS_PER_TURN 512u
-/// and bytes moved for that.
+/// bytes moved for that,
 #define SC_TIDY_BYTES_PER_TURN (128u << 10)
+/// and bytes of emptied pages given back to the kernel.
+#define SC_TIDY_RETURNED_PER_TURN (1u << 20)
 /// The next batch waits for callers that come back as soon as they are answered: so many times as long as the last
 /// batch took,
 #define SC_LOG_GATHER_FACTOR 3u
