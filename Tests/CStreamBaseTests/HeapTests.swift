@@ -232,6 +232,23 @@ struct HeapTests {
         heap.giveAll()
     }
 
+    @Test("takes up what other threads gave back a little at a time")
+    func otherThreadsInSteps() async throws {
+        let heap = try ModelHeap()
+        for _ in 0..<10_000 { try heap.take(100) }
+        nonisolated(unsafe) let memory = heap.objects.map(\.memory)
+        heap.objects = []
+        await Task { for object in memory { sc_heap_give(object) } }.value
+        try heap.take(16_384)  // Of a size that has no slab.
+        var objects = heap.counters.objects
+        #expect(objects == 10_001 - 1024)
+        while sc_heap_trim(heap.heap) {
+            #expect(objects - heap.counters.objects <= 1024)
+            objects = heap.counters.objects
+        }
+        #expect(heap.counters.objects == 1)
+    }
+
     /// Whose last object comes back when, a sanitizer would say. The heap has a thread of its own, as it must.
     @Test("is gone when the last object is, whoever gives it back")
     func outlived() throws {

@@ -36,7 +36,8 @@ void sc_heap_tidy_end(struct sc_heap *heap);
 /// Whether the object is one of the heap's and had better move: a quarter of its slab or more is free, and objects of
 /// its size are put into another. What is taken is not sparse.
 bool sc_heap_is_sparse(struct sc_heap *heap, const void *memory);
-/// Gives a little of the unused memory back to the kernel that was kept for the next objects. True: there is more.
+/// Gives a little of the unused memory back to the kernel that was kept for the next objects, and takes up some of what
+/// other threads gave back. True: there is more.
 bool sc_heap_trim(struct sc_heap *heap);
 
 struct sc_heap_counters {
