@@ -294,6 +294,8 @@ static void gather_counters(struct shard *shard, void *context) {
     own.submissions = loop->submissions;
     own.sends = loop->sends;
     own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
+    own.writes_linked = loop->writes_linked;
+    own.write_ways_changed = loop->write_ways_changed;
     count_log(shard, &own);
     uint64_t *sum = context;
     const uint64_t *numbers = (const uint64_t *)&own;

@@ -1,11 +1,16 @@
 // File operations by the ring. What the kernel cannot do at once it gives to its own workers.
+#define _GNU_SOURCE // O_DIRECT
 #include "loop_private.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+// In the address of an operation: the completion is that of its first part.
+#define FIRST_PART 1u
 
 static struct io_uring_sqe *begin(struct sc_loop *loop, struct sc_file_op *op,
                                   enum sc_file_kind kind) {
@@ -19,7 +24,7 @@ static struct io_uring_sqe *begin(struct sc_loop *loop, struct sc_file_op *op,
 // The operation stays put and is not cancelled: its address needs no slot.
 static void submit(struct io_uring_sqe *sqe, struct sc_file_op *op) {
     uint64_t address = (uint64_t)(uintptr_t)op;
-    assert(address >> SC_KIND_SHIFT == 0);
+    assert(address >> SC_KIND_SHIFT == 0 && (address & FIRST_PART) == 0);
     sqe->user_data = sc_tag(SC_KIND_FILE, address);
 }
 
@@ -43,6 +48,38 @@ static void write_sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
     io_uring_prep_write(sqe, fd, data, size, offset);
     sqe->rw_flags = RWF_DSYNC;
     submit(sqe, op);
+}
+
+static void add_sync(struct sc_loop *loop, struct sc_file_op *op, int fd) {
+    struct io_uring_sqe *sqe = sc_ring_entry(loop);
+    io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+    submit(sqe, op);
+}
+
+static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
+                                const void *data, uint32_t size, uint64_t offset) {
+    sc_ring_make_room(loop, 2); // What is linked is submitted together.
+    op->linked =
+        (loop->config.without & SC_LOOP_SYNCED_WRITES) != 0 || sc_write_way_next(&loop->write_way);
+    op->slot = size;
+    op->fd = fd;
+    op->parts = 1;
+    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_WRITE_PAGES);
+    io_uring_prep_write(sqe, fd, data, size, offset);
+    submit(sqe, op);
+    sqe->user_data |= FIRST_PART;
+    if (op->linked) {
+        op->parts = 2;
+        loop->counters.writes_linked++;
+        sqe->flags |= IOSQE_IO_LINK;
+        add_sync(loop, op, fd);
+    } else {
+        sqe->rw_flags = RWF_DSYNC;
+    }
+    op->began_ns = sc_clock_ns(CLOCK_MONOTONIC);
+    // At once: the kernel holds what the disk is to do until it has gone through all that is submitted together, so that
+    // the write would wait for all the sends behind it.
+    sc_ring_submit(loop);
 }
 
 static void sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
@@ -118,22 +155,72 @@ static int64_t size_of_file(struct sc_loop *loop, int fd) {
     return fstat(fd, &status) == 0 ? status.st_size : -errno;
 }
 
+// That a file can be made so says little: some file systems accept it, and refuse each write. Those that can say how
+// since Linux 6.1; no others are trusted.
+static int make_direct(struct sc_loop *loop, int fd) {
+    (void)loop;
+    struct statx status;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_DIOALIGN, &status) != 0)
+        return -errno;
+    uint32_t offset = status.stx_dio_offset_align, memory = status.stx_dio_mem_align;
+    if ((status.stx_mask & STATX_DIOALIGN) == 0 || offset == 0 || SC_LOG_PAGE_SIZE % offset != 0 ||
+        memory == 0 || SC_LOG_PAGE_SIZE % memory != 0)
+        return -EOPNOTSUPP;
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno;
+}
+
 static int lock_file(struct sc_loop *loop, int fd) {
     (void)loop;
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
 }
 
+// A part of a write of pages has completed. True: it was the last, and `*result` is what all came to.
+static bool end_part(struct sc_loop *loop, struct sc_file_op *op, bool first, int32_t *result) {
+    if (first)
+        op->written = *result;
+    else
+        op->synced = *result;
+    if (--op->parts > 0)
+        return false;
+    bool whole = op->written >= 0 && (uint32_t)op->written == op->slot;
+    if (op->linked && !whole && op->written > 0) {
+        // The kernel drops the sync behind a short write: what was written gets its own.
+        op->slot = (uint32_t)op->written;
+        op->parts = 1;
+        add_sync(loop, op, op->fd);
+        return false;
+    }
+    *result = op->linked && whole && op->synced < 0 ? op->synced : op->written;
+    return true;
+}
+
+static void note_time(struct sc_loop *loop, const struct sc_file_op *op) {
+    struct sc_write_way *way = &loop->write_way;
+    sc_write_way_took(way, op->linked, op->slot, sc_clock_ns(CLOCK_MONOTONIC) - op->began_ns);
+    loop->counters.write_ways_changed = way->switches;
+}
+
 void sc_file_run(struct sc_loop *loop, const struct sc_completion *completion) {
-    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)sc_tag_value(completion->user_data);
+    uint64_t address = sc_tag_value(completion->user_data);
+    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)(address & ~(uint64_t)FIRST_PART);
+    int32_t result = completion->result;
+    if (op->kind == SC_FILE_WRITE_PAGES) {
+        if (!end_part(loop, op, (address & FIRST_PART) != 0, &result))
+            return;
+        if (result > 0)
+            note_time(loop, op);
+    }
     assert(loop->files_in_flight > 0);
     loop->files_in_flight--;
-    op->on_complete(op, completion->result);
+    op->on_complete(op, result);
 }
 
 const struct sc_file_ops sc_loop_file_ops = {
     .read = read_file,
     .write = write_file,
     .write_sync = write_sync_file,
+    .write_pages = write_pages_of_file,
     .sync = sync_file,
     .open = open_file,
     .allocate = allocate_file,
@@ -144,5 +231,6 @@ const struct sc_file_ops sc_loop_file_ops = {
     .wait = sc_loop_run_once,
     .list = list_directory,
     .size = size_of_file,
+    .direct = make_direct,
     .lock = lock_file,
 };

@@ -138,6 +138,7 @@ struct sc_loop {
     struct sc_slot_list accept_idle; // Listeners that wait for descriptors.
     struct sc_timer accept_timer;
     uint32_t files_in_flight;
+    struct sc_write_way write_way;
 
     struct sc_send_message *messages;
     uint16_t *free_messages;
@@ -167,6 +168,8 @@ SC_CHECKED int sc_ring_open(struct sc_loop *loop);
 void sc_ring_close(struct sc_loop *loop);
 /// An entry to fill in. Never NULL; on a broken ring it leads nowhere.
 struct io_uring_sqe *sc_ring_entry(struct sc_loop *loop);
+/// The next `count` entries are submitted together, unless the ring is broken.
+void sc_ring_make_room(struct sc_loop *loop, uint32_t count);
 void sc_ring_cancel(struct sc_loop *loop, enum sc_kind kind, enum sc_kind target, uint32_t slot);
 /// Submits, and sleeps for a completion: at most `timeout_ns`, or for ever when that is UINT64_MAX. With 0
 /// it only looks.

@@ -274,6 +274,18 @@ struct io_uring_sqe *sc_ring_entry(struct sc_loop *loop) {
     return &loop->spare;
 }
 
+void sc_ring_make_room(struct sc_loop *loop, uint32_t count) {
+    for (uint32_t i = 0; loop->error == 0 && io_uring_sq_space_left(&loop->ring) < count; i++) {
+        if (i == SC_RING_SUBMIT_ATTEMPTS_MAX) {
+            loop->error = -EBUSY;
+            return;
+        }
+        int rc = enter(loop, 0, 0, 0);
+        if (rc == -EAGAIN || rc == -EBUSY)
+            sc_ring_reap(loop); // Makes room for completions.
+    }
+}
+
 void sc_ring_cancel(struct sc_loop *loop, enum sc_kind kind, enum sc_kind target, uint32_t slot) {
     struct io_uring_sqe *sqe = sc_ring_entry(loop);
     io_uring_prep_cancel64(sqe, sc_slot_tag(loop, target, slot), 0);

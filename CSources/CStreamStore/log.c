@@ -101,6 +101,10 @@ static void write_flying(struct sc_log *log) {
     log->op.on_complete = batch_written;
     log->op.site = SC_SITE_BATCH;
     log->busy = true;
+    if (log->current.direct) {
+        sc_pages_write(log);
+        return;
+    }
     const uint8_t *bytes = log->flying.data + log->flying_written;
     uint32_t size = (uint32_t)(log->flying.size - log->flying_written);
     uint64_t offset = log->current.offset + log->flying_written;
@@ -122,11 +126,10 @@ static uint64_t newest_stamp(const struct sc_log *log) {
 // Zeros up to the end of the page: what is written over as a whole the kernel does not have to read first, in case
 // it has forgotten what is there. They are there already.
 static void fill_page(struct sc_log *log) {
+    static const uint8_t zeros[SC_LOG_PAGE_SIZE];
+    uint64_t page_size = log->directory->config.page_size;
     uint64_t end = log->current.offset + log->flying_size;
-    uint64_t fill = (WAL_PAGE_SIZE - end % WAL_PAGE_SIZE) % WAL_PAGE_SIZE;
-    if (fill > log->current.size - end)
-        fill = log->current.size - end;
-    static const uint8_t zeros[WAL_PAGE_SIZE];
+    uint64_t fill = (page_size - end % page_size) % page_size;
     sc_buffer_append(&log->flying, zeros, fill);
     log->flying.failed = false; // Then without.
 }
@@ -155,7 +158,8 @@ static void seal(struct sc_log *log) {
     log->flying_ceiling = header.ceiling_ms;
     log->took_off_ns = log->now_ns;
     begin_open_batch(log);
-    fill_page(log);
+    if (!log->current.direct)
+        fill_page(log);
     write_flying(log);
 }
 
@@ -202,11 +206,14 @@ static void batch_done(struct sc_log *log) {
 static void batch_written(struct sc_file_op *op, ssize_t result) {
     struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, op);
     log->busy = false;
-    if (result <= 0) {
-        poison(log, result == 0 ? -EIO : (int)result);
+    size_t written = result <= 0           ? 0
+                     : log->current.direct ? sc_pages_written(log, (size_t)result)
+                                           : (size_t)result;
+    if (written == 0) {
+        poison(log, result < 0 ? (int)result : -EIO);
         return;
     }
-    log->flying_written += (size_t)result;
+    log->flying_written += written;
     if (log->flying_written < log->flying.size)
         write_flying(log);
     else
@@ -373,6 +380,7 @@ void sc_log_close(struct sc_log *log) {
     sc_undo_deinit(&log->undo);
     sc_buffer_deinit(&log->open);
     sc_buffer_deinit(&log->flying);
+    free(log->pages.bytes);
     sc_buffer_deinit(&log->snapshot.bytes);
     free(log);
 }

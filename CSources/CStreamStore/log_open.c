@@ -20,7 +20,9 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
     log->next_batch = log->synced = 1;
     log->current.fd = log->next.segment.fd = log->next.last_fd = log->snapshot.fd = -1;
     log->snapshot.trim_segment = log->snapshot.trim_snapshot = 1;
-    if (sc_buffer_reserve(&log->open, sizeof(struct wal_batch_header)) == NULL) {
+    if ((log->durability == SC_DURABILITY_COMMIT && !sc_pages_init(log)) ||
+        sc_buffer_reserve(&log->open, sizeof(struct wal_batch_header)) == NULL) {
+        free(log->pages.bytes);
         free(log);
         return NULL;
     }

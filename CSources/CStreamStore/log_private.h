@@ -1,5 +1,5 @@
-// What the files of the log share: log.c (batches), undo.c (taking back), segment.c (files prepared ahead),
-// snapshot.c (compaction), recover.c (opening), directory.c (what shards have in common).
+// What the files of the log share: log.c (batches), log_pages.c (their bytes, past the kernel's cache), undo.c (taking back),
+// segment.c (files prepared ahead), snapshot.c (compaction), recover.c (opening), directory.c (what shards have in common).
 #ifndef CSTREAM_STORE_LOG_PRIVATE_H
 #define CSTREAM_STORE_LOG_PRIVATE_H
 
@@ -107,6 +107,7 @@ struct segment {
     uint64_t size;
     uint64_t offset; // Where the next batch goes.
     uint32_t seed;
+    bool direct; // Written by whole pages, past the kernel's cache.
 };
 
 enum prepare_step {
@@ -177,6 +178,13 @@ struct snapshot {
     char name[WAL_NAME_SIZE], final_name[WAL_NAME_SIZE];
 };
 
+/// For a segment that is direct.
+struct pages {
+    uint8_t *_Nullable bytes; // What of the page is written already, then a piece of the batch.
+    size_t kept;              // Of that which is written already.
+    size_t piece_size;
+};
+
 struct sc_log {
     struct sc_loop *loop;
     const struct sc_file_ops *ops;
@@ -198,6 +206,7 @@ struct sc_log {
     struct sc_buffer flying; // The batch under way, then zeros up to the end of its page.
     size_t flying_size;      // Of the batch alone; 0: none.
     size_t flying_written;
+    struct pages pages;
     uint64_t flying_position, flying_ceiling;
     uint64_t next_batch;  // Number of the open one.
     uint64_t synced;      // All batches before it are durable.
@@ -224,6 +233,16 @@ struct sc_log {
 
 // ---- log.c
 void sc_log_take_back(struct sc_log *log, int error, bool unknown);
+
+// ---- log_pages.c
+/// Only under SC_DURABILITY_COMMIT. False: out of memory.
+SC_CHECKED bool sc_pages_init(struct sc_log *log);
+/// The current segment is a new one that is direct: its first page begins with its header.
+void sc_pages_begin(struct sc_log *log, const struct wal_file_header *header);
+/// Writes the next piece of the batch under way, and zeros behind it to the end of its page.
+void sc_pages_write(struct sc_log *log);
+/// `size` bytes of that have been written, of the file: how many of the batch are durable by that.
+size_t sc_pages_written(struct sc_log *log, size_t size);
 
 // ---- undo.c
 SC_CHECKED int sc_undo_reserve(struct undo_list *list, size_t names);

@@ -28,6 +28,8 @@ static void open_file(struct sc_log *log) {
     // Twice as much as the batch that waits: it grows while the file is prepared.
     if (size < 2 * log->wanted + WAL_HEADER_SIZE)
         size = 2 * log->wanted + WAL_HEADER_SIZE;
+    uint64_t page_size = log->directory->config.page_size;
+    size = (size + page_size - 1) / page_size * page_size;
     next->segment =
         (struct segment){.fd = -1,
                          .number = log->current.number + 1,
@@ -85,6 +87,9 @@ static void fail(struct sc_log *log, int error) {
 static void is_ready(struct sc_log *log) {
     struct preparation *next = &log->next;
     next->step = PREPARE_READY;
+    // Where the file system cannot, the kernel's cache has to do.
+    next->segment.direct = log->durability == SC_DURABILITY_COMMIT &&
+                           log->ops->direct(log->loop, next->segment.fd) == 0;
     log->counters.segments++;
     if (next->error != 0)
         sc_directory_report(log->directory, SC_REPORT_INFO, "store_accepts",
@@ -212,6 +217,8 @@ bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
     }
     next->last_fd = log->current.fd;
     log->current = next->segment;
+    if (log->current.direct)
+        sc_pages_begin(log, &next->header);
     next->segment.fd = -1;
     next->step = PREPARE_IDLE;
     log->wanted = 0;

@@ -12,8 +12,6 @@
 #define WAL_HEADER_SIZE 512u
 /// Batches begin at multiples of it.
 #define WAL_ALIGNMENT 8u
-/// Files are written up to the end of one of these: the kernel's pages, and the blocks of most file systems.
-#define WAL_PAGE_SIZE 4096u
 #define WAL_BATCH_MAGIC 0x48435442u // "BTCH"
 /// Names of files fit, with their terminator.
 #define WAL_NAME_SIZE 64u

@@ -45,6 +45,8 @@ extension NodeCore {
             ("submissions", all.submissions),
             ("sends", all.sends),
             ("receive_buffers_exhausted", all.receive_buffers_exhausted),
+            ("writes_linked", all.writes_linked),
+            ("write_ways_changed", all.write_ways_changed),
             ("store_unhealthy", all.store_unhealthy),
             ("log_bytes", all.log_bytes),
             ("snapshot_bytes", all.snapshot_bytes),

@@ -164,6 +164,119 @@ struct FileTests {
         }
     }
 
+    /// The way with one entry and the one with two, with and without the kernel's help.
+    private static let ways: [UInt32] = [
+        0, SC_LOOP_SYNCED_WRITES.rawValue,
+        SC_LOOP_SYNCED_WRITES.rawValue | SC_LOOP_DEFER_TASKRUN.rawValue,
+    ]
+
+    /// Memory that starts with a page.
+    private func withPages(_ count: Int, _ body: (UnsafeMutableRawPointer) throws -> Void) rethrows
+    {
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: count * 4_096, alignment: 4_096)
+        defer { memory.deallocate() }
+        memory.copyMemory(from: pattern(count * 4_096), byteCount: count * 4_096)
+        try body(memory)
+    }
+
+    /// What `direct` says where statx says nothing of it, or the kernel is too old, shows on tmpfs. On a disk without direct files
+    /// there is nothing to see here.
+    @Test("take whole pages past the cache, written and synced in one", arguments: ways)
+    func pages(without: UInt32) throws {
+        try withFolder { folder in
+            try withLoop({ $0.without = without }) { loop in
+                let fd = CInt(try open(loop, folder + "/file", O_RDWR | O_CREAT))
+                defer { close(fd) }
+                guard sc_loop_file_ops.direct(loop.loop, fd) == 0 else { return }
+                try withPages(3) { memory in
+                    try writePages(loop, fd, memory, folder + "/file")
+                }
+                #expect((loop.counters.writes_linked > 500) == (without != 0))
+            }
+        }
+    }
+
+    private func writePages(
+        _ loop: TestLoop, _ fd: CInt, _ memory: UnsafeMutableRawPointer, _ path: String
+    ) throws {
+        // Entries before them, so that some pair would be the last of a full ring and the first of the next.
+        let others = (0..<1_500).map { i in
+            let operation = FileOperation()
+            if i % 3 == 0 {
+                sc_loop_file_ops.write_pages(
+                    loop.loop, operation.pointer, fd, memory, 4_096, UInt64(i) * 4_096)
+            } else {
+                sc_loop_file_ops.sync(loop.loop, operation.pointer, -1, true)
+            }
+            return operation
+        }
+        try loop.run(until: { others.allSatisfy { $0.result != nil } })
+        for (i, operation) in others.enumerated() {
+            #expect(operation.result == (i % 3 == 0 ? 4_096 : -Int(EBADF)))
+        }
+        func write(_ fd: CInt, _ size: UInt32, at offset: UInt64) throws -> Int {
+            try run(loop) {
+                sc_loop_file_ops.write_pages(loop.loop, $0, fd, memory, size, offset)
+            }
+        }
+        #expect(try write(fd, 12_288, at: 8_192) == 12_288)
+        #expect(try write(fd, 100, at: 8_192) == -Int(EINVAL), "not a page")
+        #expect(try write(1_000_000, 4_096, at: 0) == -Int(EBADF))
+        let reader = CInt(try open(loop, path, O_RDONLY))
+        defer { close(reader) }
+        #expect(try write(reader, 4_096, at: 0) == -Int(EBADF))
+        let back = UnsafeMutableRawPointer.allocate(byteCount: 12_288, alignment: 16)
+        defer { back.deallocate() }
+        let count = try run(loop) {
+            sc_loop_file_ops.read(loop.loop, $0, reader, back, 12_288, 8_192)
+        }
+        #expect(count == 12_288 && memcmp(memory, back, 12_288) == 0)
+    }
+
+    /// The kernel cuts a write off where a file of the process may grow no more. Nothing else here writes that far.
+    @Test("sync what was written of pages also when it was not all", arguments: ways)
+    func shortPages(without: UInt32) throws {
+        try withFolder { folder in
+            try withLoop({ $0.without = without }) { loop in
+                let fd = CInt(try open(loop, folder + "/file", O_RDWR | O_CREAT))
+                defer { close(fd) }
+                guard sc_loop_file_ops.direct(loop.loop, fd) == 0 else { return }
+                var before = rlimit()
+                try #require(getrlimit(__rlimit_resource_t(1), &before) == 0)
+                var limit = before
+                limit.rlim_cur = 1 << 30
+                try #require(setrlimit(__rlimit_resource_t(1), &limit) == 0)
+                defer { setrlimit(__rlimit_resource_t(1), &before) }
+                try withPages(3) { memory in
+                    let submissions = loop.counters.submissions
+                    let wrote = try run(loop) {
+                        sc_loop_file_ops.write_pages(
+                            loop.loop, $0, fd, memory, 12_288, 1 << 30 - 8_192)
+                    }
+                    #expect(wrote == 8_192)
+                    // The write, the sync that the kernel drops, and the one that takes its place.
+                    #expect(loop.counters.submissions - submissions == (without != 0 ? 3 : 1))
+                }
+            }
+        }
+    }
+
+    @Test("say where files cannot be written past the cache") func notDirect() throws {
+        try withLoop { loop in
+            #expect(sc_loop_file_ops.direct(loop.loop, 1_000_000) == -EBADF)
+            // Memory that is a file takes the flag, and says nothing of how it is to be written.
+            let fd = CInt(try open(loop, "/dev/shm", O_RDWR | CInt(bitPattern: 0o20_200_000)))
+            try #require(fd >= 0)
+            defer { close(fd) }
+            #expect(sc_loop_file_ops.direct(loop.loop, fd) == -EOPNOTSUPP)
+            #expect(fcntl(fd, F_GETFL) & 0o40_000 == 0, "it is as it was")
+            let wrote = try run(loop) {
+                sc_loop_file_ops.write_sync(loop.loop, $0, fd, "as before", 9, 0)
+            }
+            #expect(wrote == 9)
+        }
+    }
+
     @Test("note what kind each operation is") func kinds() throws {
         try withLoop { loop in
             let operations = (0..<3).map { _ in FileOperation() }

@@ -50,6 +50,8 @@ func simulate(
         outcome.result.cuts += result.cuts
         outcome.result.torn += result.torn
         outcome.result.metadata_syncs += result.metadata_syncs
+        outcome.result.pages_split += result.pages_split
+        outcome.result.pages_again += result.pages_again
     }
     return outcome
 }
@@ -65,9 +67,48 @@ struct SimulationTests {
         #expect(outcome.result.metadata_syncs == 0, "a batch's sync writes nothing but the batch")
     }
 
+    /// A page holds eight sectors. The disk asserts that each write of one repeats what is durable in it byte for byte, and
+    /// that a torn sector keeps the bytes which its write does not change; the rest is the store's to recover.
+    @Test("keeps what is durable in a page that a cut tears while more is written behind it")
+    func tornPages() {
+        let outcome = simulate {
+            ($0.page_size, $0.segment_size) = (SC_LOG_PAGE_SIZE, 8 * UInt64(SC_LOG_PAGE_SIZE))
+        }
+        #expect(outcome.failures.isEmpty && outcome.result.metadata_syncs == 0)
+        #expect(outcome.result.pages_again > outcome.result.batches / 2, "batches share pages")
+        #expect(outcome.result.pages_split > seedCount / 4 && outcome.result.torn > seedCount / 4)
+    }
+
+    /// A segment of three pages less two bytes takes the pages it begins.
+    @Test("writes whole pages whatever the size of a segment, and goes on after a short one")
+    func oddSizes() {
+        for segment: UInt64 in [513, 1536, 3 * 4096 - 2, 5000] {
+            let outcome = simulate(seeds: 12) {
+                ($0.page_size, $0.segment_size) = (SC_LOG_PAGE_SIZE, segment)
+            }
+            #expect(outcome.failures.isEmpty, "segments of \(segment) bytes")
+        }
+        let short = simulate {
+            ($0.page_size, $0.segment_size, $0.value_size_max) = (1024, 1 << 16, 6000)
+            ($0.fault_site, $0.fault) = (Int32(SC_SITE_BATCH.rawValue), SIMULATOR_SHORT)
+        }
+        #expect(short.failures.isEmpty && short.result.failures > 0 && short.result.batches > 0)
+    }
+
     @Test("keeps all that was released when the process is killed") func kills() {
         let outcome = simulate { $0.power_cuts = false }
         #expect(outcome.failures.isEmpty)
+    }
+
+    @Test("keeps all that was released where files cannot be written past the cache")
+    func withoutDirectFiles() {
+        let outcome = simulate { $0.no_direct = true }
+        #expect(outcome.failures.isEmpty && outcome.result.metadata_syncs == 0)
+        let deaf = simulate(seeds: 400, stopAtFailure: true) {
+            $0.no_direct = true
+            $0.ignored_sync = Int32(SC_SITE_BATCH.rawValue)
+        }
+        #expect(!deaf.failures.isEmpty)
     }
 
     @Test(

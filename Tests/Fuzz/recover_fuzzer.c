@@ -64,6 +64,7 @@ static struct sc_directory_config config_of(uint32_t shard_count, bool repair) {
     return (struct sc_directory_config){.path = "store",
                                         .durability = SC_DURABILITY_COMMIT,
                                         .shard_count = shard_count,
+                                        .page_size = 512,
                                         .segment_size = 1536,
                                         .random = {1, 2},
                                         .repair = repair,

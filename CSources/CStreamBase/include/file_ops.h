@@ -11,6 +11,7 @@ enum sc_file_kind {
     SC_FILE_READ,
     SC_FILE_WRITE,
     SC_FILE_WRITE_SYNC,
+    SC_FILE_WRITE_PAGES,
     SC_FILE_SYNC,
     SC_FILE_OPEN,
     SC_FILE_ALLOCATE,
@@ -25,6 +26,12 @@ struct sc_file_op {
     uint8_t kind; // The table's, as `slot`.
     uint8_t site; // Whoever asks says what for: tests make the operations of one site fail.
     uint32_t slot;
+    // The table's too, of SC_FILE_WRITE_PAGES:
+    bool linked;             // In two parts, the write and its sync.
+    uint8_t parts;           // That have not completed,
+    int32_t written, synced; // and what those that have came to.
+    int32_t fd;
+    uint64_t began_ns;
     void (*on_complete)(struct sc_file_op *op, ssize_t result);
 };
 
@@ -38,6 +45,10 @@ struct sc_file_ops {
     /// As `write` and then `sync` of what was written, data_only: when it completes the bytes are durable.
     void (*write_sync)(struct sc_loop *, struct sc_file_op *, int fd, const void *data,
                        uint32_t size, uint64_t offset);
+    /// As `write_sync`, of whole pages from memory that is aligned to one, to a file that is `direct`: the disk gets
+    /// them at once, where `write_sync` waits until the kernel has a thread for it.
+    void (*write_pages)(struct sc_loop *, struct sc_file_op *, int fd, const void *data,
+                        uint32_t size, uint64_t offset);
     void (*sync)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
     void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
                  int flags, uint32_t mode);
@@ -58,6 +69,9 @@ struct sc_file_ops {
                 void *context);
     /// The size of the file, or -errno.
     int64_t (*size)(struct sc_loop *, int fd);
+    /// From here on the descriptor takes whole pages only, past the kernel's cache. Never waits. 0, or -errno:
+    /// -EOPNOTSUPP where the file system does not say that it can, or not by pages. Then all is as before.
+    int (*direct)(struct sc_loop *, int fd);
     /// Takes the lock of the open file for this process, without waiting. -EWOULDBLOCK: another has it.
     int (*lock)(struct sc_loop *, int fd);
 };

@@ -38,8 +38,20 @@
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
+/// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,
+#define SC_LOOP_SYNC_LATE_US 1000u
+/// and so many bytes may take a microsecond more.
+#define SC_LOOP_SYNC_BYTES_PER_US 256u
+/// Writes that a loop keeps to what the trial has found, and twice as many each time that it finds the same again,
+#define SC_LOOP_LINKED_WRITES_MIN 64u
+/// at most.
+#define SC_LOOP_LINKED_WRITES_MAX 4096u
 /// Bytes of a segment of the log. A batch that is larger gets a larger one.
 #define SC_SEGMENT_SIZE (32u << 20)
+/// A log is written by whole ones of these: the kernel's pages, and the blocks of most file systems and disks.
+#define SC_LOG_PAGE_SIZE 4096u
+/// Bytes of a batch given to the disk at once. The rest of a larger one follows.
+#define SC_LOG_PIECE_SIZE (256u << 10)
 /// Bytes that wait for the disk in one shard. Over it no call is started there: callers are paused.
 #define SC_LOG_WAITING_MAX (4u << 20)
 /// How far ahead of what was given out a batch reserves time stamps. After a crash, stamps go on from there.
@@ -74,6 +86,7 @@
 /// Shards of a node. More: refused at start.
 #define SC_SHARD_COUNT_MAX 64
 
+_Static_assert(SC_LOG_PIECE_SIZE % SC_LOG_PAGE_SIZE == 0, "pieces end with pages");
 _Static_assert(SC_VALUE_DEPTH_MAX + 3 <= SC_JSON_DEPTH_MAX, "a frame adds up to three levels");
 _Static_assert(SC_VALUE_SIZE_MAX <= SC_MESSAGE_SIZE_MAX, "a value must fit a message");
 

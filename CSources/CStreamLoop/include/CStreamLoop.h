@@ -9,6 +9,7 @@
 #define CSTREAM_LOOP_H
 
 #include "CStreamBase.h"
+#include "write_way.h"
 
 #pragma clang assume_nonnull begin
 
@@ -19,6 +20,7 @@ enum sc_loop_feature {
     SC_LOOP_DEFER_TASKRUN = 1, // Completions are made only when the loop looks (Linux 6.1).
     SC_LOOP_RING_MESSAGES =
         2, // Loops wake each other by the ring, without an eventfd (Linux 5.18).
+    SC_LOOP_SYNCED_WRITES = 4, // Pages are written and synced by one entry, unless that comes late.
 };
 
 struct sc_loop_config {
@@ -66,6 +68,8 @@ struct sc_loop_counters {
     uint64_t receive_buffers_trimmed; // How often their memory was given back.
     uint64_t receives_deferred;       // Put off to the next turn: their socket had its share.
     uint64_t accepts_failed;          // For want of descriptors or memory; tried again.
+    uint64_t writes_linked;           // Of pages, with a sync of its own: see write_way.h.
+    uint64_t write_ways_changed;
 };
 const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop);
 

@@ -174,6 +174,7 @@ static int open_path(struct sim_disk *disk, const struct sim_pending *pending) {
         if (disk->descriptors[fd] != SIM_FREE)
             continue;
         disk->descriptors[fd] = target;
+        disk->direct[fd] = false;
         return fd + 1000;
     }
     return -EMFILE;
@@ -184,15 +185,35 @@ static int target_of(const struct sim_disk *disk, int fd) {
     return disk->descriptors[fd - 1000];
 }
 
+static bool is_write(const struct sim_pending *pending) {
+    enum sc_file_kind kind = pending->op->kind;
+    return kind == SC_FILE_WRITE || kind == SC_FILE_WRITE_SYNC || kind == SC_FILE_WRITE_PAGES;
+}
+
+// What is durable in a page is written once more as it is: whatever subset of the new and the old sectors the disk has in the
+// end, it is there. All else in the page was zeros.
+static void check_pages(struct sim_disk *disk, const struct sim_pending *pending) {
+    const struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    const uint8_t *bytes = pending->data, *durable = file->durable + pending->offset;
+    if (disk->config->ignored_sync >= 0)
+        return; // Nothing is durable where the store thinks so.
+    assert(pending->offset + pending->size <= file->durable_size);
+    for (uint32_t i = 0; i < pending->size; i++)
+        assert(durable[i] == 0 || durable[i] == bytes[i]);
+    disk->result->pages_again += durable[0] != 0;
+}
+
 static ssize_t run_write(struct sim_disk *disk, const struct sim_pending *pending, uint32_t size) {
     struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    if (pending->op->kind == SC_FILE_WRITE_PAGES)
+        check_pages(disk, pending);
     if (!has_space(disk, file, pending->offset + size))
         return -ENOSPC;
     if (pending->offset + size > file->allocated)
         file->allocated = pending->offset + size;
     write_bytes(file, pending->data, size, pending->offset);
     disk->result->written_bytes += size;
-    if (pending->op->kind != SC_FILE_WRITE_SYNC || pending->op->site == disk->config->ignored_sync)
+    if (pending->op->kind == SC_FILE_WRITE || pending->op->site == disk->config->ignored_sync)
         return size;
     bool metadata = sync_bytes(file, size, pending->offset);
     if (metadata && pending->op->site == SC_SITE_BATCH)
@@ -247,6 +268,7 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
         return size;
     case SC_FILE_WRITE:
     case SC_FILE_WRITE_SYNC:
+    case SC_FILE_WRITE_PAGES:
         return run_write(disk, pending, pending->size);
     case SC_FILE_SYNC:
         return run_sync(disk, pending);
@@ -291,14 +313,16 @@ static ssize_t run_or_fail(struct sim_disk *disk, const struct sim_pending *pend
     }
     if (disk->config->fault == SIMULATOR_DEATH || !fails_now(disk, pending))
         return run(disk, pending);
-    bool writes = pending->op->kind == SC_FILE_WRITE || pending->op->kind == SC_FILE_WRITE_SYNC;
+    bool writes = is_write(pending);
+    uint32_t unit = pending->op->kind == SC_FILE_WRITE_PAGES ? SECTOR : 1;
+    uint64_t units = pending->size / unit;
     if (disk->config->fault == SIMULATOR_SHORT)
-        return writes && pending->size > 1
-                   ? run_write(disk, pending, 1 + (uint32_t)sim_random(disk, pending->size - 1))
+        return writes && units > 1
+                   ? run_write(disk, pending, unit * (1 + (uint32_t)sim_random(disk, units - 1)))
                    : run(disk, pending);
     // A write that fails may have reached the file all the same, in part or as a whole.
-    if (writes && pending->op->kind != SC_FILE_OPEN)
-        (void)run_write(disk, pending, (uint32_t)sim_random(disk, pending->size + 1));
+    if (writes)
+        (void)run_write(disk, pending, unit * (uint32_t)sim_random(disk, units + 1));
     return disk->config->fault == SIMULATOR_EIO ? -EIO : -ENOSPC;
 }
 
@@ -320,12 +344,27 @@ bool sim_complete_one(struct sim_disk *disk) {
 
 // ---- Ends
 
+// Any of the sectors have come to the disk; the cut may tear them.
+static void split_pages(struct sim_disk *disk, const struct sim_pending *pending) {
+    struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    check_pages(disk, pending);
+    uint32_t came = 0;
+    for (uint32_t at = 0; at < pending->size; at += SECTOR) {
+        if (sim_random(disk, 3) == 0)
+            continue;
+        write_bytes(file, (uint8_t *)pending->data + at, SECTOR, pending->offset + at);
+        came++;
+    }
+    disk->result->pages_split += came > 0 && came < pending->size / SECTOR;
+}
+
 void sim_end_process(struct sim_disk *disk) {
     disk->faults_on = false;
     for (int i = 0; i < disk->pending_count; i++) {
         const struct sim_pending *pending = &disk->pending[i];
-        bool writes = pending->op->kind == SC_FILE_WRITE || pending->op->kind == SC_FILE_WRITE_SYNC;
-        if (writes && sim_random(disk, 4) > 0) {
+        if (pending->op->kind == SC_FILE_WRITE_PAGES) {
+            split_pages(disk, pending);
+        } else if (is_write(pending) && sim_random(disk, 4) > 0) {
             // Parts of it have come as far as the cache.
             struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
             for (uint32_t at = 0; at < pending->size;) {
@@ -346,6 +385,8 @@ void sim_end_process(struct sim_disk *disk) {
 // A sector whose write the cut has met: its first bytes are new, or its last, or any of those that the write
 // changes are new, old or neither. What it does not change stays.
 static void tear_sector(struct sim_disk *disk, uint8_t *durable, const uint8_t *data) {
+    uint8_t before[SECTOR];
+    memcpy(before, durable, SECTOR);
     disk->result->torn += memcmp(durable, data, SECTOR) != 0;
     uint64_t at = sim_random(disk, SECTOR + 1), kind = sim_random(disk, 3);
     if (kind == 0) {
@@ -360,6 +401,8 @@ static void tear_sector(struct sim_disk *disk, uint8_t *durable, const uint8_t *
                                        : (uint8_t)sim_random(disk, 256);
         }
     }
+    for (uint32_t i = 0; i < SECTOR; i++)
+        assert(before[i] != data[i] || durable[i] == data[i]);
 }
 
 static void cut_file(struct sim_disk *disk, struct sim_file *file) {
@@ -464,16 +507,34 @@ static void sim_read(struct sc_loop *loop, struct sc_file_op *op, int fd, void *
     struct sim_pending *pending = add(loop, op, SC_FILE_READ);
     pending->fd = fd, pending->data = data, pending->size = size, pending->offset = offset;
 }
-static void sim_write(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                      uint32_t size, uint64_t offset) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_WRITE);
+static void add_write(struct sc_loop *loop, struct sc_file_op *op, enum sc_file_kind kind, int fd,
+                      const void *data, uint32_t size, uint64_t offset) {
+    struct sim_pending *pending = add(loop, op, kind);
     pending->fd = fd, pending->data = (void *)(uintptr_t)data, pending->size = size,
     pending->offset = offset;
 }
+static void sim_write(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
+                      uint32_t size, uint64_t offset) {
+    assert(!disk_of(loop)->direct[fd - 1000]);
+    add_write(loop, op, SC_FILE_WRITE, fd, data, size, offset);
+}
 static void sim_write_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
                            uint32_t size, uint64_t offset) {
-    sim_write(loop, op, fd, data, size, offset);
-    op->kind = SC_FILE_WRITE_SYNC;
+    assert(!disk_of(loop)->direct[fd - 1000]);
+    add_write(loop, op, SC_FILE_WRITE_SYNC, fd, data, size, offset);
+}
+static void sim_write_pages(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
+                            uint32_t size, uint64_t offset) {
+    assert(disk_of(loop)->direct[fd - 1000]);
+    assert(offset % SECTOR == 0 && size % SECTOR == 0 && (uintptr_t)data % SECTOR == 0);
+    add_write(loop, op, SC_FILE_WRITE_PAGES, fd, data, size, offset);
+}
+static int sim_direct(struct sc_loop *loop, int fd) {
+    struct sim_disk *disk = disk_of(loop);
+    if (disk->config->no_direct)
+        return -EOPNOTSUPP;
+    disk->direct[fd - 1000] = true;
+    return 0;
 }
 static void sim_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
     struct sim_pending *pending = add(loop, op, SC_FILE_SYNC);
@@ -538,6 +599,8 @@ static int sim_lock(struct sc_loop *loop, int fd) {
 const struct sc_file_ops sim_ops = {.read = sim_read,
                                     .write = sim_write,
                                     .write_sync = sim_write_sync,
+                                    .write_pages = sim_write_pages,
+                                    .direct = sim_direct,
                                     .sync = sim_sync,
                                     .open = sim_open,
                                     .allocate = sim_allocate,

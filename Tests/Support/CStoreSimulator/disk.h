@@ -61,6 +61,7 @@ struct sim_disk {
     int change_count;
     bool directory_made, directory_durable;
     int descriptors[DESCRIPTORS_MAX]; // File, or one of the two below; -1: free.
+    bool direct[DESCRIPTORS_MAX];     // Of each: it takes whole sectors only, past the cache.
     struct sim_pending pending[PENDING_MAX];
     int pending_count;
     bool dead; // The process has ended: nothing it asks for happens.

@@ -117,6 +117,7 @@ static int open_with(struct opened *opened, const struct sc_log_events *events, 
     struct sc_loop *loop = (struct sc_loop *)(void *)opened->disk;
     struct sc_directory_config config = {.path = "store",
                                          .shard_count = 1,
+                                         .page_size = 512,
                                          .segment_size = 1u << 20,
                                          .ops = &sim_ops,
                                          .reporter = {NULL, no_report}};

@@ -302,14 +302,16 @@ static int start(struct simulation *simulation) {
     simulation->ended = false;
     simulation->shard_count = 1 + (uint32_t)sim_random(disk, SHARDS_MAX);
     simulation->seed = sim_random(disk, UINT64_MAX);
-    struct sc_directory_config config = {.path = "store",
-                                         .durability = simulation->config->durability,
-                                         .sync_interval_ms = 20,
-                                         .shard_count = simulation->shard_count,
-                                         .segment_size = simulation->config->segment_size,
-                                         .random = {simulation->config->seed, 7},
-                                         .ops = &sim_ops,
-                                         .reporter = {simulation, report}};
+    struct sc_directory_config config = {
+        .path = "store",
+        .durability = simulation->config->durability,
+        .sync_interval_ms = 20,
+        .shard_count = simulation->shard_count,
+        .page_size = simulation->config->page_size == 0 ? SECTOR : simulation->config->page_size,
+        .segment_size = simulation->config->segment_size,
+        .random = {simulation->config->seed, 7},
+        .ops = &sim_ops,
+        .reporter = {simulation, report}};
     int rc = sc_directory_open(loop, &config, &simulation->directory, simulation->reason);
     if (rc < 0) {
         simulation->directory = NULL;

@@ -34,11 +34,16 @@ struct simulator_config {
     uint32_t fault_after; // Operations of that site that go well first, in each round.
     uint32_t fault_count; // Operations that fail then; 0: all.
     uint64_t disk_size;   // 0: no limit.
+    bool no_direct;       // Its files cannot be written past the cache.
+    uint32_t page_size;   // By which they are written. 0: a sector.
 };
 
 struct simulator_result {
     uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations;
-    uint64_t torn;           // Sectors that a cut has left half written.
+    uint64_t torn; // Sectors that a cut has left half written.
+    uint64_t
+        pages_split; // Writes past the cache that an end has met, of which some sectors had come to the disk.
+    uint64_t pages_again;    // Writes past the cache that began with what was durable already.
     uint64_t metadata_syncs; // Batches whose sync had to write more than their own bytes.
     uint64_t written_bytes;
     uint64_t operations[64]; // By site.

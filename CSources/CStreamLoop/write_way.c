@@ -1,0 +1,51 @@
+#include "write_way.h"
+
+bool sc_write_way_next(struct sc_write_way *way) {
+    if (way->state == SC_WAY_TRIAL)
+        return true;
+    if (way->writes_left > 0) {
+        way->writes_left--;
+        return way->state == SC_WAY_LINKED;
+    }
+    if (way->state == SC_WAY_LINKED) {
+        way->state = SC_WAY_SYNCED;
+        way->switches++;
+    }
+    return false;
+}
+
+static bool is_late(uint32_t size, uint64_t took_ns) {
+    return took_ns > (SC_LOOP_SYNC_LATE_US + size / SC_LOOP_SYNC_BYTES_PER_US) * 1000ull;
+}
+
+static void synced_took(struct sc_write_way *way, uint32_t size, uint64_t took_ns) {
+    if (!is_late(size, took_ns)) {
+        way->kept_last = 0;
+    } else if (way->writes_left == 0) {
+        way->state = SC_WAY_TRIAL;
+        way->late_ns = took_ns;
+    }
+}
+
+static void trial_took(struct sc_write_way *way, uint64_t took_ns) {
+    if (took_ns >= way->late_ns / 2) {
+        // It is the disk that is slow.
+        way->state = SC_WAY_SYNCED;
+        way->writes_left = SC_LOOP_LINKED_WRITES_MIN;
+        return;
+    }
+    uint32_t keep = way->kept_last == 0 ? SC_LOOP_LINKED_WRITES_MIN : 2 * way->kept_last;
+    if (keep > SC_LOOP_LINKED_WRITES_MAX)
+        keep = SC_LOOP_LINKED_WRITES_MAX;
+    way->state = SC_WAY_LINKED;
+    way->writes_left = way->kept_last = keep;
+    way->switches++;
+}
+
+// With several under way one may come that was begun in another state: it says nothing.
+void sc_write_way_took(struct sc_write_way *way, bool linked, uint32_t size, uint64_t took_ns) {
+    if (!linked && way->state == SC_WAY_SYNCED)
+        synced_took(way, size, took_ns);
+    else if (linked && way->state == SC_WAY_TRIAL)
+        trial_took(way, took_ns);
+}
