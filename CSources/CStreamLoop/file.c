@@ -129,6 +129,12 @@ static void close_file(struct sc_loop *loop, struct sc_file_op *op, int fd) {
     submit(sqe, op);
 }
 
+static void forget_file(struct sc_loop *loop, struct sc_file_op *op, int fd) {
+    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_FORGET);
+    io_uring_prep_fadvise(sqe, fd, 0, 0, POSIX_FADV_DONTNEED);
+    submit(sqe, op);
+}
+
 static int list_directory(struct sc_loop *loop, int directory_fd,
                           void (*body)(const char *name, void *context), void *context) {
     (void)loop;
@@ -228,6 +234,7 @@ const struct sc_file_ops sc_loop_file_ops = {
     .unlink = unlink_file,
     .mkdir = make_directory,
     .close = close_file,
+    .forget = forget_file,
     .wait = sc_loop_run_once,
     .list = list_directory,
     .size = size_of_file,

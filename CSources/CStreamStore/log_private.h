@@ -118,6 +118,7 @@ enum prepare_step {
     PREPARE_FILL,
     PREPARE_HEADER,
     PREPARE_DIRECTORY,
+    PREPARE_FORGET,
     PREPARE_READY,
     PREPARE_CLOSE, // One that failed, or is too small.
     PREPARE_REMOVE,

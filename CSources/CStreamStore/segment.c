@@ -87,15 +87,26 @@ static void fail(struct sc_log *log, int error) {
 static void is_ready(struct sc_log *log) {
     struct preparation *next = &log->next;
     next->step = PREPARE_READY;
-    // Where the file system cannot, the kernel's cache has to do.
-    next->segment.direct = log->durability == SC_DURABILITY_COMMIT &&
-                           log->ops->direct(log->loop, next->segment.fd) == 0;
     log->counters.segments++;
     if (next->error != 0)
         sc_directory_report(log->directory, SC_REPORT_INFO, "store_accepts",
                             "shard %u: %s is prepared; changes are taken again", log->shard,
                             next->name);
     next->error = 0;
+}
+
+static void after_directory(struct sc_log *log) {
+    struct segment *segment = &log->next.segment;
+    // Where the file system cannot, the kernel's cache has to do.
+    segment->direct =
+        log->durability == SC_DURABILITY_COMMIT && log->ops->direct(log->loop, segment->fd) == 0;
+    if (!segment->direct) {
+        is_ready(log);
+        return;
+    }
+    // Its zeros are in the cache, for nothing, and a write past the cache that has to throw some out is left to a worker.
+    struct sc_file_op *op = begin(log, PREPARE_FORGET, SC_SITE_SEGMENT_FORGET);
+    log->ops->forget(log->loop, op, segment->fd);
 }
 
 static void after_open(struct sc_log *log, ssize_t result) {
@@ -133,9 +144,9 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
     next->busy = false;
     bool not_supported =
         next->step == PREPARE_ALLOCATE && (result == -EOPNOTSUPP || result == -ENOSYS);
-    bool cleans_up = next->step == PREPARE_CLOSE || next->step == PREPARE_REMOVE ||
-                     next->step == PREPARE_CLOSE_LAST;
-    if (result < 0 && !not_supported && !cleans_up) {
+    bool may_fail = next->step == PREPARE_CLOSE || next->step == PREPARE_REMOVE ||
+                    next->step == PREPARE_CLOSE_LAST || next->step == PREPARE_FORGET;
+    if (result < 0 && !not_supported && !may_fail) {
         fail(log, (int)result);
         return;
     }
@@ -164,6 +175,9 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
         }
         break;
     case PREPARE_DIRECTORY:
+        after_directory(log);
+        break;
+    case PREPARE_FORGET:
         is_ready(log);
         break;
     case PREPARE_CLOSE:

@@ -191,6 +191,8 @@ struct FileTests {
                 try withPages(3) { memory in
                     try writePages(loop, fd, memory, folder + "/file")
                 }
+                let forgotten = try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, fd) }
+                #expect(forgotten == 0)
                 #expect((loop.counters.writes_linked > 500) == (without != 0))
             }
         }
@@ -222,6 +224,8 @@ struct FileTests {
         #expect(try write(fd, 12_288, at: 8_192) == 12_288)
         #expect(try write(fd, 100, at: 8_192) == -Int(EINVAL), "not a page")
         #expect(try write(1_000_000, 4_096, at: 0) == -Int(EBADF))
+        #expect(
+            try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, 1_000_000) } == -Int(EBADF))
         let reader = CInt(try open(loop, path, O_RDONLY))
         defer { close(reader) }
         #expect(try write(reader, 4_096, at: 0) == -Int(EBADF))

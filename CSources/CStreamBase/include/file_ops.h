@@ -19,6 +19,7 @@ enum sc_file_kind {
     SC_FILE_UNLINK,
     SC_FILE_MKDIR,
     SC_FILE_CLOSE,
+    SC_FILE_FORGET,
 };
 
 /// One operation on a file, embedded in what waits for it; in flight at most once.
@@ -59,6 +60,8 @@ struct sc_file_ops {
     void (*mkdir)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
                   uint32_t mode);
     void (*close)(struct sc_loop *, struct sc_file_op *, int fd);
+    /// Lets go of the memory in which the kernel has the file's bytes, as far as they are synced.
+    void (*forget)(struct sc_loop *, struct sc_file_op *, int fd);
 
     // Only while a store is opened or closed: these wait.
 

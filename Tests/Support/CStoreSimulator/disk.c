@@ -284,6 +284,9 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
         if (file->allocated < pending->size)
             file->allocated = pending->size;
         return 0;
+    case SC_FILE_FORGET:
+        (void)target_of(disk, pending->fd);
+        return 0;
     case SC_FILE_CLOSE:
         disk->descriptors[pending->fd - 1000] = SIM_FREE;
         return 0;
@@ -575,6 +578,10 @@ static void sim_close(struct sc_loop *loop, struct sc_file_op *op, int fd) {
     struct sim_pending *pending = add(loop, op, SC_FILE_CLOSE);
     pending->fd = fd;
 }
+static void sim_forget(struct sc_loop *loop, struct sc_file_op *op, int fd) {
+    struct sim_pending *pending = add(loop, op, SC_FILE_FORGET);
+    pending->fd = fd;
+}
 static int sim_wait(struct sc_loop *loop) {
     return sim_complete_one(disk_of(loop)) ? 0 : -EDEADLK;
 }
@@ -608,6 +615,7 @@ const struct sc_file_ops sim_ops = {.read = sim_read,
                                     .unlink = sim_unlink,
                                     .mkdir = sim_mkdir,
                                     .close = sim_close,
+                                    .forget = sim_forget,
                                     .wait = sim_wait,
                                     .list = sim_list,
                                     .size = sim_size,

@@ -730,6 +730,7 @@ static const char *const site_names[] = {
     "segment_fill",
     "segment_header",
     "segment_directory_sync",
+    "segment_forget",
     "batch",
     "interval_sync",
     "snapshot_open",
