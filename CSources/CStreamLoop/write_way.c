@@ -20,7 +20,9 @@ static bool is_late(uint32_t size, uint64_t took_ns) {
 
 static void synced_took(struct sc_write_way *way, uint32_t size, uint64_t took_ns) {
     if (!is_late(size, took_ns)) {
-        way->kept_last = 0;
+        // Now and then one is, on a processor that is busy too.
+        if (way->kept > 0 && ++way->in_time == way->kept)
+            way->kept = 0;
     } else if (way->writes_left == 0) {
         way->state = SC_WAY_TRIAL;
         way->late_ns = took_ns;
@@ -29,16 +31,17 @@ static void synced_took(struct sc_write_way *way, uint32_t size, uint64_t took_n
 
 static void trial_took(struct sc_write_way *way, uint64_t took_ns) {
     if (took_ns >= way->late_ns / 2) {
-        // It is the disk that is slow.
+        // The disk is slow, or this one had to wait too.
         way->state = SC_WAY_SYNCED;
-        way->writes_left = SC_LOOP_LINKED_WRITES_MIN;
+        way->writes_left = SC_LOOP_TRIAL_PAUSE_WRITES;
         return;
     }
-    uint32_t keep = way->kept_last == 0 ? SC_LOOP_LINKED_WRITES_MIN : 2 * way->kept_last;
+    uint32_t keep = way->kept == 0 ? SC_LOOP_LINKED_WRITES_MIN : 2 * way->kept;
     if (keep > SC_LOOP_LINKED_WRITES_MAX)
         keep = SC_LOOP_LINKED_WRITES_MAX;
     way->state = SC_WAY_LINKED;
-    way->writes_left = way->kept_last = keep;
+    way->writes_left = way->kept = keep;
+    way->in_time = 0;
     way->switches++;
 }
 

@@ -42,9 +42,9 @@ size_t sc_pages_written(struct sc_log *log, size_t size) {
     struct pages *pages = &log->pages;
     size_t end = pages->kept + pages->piece_size;
     if (size < end)
-        end = size - size % page_size_of(log); // Short: the rest again, by whole pages.
+        end = size;
     if (end <= pages->kept)
-        return 0;
+        return 0; // What was written is what was there.
     size_t written = end - pages->kept;
     pages->kept = end % page_size_of(log);
     memmove(pages->bytes, pages->bytes + end - pages->kept, pages->kept);

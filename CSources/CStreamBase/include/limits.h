@@ -42,7 +42,9 @@
 #define SC_LOOP_SYNC_LATE_US 1000u
 /// and so many bytes may take a microsecond more.
 #define SC_LOOP_SYNC_BYTES_PER_US 256u
-/// Writes that a loop keeps to what the trial has found, and twice as many each time that it finds the same again,
+/// Writes until the next trial when it was not. There is little to lose: all of them are slow then.
+#define SC_LOOP_TRIAL_PAUSE_WRITES 8u
+/// Writes for which a loop keeps to it when it was, and twice as many when it soon is so again,
 #define SC_LOOP_LINKED_WRITES_MIN 64u
 /// at most.
 #define SC_LOOP_LINKED_WRITES_MAX 4096u

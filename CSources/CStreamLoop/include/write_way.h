@@ -19,10 +19,10 @@ enum sc_write_way_state {
 /// Zeros: the synced way, nothing known yet.
 struct sc_write_way {
     enum sc_write_way_state state;
-    uint32_t
-        writes_left; // SC_WAY_LINKED: then the synced way is tried again. SC_WAY_SYNCED: then a trial may be.
-    uint32_t
-        kept_last; // Writes that the linked way was kept for. 0: not since a synced one was in time.
+    // SC_WAY_LINKED: then the synced way is tried again. SC_WAY_SYNCED: then there may be a trial.
+    uint32_t writes_left;
+    uint32_t kept;     // Writes that the linked way was kept for last.
+    uint32_t in_time;  // Synced ones in time since. As many forget it.
     uint64_t late_ns;  // SC_WAY_TRIAL: what the late write took.
     uint64_t switches; // To the linked way, and back to try the synced one again.
 };
