@@ -1,11 +1,14 @@
 """The store's directory as an operator meets it: moving over from the original, damage and repair, the lock, the
 commands that look into it."""
 
+import contextlib
+import ctypes
 import itertools
 import json
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 import pytest
 
@@ -273,3 +276,46 @@ def test_modes_that_answer_at_once_say_so_and_lose_nothing_at_a_clean_end(tmp_pa
     put(node, 200)
     node.stop()
     assert len(listed(start(folder, **settings))) == 200
+
+
+# ---- Past the kernel's cache
+
+
+def takes_pages(path):
+    """Whether the file system says that a file is written past the cache by pages: STATX_DIOALIGN of statx(2)."""
+    status = (ctypes.c_uint32 * 64)()
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.statx(-100, str(path).encode(), 0, 0x2000, status) == 0
+    memory, offset = status[38], status[39]
+    return status[0] & 0x2000 != 0 and all(align != 0 and 4096 % align == 0 for align in (memory, offset))
+
+
+def opened_logs(node):
+    """The path and flags of each segment of the log that the node has open."""
+    process = pathlib.Path(f"/proc/{node.process.pid}")
+    for link in (process / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # Closed meanwhile.
+            path = link.readlink()
+            if path.suffix == ".log":
+                lines = dict(line.split(":\t", 1) for line in (process / "fdinfo" / link.name).read_text().splitlines())
+                yield path, int(lines["flags"], 8)
+
+
+@pytest.mark.parametrize("durability", ["commit", "interval"])
+@pytest.mark.parametrize("medium", ["disk", "memory"])
+def test_the_log_is_written_past_the_cache_where_the_file_system_says_how(tmp_path, start, durability, medium):
+    with tempfile.TemporaryDirectory(dir=tmp_path if medium == "disk" else "/dev/shm") as folder:
+        store = pathlib.Path(folder) / "store"
+        node = start(store, durability=durability)
+        put(node, 300, pad="x" * 1000)
+        logs = list(opened_logs(node))
+        assert logs
+        direct = [flags & 0o40000 != 0 for _, flags in logs]
+        # The current one at least: another may be in preparation.
+        assert any(direct) == (durability == "commit" and takes_pages(logs[0][0]))
+        if medium == "memory":
+            assert not takes_pages(logs[0][0])
+        node.kill() if durability == "commit" else node.stop()
+        again = start(store, durability=durability)
+        assert len(listed(again)) == 300
+        again.stop()
