@@ -6,10 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct sim_disk *disk_of(struct sc_loop *loop) {
-    return (struct sim_disk *)(void *)loop;
-}
-
 uint64_t sim_random(struct sim_disk *disk, uint64_t below) {
     uint64_t word = disk->random += 0x9e3779b97f4a7c15u;
     word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9u;
@@ -180,7 +176,7 @@ static int open_path(struct sim_disk *disk, const struct sim_pending *pending) {
     return -EMFILE;
 }
 
-static int target_of(const struct sim_disk *disk, int fd) {
+int sim_target(const struct sim_disk *disk, int fd) {
     assert(fd >= 1000 && fd < 1000 + DESCRIPTORS_MAX);
     return disk->descriptors[fd - 1000];
 }
@@ -193,7 +189,7 @@ static bool is_write(const struct sim_pending *pending) {
 // What is durable in a page is written once more as it is: whatever subset of the new and the old sectors the disk has in the
 // end, it is there. All else in the page was zeros.
 static void check_pages(struct sim_disk *disk, const struct sim_pending *pending) {
-    const struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    const struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
     const uint8_t *bytes = pending->data, *durable = file->durable + pending->offset;
     if (disk->config->ignored_sync >= 0)
         return; // Nothing is durable where the store thinks so.
@@ -204,7 +200,7 @@ static void check_pages(struct sim_disk *disk, const struct sim_pending *pending
 }
 
 static ssize_t run_write(struct sim_disk *disk, const struct sim_pending *pending, uint32_t size) {
-    struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
     if (pending->op->kind == SC_FILE_WRITE_PAGES)
         check_pages(disk, pending);
     if (!has_space(disk, file, pending->offset + size))
@@ -224,7 +220,7 @@ static ssize_t run_write(struct sim_disk *disk, const struct sim_pending *pendin
 static ssize_t run_sync(struct sim_disk *disk, const struct sim_pending *pending) {
     if (pending->op->site == disk->config->ignored_sync)
         return 0;
-    int target = target_of(disk, pending->fd);
+    int target = sim_target(disk, pending->fd);
     if (target == SIM_ROOT)
         disk->directory_durable = disk->directory_made;
     else if (target == SIM_DIRECTORY)
@@ -259,7 +255,7 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
     struct sim_file *file;
     switch ((enum sc_file_kind)pending->op->kind) {
     case SC_FILE_READ:
-        file = &disk->files[target_of(disk, pending->fd)];
+        file = &disk->files[sim_target(disk, pending->fd)];
         if (pending->offset >= file->size)
             return 0;
         uint64_t left = file->size - pending->offset;
@@ -275,7 +271,7 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
     case SC_FILE_OPEN:
         return open_path(disk, pending);
     case SC_FILE_ALLOCATE:
-        file = &disk->files[target_of(disk, pending->fd)];
+        file = &disk->files[sim_target(disk, pending->fd)];
         if (!has_space(disk, file, pending->size))
             return -ENOSPC;
         grow(file, pending->size);
@@ -285,7 +281,7 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
             file->allocated = pending->size;
         return 0;
     case SC_FILE_FORGET:
-        (void)target_of(disk, pending->fd);
+        (void)sim_target(disk, pending->fd);
         return 0;
     case SC_FILE_CLOSE:
         disk->descriptors[pending->fd - 1000] = SIM_FREE;
@@ -349,7 +345,7 @@ bool sim_complete_one(struct sim_disk *disk) {
 
 // Any of the sectors have come to the disk; the cut may tear them.
 static void split_pages(struct sim_disk *disk, const struct sim_pending *pending) {
-    struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+    struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
     check_pages(disk, pending);
     uint32_t came = 0;
     for (uint32_t at = 0; at < pending->size; at += SECTOR) {
@@ -369,7 +365,7 @@ void sim_end_process(struct sim_disk *disk) {
             split_pages(disk, pending);
         } else if (is_write(pending) && sim_random(disk, 4) > 0) {
             // Parts of it have come as far as the cache.
-            struct sim_file *file = &disk->files[target_of(disk, pending->fd)];
+            struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
             for (uint32_t at = 0; at < pending->size;) {
                 uint32_t size = 1 + (uint32_t)sim_random(disk, 2 * SECTOR);
                 size = size < pending->size - at ? size : pending->size - at;
@@ -491,132 +487,3 @@ void sim_free(struct sim_disk *disk) {
         if (disk->files[i].used)
             free_file(&disk->files[i]);
 }
-
-// ---- The table
-
-static struct sim_pending *add(struct sc_loop *loop, struct sc_file_op *op,
-                               enum sc_file_kind kind) {
-    struct sim_disk *disk = disk_of(loop);
-    assert(disk->pending_count < PENDING_MAX);
-    op->kind = (uint8_t)kind;
-    disk->result->operations[op->site]++;
-    struct sim_pending *pending = &disk->pending[disk->pending_count++];
-    *pending = (struct sim_pending){.op = op};
-    return pending;
-}
-
-static void sim_read(struct sc_loop *loop, struct sc_file_op *op, int fd, void *data, uint32_t size,
-                     uint64_t offset) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_READ);
-    pending->fd = fd, pending->data = data, pending->size = size, pending->offset = offset;
-}
-static void add_write(struct sc_loop *loop, struct sc_file_op *op, enum sc_file_kind kind, int fd,
-                      const void *data, uint32_t size, uint64_t offset) {
-    struct sim_pending *pending = add(loop, op, kind);
-    pending->fd = fd, pending->data = (void *)(uintptr_t)data, pending->size = size,
-    pending->offset = offset;
-}
-static void sim_write(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                      uint32_t size, uint64_t offset) {
-    assert(!disk_of(loop)->direct[fd - 1000]);
-    add_write(loop, op, SC_FILE_WRITE, fd, data, size, offset);
-}
-static void sim_write_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                           uint32_t size, uint64_t offset) {
-    assert(!disk_of(loop)->direct[fd - 1000]);
-    add_write(loop, op, SC_FILE_WRITE_SYNC, fd, data, size, offset);
-}
-static void sim_write_pages(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                            uint32_t size, uint64_t offset) {
-    assert(disk_of(loop)->direct[fd - 1000]);
-    assert(offset % SECTOR == 0 && size % SECTOR == 0 && (uintptr_t)data % SECTOR == 0);
-    add_write(loop, op, SC_FILE_WRITE_PAGES, fd, data, size, offset);
-}
-static int sim_direct(struct sc_loop *loop, int fd) {
-    struct sim_disk *disk = disk_of(loop);
-    if (disk->config->no_direct)
-        return -EOPNOTSUPP;
-    disk->direct[fd - 1000] = true;
-    return 0;
-}
-static void sim_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_SYNC);
-    pending->fd = fd, pending->data_only = data_only;
-}
-static void sim_open(struct sc_loop *loop, struct sc_file_op *op, int directory_fd,
-                     const char *path, int flags, uint32_t mode) {
-    (void)directory_fd, (void)mode;
-    struct sim_pending *pending = add(loop, op, SC_FILE_OPEN);
-    snprintf(pending->path, sizeof pending->path, "%s", path);
-    pending->flags = flags;
-}
-static void sim_allocate(struct sc_loop *loop, struct sc_file_op *op, int fd, uint64_t offset,
-                         uint64_t size) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_ALLOCATE);
-    pending->fd = fd, pending->offset = offset, pending->size = (uint32_t)size;
-}
-static void sim_rename(struct sc_loop *loop, struct sc_file_op *op, int directory_fd,
-                       const char *from, const char *to) {
-    (void)directory_fd;
-    struct sim_pending *pending = add(loop, op, SC_FILE_RENAME);
-    snprintf(pending->path, sizeof pending->path, "%s", from);
-    snprintf(pending->other, sizeof pending->other, "%s", to);
-}
-static void sim_unlink(struct sc_loop *loop, struct sc_file_op *op, int directory_fd,
-                       const char *path) {
-    (void)directory_fd;
-    struct sim_pending *pending = add(loop, op, SC_FILE_UNLINK);
-    snprintf(pending->path, sizeof pending->path, "%s", path);
-}
-static void sim_mkdir(struct sc_loop *loop, struct sc_file_op *op, int directory_fd,
-                      const char *path, uint32_t mode) {
-    (void)directory_fd, (void)mode;
-    struct sim_pending *pending = add(loop, op, SC_FILE_MKDIR);
-    snprintf(pending->path, sizeof pending->path, "%s", path);
-}
-static void sim_close(struct sc_loop *loop, struct sc_file_op *op, int fd) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_CLOSE);
-    pending->fd = fd;
-}
-static void sim_forget(struct sc_loop *loop, struct sc_file_op *op, int fd) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_FORGET);
-    pending->fd = fd;
-}
-static int sim_wait(struct sc_loop *loop) {
-    return sim_complete_one(disk_of(loop)) ? 0 : -EDEADLK;
-}
-static int sim_list(struct sc_loop *loop, int directory_fd, void (*body)(const char *, void *),
-                    void *context) {
-    (void)directory_fd;
-    for (int i = 0; i < disk_of(loop)->entry_count; i++)
-        body(disk_of(loop)->entries[i].name, context);
-    return 0;
-}
-static int64_t sim_size(struct sc_loop *loop, int fd) {
-    return (int64_t)disk_of(loop)->files[target_of(disk_of(loop), fd)].size;
-}
-static int sim_lock(struct sc_loop *loop, int fd) {
-    (void)fd;
-    if (disk_of(loop)->locked)
-        return -EWOULDBLOCK;
-    disk_of(loop)->locked = true;
-    return 0;
-}
-
-const struct sc_file_ops sim_ops = {.read = sim_read,
-                                    .write = sim_write,
-                                    .write_sync = sim_write_sync,
-                                    .write_pages = sim_write_pages,
-                                    .direct = sim_direct,
-                                    .sync = sim_sync,
-                                    .open = sim_open,
-                                    .allocate = sim_allocate,
-                                    .rename = sim_rename,
-                                    .unlink = sim_unlink,
-                                    .mkdir = sim_mkdir,
-                                    .close = sim_close,
-                                    .forget = sim_forget,
-                                    .wait = sim_wait,
-                                    .list = sim_list,
-                                    .size = sim_size,
-                                    .lock = sim_lock};

@@ -77,6 +77,8 @@ struct sim_disk {
 
 extern const struct sc_file_ops sim_ops;
 uint64_t sim_random(struct sim_disk *disk, uint64_t below);
+/// The file that a descriptor stands for, or SIM_ROOT or SIM_DIRECTORY.
+int sim_target(const struct sim_disk *disk, int fd);
 /// Completes one operation, whichever. False: there is none.
 bool sim_complete_one(struct sim_disk *disk);
 /// The process ends: what is under way happens, or in part, or not.
