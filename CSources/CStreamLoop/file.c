@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// In the address of an operation: the completion is that of its first part.
-#define FIRST_PART 1u
+// In the address of an operation: the completion is that of a sync that follows its write.
+#define ITS_SYNC 1u
 
 static struct io_uring_sqe *begin(struct sc_loop *loop, struct sc_file_op *op,
                                   enum sc_file_kind kind) {
@@ -24,7 +24,7 @@ static struct io_uring_sqe *begin(struct sc_loop *loop, struct sc_file_op *op,
 // The operation stays put and is not cancelled: its address needs no slot.
 static void submit(struct io_uring_sqe *sqe, struct sc_file_op *op) {
     uint64_t address = (uint64_t)(uintptr_t)op;
-    assert(address >> SC_KIND_SHIFT == 0 && (address & FIRST_PART) == 0);
+    assert(address >> SC_KIND_SHIFT == 0 && (address & ITS_SYNC) == 0);
     sqe->user_data = sc_tag(SC_KIND_FILE, address);
 }
 
@@ -54,6 +54,7 @@ static void add_sync(struct sc_loop *loop, struct sc_file_op *op, int fd) {
     struct io_uring_sqe *sqe = sc_ring_entry(loop);
     io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     submit(sqe, op);
+    sqe->user_data |= ITS_SYNC;
 }
 
 static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
@@ -63,15 +64,13 @@ static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int
         (loop->config.without & SC_LOOP_SYNCED_WRITES) != 0 || sc_write_way_next(&loop->write_way);
     op->slot = size;
     op->fd = fd;
-    op->parts = 1;
     struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_WRITE_PAGES);
     io_uring_prep_write(sqe, fd, data, size, offset);
     submit(sqe, op);
-    sqe->user_data |= FIRST_PART;
     if (op->linked) {
-        op->parts = 2;
+        // One completion: the sync's, or, when not all is written, the write's.
+        sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
         loop->counters.writes_linked++;
-        sqe->flags |= IOSQE_IO_LINK;
         add_sync(loop, op, fd);
     } else {
         sqe->rw_flags = RWF_DSYNC;
@@ -181,24 +180,16 @@ static int lock_file(struct sc_loop *loop, int fd) {
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
 }
 
-// A part of a write of pages has completed. True: it was the last, and `*result` is what all came to.
-static bool end_part(struct sc_loop *loop, struct sc_file_op *op, bool first, int32_t *result) {
-    if (first)
-        op->written = *result;
-    else
-        op->synced = *result;
-    if (--op->parts > 0)
-        return false;
-    bool whole = op->written >= 0 && (uint32_t)op->written == op->slot;
-    if (op->linked && !whole && op->written > 0) {
-        // The kernel drops the sync behind a short write: what was written gets its own.
-        op->slot = (uint32_t)op->written;
-        op->parts = 1;
-        add_sync(loop, op, op->fd);
-        return false;
-    }
-    *result = op->linked && whole && op->synced < 0 ? op->synced : op->written;
-    return true;
+// True: it is over, and `*result` is what it came to.
+static bool end_pages(struct sc_loop *loop, struct sc_file_op *op, bool is_sync, int32_t *result) {
+    if (is_sync && *result >= 0)
+        *result = (int32_t)op->slot;
+    if (is_sync || !op->linked || *result <= 0)
+        return true;
+    // A short one, behind which the kernel drops the sync: what was written gets its own.
+    op->slot = (uint32_t)*result;
+    add_sync(loop, op, op->fd);
+    return false;
 }
 
 static void note_time(struct sc_loop *loop, const struct sc_file_op *op) {
@@ -209,10 +200,10 @@ static void note_time(struct sc_loop *loop, const struct sc_file_op *op) {
 
 void sc_file_run(struct sc_loop *loop, const struct sc_completion *completion) {
     uint64_t address = sc_tag_value(completion->user_data);
-    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)(address & ~(uint64_t)FIRST_PART);
+    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)(address & ~(uint64_t)ITS_SYNC);
     int32_t result = completion->result;
     if (op->kind == SC_FILE_WRITE_PAGES) {
-        if (!end_part(loop, op, (address & FIRST_PART) != 0, &result))
+        if (!end_pages(loop, op, (address & ITS_SYNC) != 0, &result))
             return;
         if (result > 0)
             note_time(loop, op);

@@ -28,9 +28,7 @@ struct sc_file_op {
     uint8_t site; // Whoever asks says what for: tests make the operations of one site fail.
     uint32_t slot;
     // The table's too, of SC_FILE_WRITE_PAGES:
-    bool linked;             // In two parts, the write and its sync.
-    uint8_t parts;           // That have not completed,
-    int32_t written, synced; // and what those that have came to.
+    bool linked; // Its sync is an operation of its own.
     int32_t fd;
     uint64_t began_ns;
     void (*on_complete)(struct sc_file_op *op, ssize_t result);
