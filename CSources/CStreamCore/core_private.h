@@ -55,6 +55,8 @@ struct backlog_piece {
 struct backlog {
     struct backlog_piece *_Nullable first;
     struct backlog_piece *_Nullable last;
+    struct backlog_piece
+        *_Nullable huge;    // One that alone is over the budget: it does not count, wherever it is.
     uint64_t bytes;         // Not yet taken by the socket.
     uint64_t over_since_ns; // 0: within the budget.
     struct connection *_Nullable over_next;

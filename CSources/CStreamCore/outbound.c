@@ -153,6 +153,10 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
             .shared = slice.chunk, .data = slice_data(slice), .sent = sent, .size = slice.size};
         sc_slice_retain(slice);
         piece_append(backlog, piece);
+        // The one that is being sent makes place for another: it does not count in any case.
+        if ((backlog->huge == NULL || backlog->huge == backlog->first) &&
+            slice.size > sc_connection_budget(connection))
+            backlog->huge = piece;
         return;
     }
     struct backlog_piece *last = backlog->last;
@@ -181,14 +185,19 @@ static void close_slow_reader(struct connection *connection) {
     sc_connection_close(connection, 1013, "too slow");
 }
 
-// A large frame that is being sent does not count, whatever its size: what waits behind it does.
+// A large frame that is being sent does not count, whatever its size, and neither does one that is bigger than the
+// budget, as the `sync` of a large group is: what waits before and behind them does.
 static uint64_t counted(const struct backlog *backlog) {
-    const struct backlog_piece *first = backlog->first;
-    return first->shared == NULL ? backlog->bytes : backlog->bytes - (first->size - first->sent);
+    const struct backlog_piece *first = backlog->first, *huge = backlog->huge;
+    uint64_t bytes = backlog->bytes;
+    if (first->shared != NULL)
+        bytes -= first->size - first->sent;
+    if (huge != NULL && huge != first)
+        bytes -= huge->size;
+    return bytes;
 }
 
-// Over the budget for the grace, or far over it: closed. A frame bigger than the budget is let into an
-// empty queue: it alone does not count.
+// Over the budget for the grace, or far over it: closed. One piece alone never is.
 static void check_budget(struct connection *connection) {
     struct backlog *backlog = connection->backlog;
     uint64_t budget = sc_connection_budget(connection);
@@ -481,6 +490,8 @@ static void sent_backlog(struct connection *connection, uint64_t sent) {
     backlog->first = piece->next;
     if (backlog->first == NULL)
         backlog->last = NULL;
+    if (backlog->huge == piece)
+        backlog->huge = NULL;
     piece_free(connection->shard, piece);
 }
 
@@ -518,6 +529,8 @@ void sc_out_drop_waiting(struct connection *connection) {
     struct backlog_piece *piece = backlog->first->next;
     backlog->first->next = NULL;
     backlog->last = backlog->first;
+    if (backlog->huge != backlog->first)
+        backlog->huge = NULL;
     while (piece != NULL) {
         struct backlog_piece *next = piece->next;
         count_backlog(connection, -(int64_t)(piece->size - piece->sent));
