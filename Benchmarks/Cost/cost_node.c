@@ -38,11 +38,11 @@ static void report(void) {
     struct sc_node_counters counters = sc_node_counters(node);
     printf(
         "{\"allocations\":%llu,\"calls\":%llu,\"deliveries\":%llu,\"turns\":%llu,\"enters\":%llu,"
-        "\"submissions\":%llu,\"sends\":%llu}\n",
+        "\"submissions\":%llu,\"sends\":%llu,\"syncs_serialised\":%llu}\n",
         (unsigned long long)allocated, (unsigned long long)counters.calls,
         (unsigned long long)counters.deliveries, (unsigned long long)counters.turns,
         (unsigned long long)counters.enters, (unsigned long long)counters.submissions,
-        (unsigned long long)counters.sends);
+        (unsigned long long)counters.sends, (unsigned long long)counters.syncs_serialised);
     fflush(stdout);
 }
 

@@ -37,9 +37,9 @@ static void on_log(void *context, enum sc_log_level level, const char *event, ui
 
 struct sc_node *plane_start(void) {
     struct sc_node_config config = sc_node_config_default();
-    struct sc_node_address worker = {.host = "127.0.0.1"};
+    struct sc_node_address worker = {.host = "127.0.0.1", .budget = 64u << 20};
     config.shard_count = 1;
-    config.stream = worker;
+    config.stream.port = 0;
     config.workers = &worker;
     config.worker_count = 1;
     config.seed = 1;

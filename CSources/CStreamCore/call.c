@@ -90,8 +90,10 @@ void sc_effects_release_some(struct shard *shard) {
             sc_announce(shard, effect.connection, effect.message);
         else if (effect.kind == EFFECT_ANSWER)
             release_answer(shard, &effect);
-        else
+        else if (effect.kind == EFFECT_JOIN)
             sc_join_release(shard, &effect);
+        else
+            sc_hold_release(shard, &effect);
     }
     effects->names.size = effects->names_dropped = 0;
 }
@@ -317,8 +319,8 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     }
     topic->in_flight++;
     shard->counters.events++;
-    if (topic->kept != NULL && happening->stored)
-        sc_kept_append(shard, topic, slice);
+    if (topic->kept != NULL)
+        sc_kept_append(shard, topic, slice, happening->stored);
 }
 
 static void emit_to_triggers(struct shard *shard, uint64_t timestamp,

@@ -103,6 +103,9 @@ bool sc_subscription_exists(struct connection *connection, struct sc_bytes id);
 /// The id of the connection's subscription by path.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
                                         uint8_t storage[_Nonnull UUID_TEXT_SIZE]);
+/// The connection gets nothing of the topic until it is resumed.
+void sc_topic_pause_member(struct connection *connection, struct topic *topic);
+void sc_topic_resume_member(struct connection *connection, struct topic *topic);
 /// Whether the connection has any subscription in the group.
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name);
 void sc_subscriptions_remove_all(struct connection *connection);
@@ -119,6 +122,9 @@ void sc_join_by_path(struct connection *connection, struct sc_bytes stream, stru
 void sc_join_evaluate(struct shard *owner, struct request *request);
 /// Takes the snapshot for a join that the topic counts already; when there is none yet the join waits for it.
 void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request);
+/// The same with a `sync` that has been made for it.
+void sc_join_with_sync(struct shard *owner, struct topic *topic, struct request *request,
+                       struct sc_blob *sync);
 /// The join has been evaluated; `slice` is its `sync`, without a chunk when there is none.
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice);
 void sc_join_release(struct shard *shard, struct effect *effect);
@@ -131,6 +137,19 @@ void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable
 void sc_held_join_end(struct connection *connection);
 void sc_sync_decided(struct connection *connection, struct sc_bytes data);
 void sc_leave_send(struct shard *shard, struct topic *topic);
+
+// ---- hold.c
+
+/// From here on, in the order of effects, frames of the topic are held back for the connection that joins. What was
+/// held back before is handed over.
+void sc_hold_push(struct shard *owner, struct topic *topic, struct request *request);
+void sc_hold_release(struct shard *owner, const struct effect *effect);
+/// Holds a frame back.
+void sc_held_back_append(struct topic *topic, struct slice frame);
+/// Hands over what was held back for the connection, if anything was, and makes it a member again.
+void sc_hold_end(struct connection *connection);
+/// The same without handing over: it is being closed.
+void sc_hold_give_up(struct connection *connection);
 
 // ---- call.c
 
@@ -169,14 +188,18 @@ struct slice sc_sync_build(struct shard *shard, const struct sc_group_name *name
 /// The `sync` for a join, with frames that follow it in `request->tail`. False: the join waits, see listing.c.
 bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
                       struct slice *out);
+/// A `sync` frame that is cached or kept, with a reference.
+struct slice sc_sync_slice(struct shard *shard, struct sc_blob *sync);
 /// What stands before the array in a `sync` frame of a group, as parts; `digits` is room for the stamp.
 #define SYNC_HEAD_PARTS 4u
 void sc_sync_head(struct sc_bytes parts[_Nonnull SYNC_HEAD_PARTS], uint8_t digits[_Nonnull 20],
                   const struct topic *topic, uint64_t timestamp);
 /// Keeps a `sync` frame for joins to come; without one, keeps frames for one that is still being made.
 void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *_Nullable sync);
-/// Notes the frame of a change of the group.
-void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame);
+/// Notes a frame of the group, and keeps it when it is that of a change.
+void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame, bool change);
+/// Puts a frame behind the others. It may fail, and says so in the tail.
+void sc_tail_append(struct frame_tail *tail, struct slice frame);
 void sc_kept_drop(struct topic *topic);
 void sc_kept_drop_all(struct shard *shard);
 /// Drops those whose time is over.

@@ -130,6 +130,8 @@ struct client {
     struct handed *_Nullable handed;
     struct held_upgrade *_Nullable held;
     struct held_join *_Nullable held_join;
+    struct topic *_Nullable held_topic;  // Its frames are held back for the connection,
+    uint32_t held_from, held_from_count; // from this byte and this frame on; see hold.c.
 };
 
 struct connection {
@@ -237,14 +239,20 @@ struct held_join {
     uint8_t bytes[]; // The item, then the subscription's id.
 };
 
+/// Frames one behind the other. Only ever appended to: who has got a part of it keeps that.
+struct frame_tail {
+    struct sc_blob *_Nullable bytes;
+    uint32_t size;
+    bool failed; // Some frame is missing.
+};
+
 /// A `sync` of a large group and the frames of what has changed since: for a while they are what a joiner gets, so
 /// that many who join a busy group cost one serialisation.
 struct kept_sync {
     struct sc_blob *_Nullable sync; // As in the cache of a group. NULL: still being made.
-    struct sc_blob *_Nullable tail; // Only ever appended to: who has got a part of it keeps it.
-    uint32_t tail_size;
+    struct frame_tail tail;
+    uint64_t passed; // Bytes of all frames of the group since it was begun, custom events' too.
     uint64_t made_ns;
-    bool failed; // Some frame is missing.
     struct topic *topic;
     struct kept_sync *_Nullable next; // Of the shard.
     struct kept_sync *_Nullable *_Nonnull link;
@@ -263,8 +271,9 @@ struct topic {
     struct remote_interest
         *_Nullable remotes; // At the owner: one per shard, once any is interested.
     struct held_join *_Nullable held_joins;
-    struct kept_sync *_Nullable kept; // At the owner.
-    uint32_t in_flight;               // Effects that wait to be released.
+    struct held_back *_Nullable held_back; // Frames for who waits for another `sync`, see hold.c.
+    struct kept_sync *_Nullable kept;      // At the owner.
+    uint32_t in_flight;                    // Effects that wait to be released.
     uint16_t owner;
     bool dirty;
     uint16_t stream_size, group_size;
@@ -296,7 +305,7 @@ struct call {
 };
 
 // What follows from a change leaves when its position is durable, in the order of positions.
-enum effect_kind { EFFECT_EVENT, EFFECT_TRIGGER, EFFECT_ANSWER, EFFECT_JOIN };
+enum effect_kind { EFFECT_EVENT, EFFECT_TRIGGER, EFFECT_ANSWER, EFFECT_JOIN, EFFECT_HOLD };
 struct effect {
     uint64_t position;
     uint8_t kind;
@@ -336,6 +345,7 @@ struct request {
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
     bool fresh; // REQUEST_JOIN: the connection has frames of the group already, none may be older.
     bool again; // REQUEST_JOIN: it may have some of before; the `sync` has to be of now or later.
+    bool at_once; // REQUEST_JOIN: whatever the size of the group, there is no other way.
     struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
     uint32_t tail_size;             // so many bytes of it.
     size_t size;

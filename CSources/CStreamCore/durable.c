@@ -305,6 +305,8 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
     case EFFECT_TRIGGER:
         sc_message_release(effect->message);
         return;
+    case EFFECT_HOLD:
+        return; // The reading begins again, or has ended with the join that comes behind.
     case EFFECT_JOIN: {
         const struct call *call = &effect->request->call;
         if (effect->request->custom)
@@ -312,6 +314,8 @@ static void effect_failed(struct shard *shard, struct effect *effect, int error,
         sc_slice_release(shard, effect->slice);
         sc_blob_release(effect->request->tail);
         effect->request->tail = NULL;
+        if (effect->request->fresh)
+            sc_hold_push(shard, effect->topic, effect->request); // Its `sync` is a later one.
         effect->slice = sc_sync_build(shard, &call->name, call->has_item ? &call->item : NULL);
         break;
     }

@@ -138,17 +138,31 @@ void sc_join_evaluate(struct shard *owner, struct request *request) {
     sc_join_snapshot(owner, topic, request);
 }
 
+static void push(struct shard *owner, struct topic *topic, struct request *request,
+                 struct slice sync) {
+    struct effect *effect = sc_effect_push(owner);
+    effect->kind = EFFECT_JOIN;
+    effect->topic = topic;
+    effect->request = request;
+    effect->slice = sync;
+    sc_effects_release(owner);
+}
+
 void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request) {
     struct call *call = &request->call;
-    struct effect effect = {.kind = EFFECT_JOIN, .topic = topic, .request = request};
+    struct slice sync = {0};
     if (request->custom)
         request->timestamp =
             sc_custom_sync_stamp(owner, &call->name, call->has_item ? &call->item : NULL);
-    else if (!sc_sync_for_join(owner, topic, request, &effect.slice))
+    else if (!sc_sync_for_join(owner, topic, request, &sync))
         return;
-    effect.position = sc_store_position(owner->store);
-    *sc_effect_push(owner) = effect;
-    sc_effects_release(owner);
+    push(owner, topic, request, sync);
+}
+
+void sc_join_with_sync(struct shard *owner, struct topic *topic, struct request *request,
+                       struct sc_blob *sync) {
+    owner->counters.syncs++;
+    push(owner, topic, request, sc_sync_slice(owner, sync));
 }
 
 static void note_remote_interest(struct shard *owner, struct topic *topic,
@@ -251,10 +265,12 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
         return;
     }
     connection->join_pending = false;
-    subscribe(connection, topic, request->subscription_id,
-              request->call.has_item ? &request->call.item : NULL);
+    sc_topic_settle(shard, topic); // What it is a member for already comes first.
     if (slice.chunk != NULL)
         sc_out_append(connection, slice);
+    sc_hold_end(connection);
+    subscribe(connection, topic, request->subscription_id,
+              request->call.has_item ? &request->call.item : NULL);
     if (request->tail != NULL) {
         struct slice tail = sc_frames_wrap(shard, request->tail, 0);
         tail.size = request->tail_size;

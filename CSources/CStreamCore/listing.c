@@ -1,7 +1,8 @@
 // Large groups are read in steps, so that nobody waits for a list or a `sync` of a million items: a step a
 // turn, one group at a time. What is read is the group as it was when its turn came. Until then whoever asked
 // starts no further calls, so that none of them overtakes the list; those who join the group meanwhile
-// share one `sync`, and the frames of what has changed since (struct kept_sync) follow it.
+// share one `sync`, and the frames of what has changed since (struct kept_sync) follow it. Those of a connection that
+// has frames of the group already are held back from then on (hold.c).
 #include <stdlib.h>
 
 #include "core_functions.h"
@@ -15,6 +16,7 @@ struct listing_job {
     struct sc_blob *_Nullable blob;  // The message to be; there once the reading has begun.
     struct frame_writer writer;
     bool any;           // A value is written.
+    uint64_t passed;    // Of kept_sync, when the last step was taken.
     uint64_t timestamp; // Of the `sync`.
 };
 
@@ -63,7 +65,8 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
 
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request) {
     struct listing_job *job = shard->listings.first;
-    while (job != NULL && (job->topic != topic || (request->again && job->blob != NULL)))
+    bool later = request->again || request->fresh; // Than all that it may have of the group.
+    while (job != NULL && (job->topic != topic || (later && job->blob != NULL)))
         job = job->next;
     if (job == NULL)
         job = add(shard, NULL, topic);
@@ -202,8 +205,8 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
 
 struct step {
     struct listing_job *job;
-    size_t size;
-    uint32_t items;
+    uint64_t size, size_max;
+    uint64_t items, items_max;
 };
 
 static bool put_value(struct sc_blob *value, void *context) {
@@ -213,7 +216,25 @@ static bool put_value(struct sc_blob *value, void *context) {
     job->any = true;
     sc_writer_put(&job->writer, sc_blob_bytes(value));
     step->size += value->size + 1;
-    return ++step->items < SC_GROUP_STEP_ITEMS && step->size < SC_GROUP_STEP_SIZE;
+    return ++step->items < step->items_max && step->size < step->size_max;
+}
+
+// What changes meanwhile is kept for who joins, and held back: it must not become more than what may wait for them.
+// So a group is read the faster the faster it changes, to be done when half of that has come.
+static struct step next_step(struct shard *shard, struct listing_job *job) {
+    struct step step = {
+        .job = job, .items_max = SC_GROUP_STEP_ITEMS, .size_max = SC_GROUP_STEP_SIZE};
+    if (job->topic == NULL)
+        return step;
+    uint64_t passed = job->topic->kept->passed, most = shard->node->config.stream.budget / 2;
+    uint64_t grown = passed - job->passed;
+    job->passed = passed;
+    if (passed >= most)
+        return (struct step){.job = job, .items_max = UINT64_MAX, .size_max = UINT64_MAX};
+    uint64_t times = 1 + job->writer.left * grown / (most - passed) / SC_GROUP_STEP_SIZE;
+    step.items_max *= times;
+    step.size_max *= times;
+    return step;
 }
 
 // ---- The end
@@ -231,9 +252,11 @@ static void answer(struct shard *shard, struct listing_job *job) {
     effect->request = request;
 }
 
-// Joins are evaluated in the order in which they came.
+// Joins are evaluated in the order in which they came. Those whose frames are held back get this very `sync`; without one
+// they get a later one, and before it what was held back.
 static void evaluate_joins(struct shard *shard, struct topic *topic, struct request *joins,
-                           bool fresh) {
+                           struct sc_blob *_Nullable sync) {
+    bool at_once = sync == NULL || topic->kept == NULL;
     struct request *first = NULL;
     while (joins != NULL) {
         struct request *next = joins->next_stalled;
@@ -243,9 +266,16 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
     }
     while (first != NULL) {
         struct request *next = first->next_stalled;
-        first->fresh |= fresh;
-        first->again = false;                  // What is kept now was begun after it had come.
-        sc_join_snapshot(shard, topic, first); // It may be freed, and the topic with the last one.
+        // The request may be freed now, and the topic with the last one.
+        if (first->fresh && sync != NULL) {
+            sc_join_with_sync(shard, topic, first, sync);
+        } else {
+            if (first->fresh)
+                sc_hold_push(shard, topic, first);
+            first->at_once = at_once;
+            first->again = false; // What is kept now was begun after it had come.
+            sc_join_snapshot(shard, topic, first);
+        }
         first = next;
     }
 }
@@ -258,7 +288,7 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
     shard->counters.syncs_serialised++;
     kept->sync = sc_blob_retain(job->blob);
     kept->made_ns = sc_loop_monotonic_ns(shard->loop);
-    if (kept->failed)
+    if (kept->tail.failed)
         sc_kept_drop(topic);
     // The same stamp again: nothing of the group has been stamped since.
     struct sc_group_name name = sc_topic_name(topic);
@@ -278,9 +308,11 @@ static void finish(struct shard *shard) {
         sync_made(shard, job);
     struct topic *topic = job->topic;
     struct request *joins = job->joins;
+    struct sc_blob *blob = sc_blob_retain(job->blob);
     remove_first(shard);
     if (topic != NULL)
-        evaluate_joins(shard, topic, joins, topic->kept == NULL);
+        evaluate_joins(shard, topic, joins, blob);
+    sc_blob_release(blob);
     sc_effects_release(shard);
 }
 
@@ -298,7 +330,7 @@ static void finish_at_once(struct shard *shard) {
     }
     if (topic != NULL) {
         sc_kept_drop(topic);
-        evaluate_joins(shard, topic, joins, true);
+        evaluate_joins(shard, topic, joins, NULL);
     }
     sc_effects_release(shard);
 }
@@ -319,13 +351,17 @@ static void begin(struct shard *shard) {
     sc_listing_begin(shard->store, group);
     if (job->request != NULL)
         let_go(shard, job->request);
+    for (struct request *join = job->joins; join != NULL; join = join->next_stalled)
+        if (join->fresh)
+            sc_hold_push(shard, job->topic, join);
+    sc_effects_release(shard);
 }
 
 void sc_listing_turn(struct shard *shard) {
     if (!sc_listing_is_active(shard->store)) {
         begin(shard);
     } else {
-        struct step step = {.job = shard->listings.first};
+        struct step step = next_step(shard, shard->listings.first);
         int rc = sc_listing_step(shard->store, put_value, &step);
         if (rc == 0) {
             finish(shard);
@@ -351,4 +387,5 @@ void sc_listing_taken_back(struct shard *shard, int error, bool unknown) {
     sc_blob_release(job->blob);
     job->blob = NULL;
     job->any = false;
+    job->passed = 0;
 }

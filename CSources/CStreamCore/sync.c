@@ -85,7 +85,7 @@ static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *
 
 #define SYNC_COPY_SIZE_MAX 2048u
 
-static struct slice slice_of(struct shard *shard, struct sc_blob *blob) {
+struct slice sc_sync_slice(struct shard *shard, struct sc_blob *blob) {
     size_t size = blob->size - sizeof(uint64_t);
     if (size > SYNC_COPY_SIZE_MAX)
         return sc_frames_wrap(shard, blob, sizeof(uint64_t));
@@ -97,7 +97,7 @@ static struct slice slice_of(struct shard *shard, struct sc_blob *blob) {
 // It is as the group is now. One that is still being made is left alone.
 static void keep(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     struct kept_sync *kept = topic->kept;
-    if (kept != NULL && kept->sync == sync && kept->tail_size == 0)
+    if (kept != NULL && kept->sync == sync && kept->tail.size == 0)
         kept->made_ns = sc_loop_monotonic_ns(shard->loop);
     else if (kept == NULL || kept->sync != NULL)
         sc_kept_begin(shard, topic, sync);
@@ -121,7 +121,7 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
     }
     if (size >= SC_SYNC_KEPT_SIZE_MIN)
         keep(shard, topic, blob);
-    struct slice slice = slice_of(shard, blob);
+    struct slice slice = sc_sync_slice(shard, blob);
     sc_blob_release(blob);
     return slice;
 }
@@ -149,7 +149,7 @@ void sc_kept_drop(struct topic *topic) {
     if (kept->next != NULL)
         kept->next->link = kept->link;
     sc_blob_release(kept->sync);
-    sc_blob_release(kept->tail);
+    sc_blob_release(kept->tail.bytes);
     free(kept);
     topic->kept = NULL;
 }
@@ -174,68 +174,77 @@ void sc_kept_sweep(struct shard *shard) {
     }
 }
 
-static bool tail_reserve(struct kept_sync *kept, uint32_t more) {
-    uint32_t capacity = kept->tail == NULL ? 4096 : kept->tail->size;
-    if (kept->tail != NULL && capacity - kept->tail_size >= more)
+static bool tail_reserve(struct frame_tail *tail, uint32_t more) {
+    uint64_t capacity = tail->bytes == NULL ? 4096 : tail->bytes->size;
+    uint64_t needed = (uint64_t)tail->size + more;
+    if (tail->bytes != NULL && capacity >= needed)
         return true;
-    while (capacity - kept->tail_size < more)
+    while (capacity < needed)
         capacity *= 2;
-    struct sc_blob *tail = sc_blob_create(capacity);
-    if (tail == NULL)
+    struct sc_blob *bytes = capacity > UINT32_MAX / 2 ? NULL : sc_blob_create(capacity);
+    if (bytes == NULL)
         return false;
-    if (kept->tail_size > 0)
-        memcpy(tail->data, kept->tail->data, kept->tail_size);
-    sc_blob_release(kept->tail);
-    kept->tail = tail;
+    if (tail->size > 0)
+        memcpy(bytes->data, tail->bytes->data, tail->size);
+    sc_blob_release(tail->bytes);
+    tail->bytes = bytes;
     return true;
 }
 
-void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame) {
+void sc_tail_append(struct frame_tail *tail, struct slice frame) {
+    if (tail->failed || !tail_reserve(tail, frame.size)) {
+        tail->failed = true;
+        return;
+    }
+    memcpy(tail->bytes->data + tail->size, slice_data(frame), frame.size);
+    tail->size += frame.size;
+}
+
+void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame, bool change) {
     struct kept_sync *kept = topic->kept;
     bool made = kept->sync != NULL;
-    // A joiner is to have room for what comes next, too.
-    uint64_t most = shard->node->config.stream.budget / 2;
+    kept->passed += frame.size;
+    if (!change)
+        return;
+    // A joiner is to have room for what comes next, too. While the sync is made, the reading sees to that.
+    uint64_t most =
+        made ? shard->node->config.stream.budget / 2 : shard->node->config.stream.budget;
     if (made && kept->sync->size < most)
         most = kept->sync->size;
-    bool fits = (uint64_t)kept->tail_size + frame.size <= most;
-    if (made && (!fits || is_stale(shard, kept))) {
+    bool fits = (uint64_t)kept->tail.size + frame.size <= most;
+    if (made && (!fits || is_stale(shard, kept)))
         sc_kept_drop(topic);
-        return;
-    }
-    if (kept->failed || !fits || !tail_reserve(kept, frame.size)) {
-        kept->failed = true;
-        return;
-    }
-    memcpy(kept->tail->data + kept->tail_size, slice_data(frame), frame.size);
-    kept->tail_size += frame.size;
+    else if (fits)
+        sc_tail_append(&kept->tail, frame);
+    else
+        kept->tail.failed = true;
 }
 
 static struct slice kept_sync(struct shard *shard, const struct kept_sync *kept,
                               struct request *request) {
-    if (kept->tail_size > 0) {
-        request->tail = sc_blob_retain(kept->tail);
-        request->tail_size = kept->tail_size;
+    if (kept->tail.size > 0) {
+        request->tail = sc_blob_retain(kept->tail.bytes);
+        request->tail_size = kept->tail.size;
     }
-    return slice_of(shard, kept->sync);
+    return sc_sync_slice(shard, kept->sync);
 }
 
-// Who has frames of the group already gets one that is newer than all of them, at once; who may have had
-// some before it left gets none that was begun before.
+// Who has frames of the group already (hold.c), or may have had some before it left, gets none that was begun before.
 bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
                       struct slice *out) {
     const struct call *call = &request->call;
-    struct sc_group *group =
-        call->has_item || request->fresh ? NULL : sc_store_group_find(shard->store, &call->name);
+    struct sc_group *group = call->has_item ? NULL : sc_store_group_find(shard->store, &call->name);
     uint64_t size = sc_group_array_size(group);
     bool cached = group != NULL && sc_group_cache(group) != NULL;
     struct kept_sync *kept = topic->kept;
-    if (!cached && !request->again && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL &&
-        kept->sync != NULL && !is_stale(shard, kept)) {
+    bool now = cached || request->at_once;
+    if (!now && !request->again && !request->fresh && size >= SC_SYNC_KEPT_SIZE_MIN &&
+        kept != NULL && kept->sync != NULL && !is_stale(shard, kept)) {
         shard->counters.syncs++;
         *out = kept_sync(shard, kept, request);
         return true;
     }
-    if (!cached && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.message_size_max) {
+    if (!now && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.message_size_max) {
         sc_listing_add_join(shard, topic, request);
         return false;
     }

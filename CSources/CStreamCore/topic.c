@@ -64,6 +64,7 @@ void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
     assert(topic->member_count == 0 && topic->items.count == 0 && topic->held_joins == NULL);
+    assert(topic->held_back == NULL);
     sc_kept_drop(topic);
     sc_table_remove(&shard->topics, &topic->node);
     sc_table_deinit(&topic->items);
@@ -156,6 +157,23 @@ static void member_remove(struct topic *topic, struct membership *membership) {
     membership_find(last, topic)->member_index = i;
 }
 
+// It counts as a subscription of the whole group that is no member, so that no frame of an item goes there either.
+void sc_topic_pause_member(struct connection *connection, struct topic *topic) {
+    struct membership *membership = membership_find(connection, topic);
+    assert(membership != NULL); // Who waits for a join cannot leave.
+    sc_topic_settle(connection->shard, topic);
+    if (membership->group_count++ > 0)
+        member_remove(topic, membership);
+}
+
+void sc_topic_resume_member(struct connection *connection, struct topic *topic) {
+    struct membership *membership = membership_find(connection, topic);
+    assert(membership != NULL && membership->group_count > 0);
+    sc_topic_settle(connection->shard, topic);
+    if (--membership->group_count > 0)
+        member_add(topic, membership);
+}
+
 // ---- Delivery
 
 // Hands the collected frames to all members. Before anyone joins or leaves, and at the end of a turn.
@@ -216,6 +234,8 @@ void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct sc_
         group_deliver(shard, topic, slice);
     if (topic->held_joins != NULL)
         sc_held_joins_deliver(topic, item, slice);
+    if (topic->held_back != NULL)
+        sc_held_back_append(topic, slice);
     if (topic->items.count == 0 || item == NULL)
         return;
     struct item_interest *interest = sc_item_find(shard, topic, *item);
@@ -415,6 +435,7 @@ bool sc_subscription_any(const struct connection *connection, const struct sc_gr
 void sc_subscriptions_remove_all(struct connection *connection) {
     if (connection->client != NULL && connection->client->held_join != NULL)
         sc_held_join_end(connection);
+    sc_hold_give_up(connection);
     while (connection->memberships != NULL)
         subscription_end(&connection->memberships, &connection->memberships->subscriptions);
 }

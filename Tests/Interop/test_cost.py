@@ -3,6 +3,8 @@
 import json
 import socket
 import subprocess
+import threading
+import time
 
 import pytest
 
@@ -182,3 +184,61 @@ def test_system_calls_of_a_turn(node):
     assert growth["enters"] <= growth["turns"] * 4
     # Nothing is asked of the ring but sends; being asked for the counters wakes it by an eventfd.
     assert growth["submissions"] <= growth["sends"] + 10
+
+
+# ---- Large groups
+
+
+LARGE_ITEMS, LARGE_ITEM = 1280, 16 << 10  # 20 MiB: 80 steps.
+
+
+def put(group, item, value):
+    names = f'"stream_name":"{STREAM}","group_id":"{group}","item_id":"{item}"'
+    return masked(
+        '{"type":"invokefunction","invocation_id":"00000000-0000-4000-8000-000000000001",'
+        f'"function_id":"stream::set","data":{{{names},"data":"{value}"}}}}'.encode()
+    )
+
+
+def joining(group, subscription):
+    names = f'"subscriptionId":"{subscription}","streamName":"{STREAM}","groupId":"{group}"'
+    return masked(f'{{"type":"join","data":{{{names}}}}}'.encode())
+
+
+def read_all(client):
+    try:
+        while client.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        pass
+
+
+def test_every_subscription_of_a_large_group_is_read_in_steps(node):
+    """The first of a connection, and the others while somebody writes: each takes a turn a step, and answers between."""
+    load = Load(node, 0)
+    for item in range(LARGE_ITEMS):
+        load.worker.sendall(put("large", item, "x" * LARGE_ITEM))
+        read_frames(load.worker, 1)
+    client = upgraded(node.ports["stream_port"], "/")
+    reader = threading.Thread(target=read_all, args=(client,))  # Who does not read is not served.
+    reader.start()
+    for name in ["first", "second", "third"]:
+        load.worker.sendall(put("large", "changing", name))  # The sync of before is not what it gets.
+        read_frames(load.worker, 1)
+        before = now = node.counters()
+        client.sendall(joining("large", name))
+        calls, deadline = 0, time.monotonic() + 20
+        while now["syncs_serialised"] == before["syncs_serialised"]:
+            assert time.monotonic() < deadline, "no sync is made"
+            load.worker.sendall(put("large", "changing", calls) * 4)
+            read_frames(load.worker, 4)
+            calls += 4
+            now = node.counters()
+
+        assert now["turns"] - before["turns"] >= LARGE_ITEMS * LARGE_ITEM >> 18
+        # Some turns find nothing to do but the step.
+        assert calls >= 20, f"{calls} calls were answered while the group was read"
+    client.shutdown(socket.SHUT_RDWR)
+    reader.join()
+    client.close()
+    load.close()

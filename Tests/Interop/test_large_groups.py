@@ -241,3 +241,157 @@ def test_a_kept_sync_goes_when_nobody_asks_for_it(start_node):
         while node.resident_bytes() > with_it - (16 << 20):
             assert time.monotonic() < deadline, "24 MiB of a sync are still there"
             time.sleep(0.05)
+
+
+# ---- Further subscriptions of a large group that changes all the time
+
+HEAVY_ITEMS, HEAVY_ITEM = 5000, 4096  # 20 MB: 80 steps.
+BUSY_ITEMS = [f"b{i}" for i in range(40)]
+
+
+class BusyWriter(threading.Thread):
+    """Gives small items of a group versions one after the other, with events that change nothing between them; keeps what
+    it wrote, in order: the item (None: of the whole group), and whether it was a change."""
+
+    def __init__(self, node, group, at_once, seed):
+        super().__init__()
+        self.worker = Worker(node.worker_url())
+        self.group, self.at_once, self.random = group, at_once, random.Random(seed)
+        self.log = []  # That of version v at v - 1.
+        self.stop = threading.Event()
+        self.failure = None
+
+    def write(self):
+        version, item = len(self.log) + 1, self.random.choice(BUSY_ITEMS)
+        data = {"stream_name": STREAM, "group_id": self.group}
+        change = self.random.random() > 0.1
+        if change:
+            data |= {"item_id": item, "data": {"i": item, "v": version}}
+        else:
+            item = self.random.choice([None, item])
+            data |= {"type": "note", "data": {"v": version}} | ({} if item is None else {"id": item})
+        self.log.append((item, change))
+        self.worker.invoke("stream::set" if change else "stream::send", data=data)
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                for _ in range(self.at_once):
+                    self.write()
+                assert all("error" not in each for each in results(self.worker, self.at_once))
+        except Exception as failure:
+            self.failure = failure
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.join()
+        self.worker.close()
+        assert self.failure is None, self.failure
+
+
+class Seen:
+    """What one connection gets of the group, held against what it must be."""
+
+    def __init__(self, client, writer, item):
+        self.client, self.writer, self.item = client, writer, item  # `item`: covered alone so far.
+        self.state = None  # Of the busy items, by the frames since the first `sync` of the group.
+        self.version = 0  # Of the last frame, or of what a first `sync` had.
+        self.stamps, self.newest = {}, 0
+        self.first = False  # Behind that nothing has come; in a first subscription, no event without a change.
+
+    def is_covered(self, version):
+        item, _ = self.writer.log[version - 1]
+        return self.state is not None or item is not None and item == self.item
+
+    def missing(self, before):
+        """Versions that should have come before that one. Events without a change that came before a first `sync` had been
+        made were not for it."""
+        covered = [each for each in range(self.version + 1, before) if self.is_covered(each)]
+        return [each for each in covered if self.writer.log[each - 1][1]] if self.first else covered
+
+    def sync(self, frame):
+        data = frame["event"]["data"]
+        assert frame["timestamp"] > self.newest, "a sync that is older than a frame before it"
+        self.newest = frame["timestamp"]
+        if frame["id"] is not None:
+            self.version, self.first = 0 if data is None else data["v"], True
+            return
+        state = {each["i"]: each["v"] for each in data if each["i"] in BUSY_ITEMS}
+        assert len(data) - len(state) == HEAVY_ITEMS
+        if self.state is None:
+            newest = max(state.values(), default=0)
+            assert self.missing(newest) == [], f"{self.version}, then a sync of {newest}"
+            self.version, self.first = newest, True
+        else:
+            assert state == self.state, "a sync that is not the state of the frames before it"
+        self.state = state
+
+    def frame(self):
+        """Takes the next frame; returns whether it is a `sync` of the group."""
+        frame = self.client.receive(30)
+        event = frame["event"]
+        if event["type"] == "sync":
+            self.sync(frame)
+            return frame["id"] is None
+        note = event["type"] == "event"
+        version = event["event"]["data"]["v"] if note else event["data"]["v"]
+        item, change = self.writer.log[version - 1]
+        assert frame["id"] == item and change != note and self.is_covered(version)
+        assert version > self.version and self.missing(version) == [], f"{self.version}, then {version}"
+        self.version = version
+        self.first = self.first and self.item is None and not note
+        if self.state is not None and change:
+            self.state[item] = version
+        if item is not None:
+            assert frame["timestamp"] > self.stamps.get(item, 0)
+            self.stamps[item] = frame["timestamp"]
+            self.newest = max(self.newest, frame["timestamp"])
+        return False
+
+    def wait_for_sync(self):
+        while not self.frame():
+            pass
+
+
+@pytest.mark.parametrize("budget", [8 << 20, 1 << 20], ids=["slow", "faster than is read"])
+@pytest.mark.parametrize("shards", [1, 3], ids=["one shard", "three shards"])
+def test_further_subscriptions_of_a_busy_group_lose_and_repeat_nothing(start_node, shards, budget):
+    """Groups, then items and groups in turn; some replace what the connection has under the same name. With a small budget
+    and many writes at once more changes than may wait before a group is read: it is read faster."""
+    node = start_node({"shards": shards, "limits": {"stream_client_budget_bytes": budget}})
+    group, seed = "heavy", random.randrange(1 << 30)
+    print(f"seed {seed}")
+    with Worker(node.worker_url()) as worker:
+        for first in range(0, HEAVY_ITEMS, 250):
+            for item in range(first, first + 250):
+                data = {"stream_name": STREAM, "group_id": group, "item_id": f"s{item}", "data": {"i": item, "p": "x" * HEAVY_ITEM}}
+                worker.invoke("stream::set", data=data)
+            assert all("error" not in each for each in results(worker, 250))
+    made = node.counters()["syncs_serialised"]
+    with BusyWriter(node, group, 256 if budget < 8 << 20 else 16, seed) as writer:
+        clients = [Subscriber(node.stream_url(), max_queue=None) for _ in range(3)]
+        seen = []
+        for client, item in zip(clients, [None, *BUSY_ITEMS[:2]], strict=True):
+            seen.append(Seen(client, writer, item))
+            client.join(STREAM, group, item, "one")
+            seen[-1].frame()
+        # All at once, so that some wait for the same sync, and again while the first are answered.
+        for name in ("two", "one", "two"):
+            for client in clients:
+                client.join(STREAM, group, subscription=name)
+            for each in seen:
+                each.wait_for_sync()
+                for _ in range(20):
+                    each.frame()
+        for client in clients:
+            client.leave(STREAM, group, "one")
+        for each in seen:
+            for _ in range(200):
+                each.frame()
+            each.client.close()
+    assert node.counters()["slow_readers_closed"] == 0
+    assert node.counters()["syncs_serialised"] > made
