@@ -176,26 +176,31 @@ static void run_completions(struct sc_loop *loop) {
 
 // ---- The turn
 
-static void wait_for_work(struct sc_loop *loop) {
+// True: it had nothing to do, and slept until there was.
+static bool wait_for_work(struct sc_loop *loop) {
     uint64_t timeout_ns = sc_timer_next_ns(loop);
     uint64_t trim_ns = loop->trim_ns > loop->monotonic_ns ? loop->trim_ns - loop->monotonic_ns : 0;
     if (loop->trim_ns != 0 && trim_ns < timeout_ns)
         timeout_ns = trim_ns;
     if (sc_ring_ready(loop) || timeout_ns == 0 || !sc_mailbox_sleep(&loop->mailbox)) {
         sc_ring_wait(loop, 0);
-        return;
+        return false;
     }
+    bool slept = !sc_ring_has_more(loop);
     sc_ring_wait(loop, timeout_ns);
     sc_mailbox_awake(&loop->mailbox);
+    return slept;
 }
 
 int sc_loop_run_once(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_OUTSIDE);
-    wait_for_work(loop);
+    bool slept = wait_for_work(loop);
+    uint64_t before_ns = loop->monotonic_ns;
     loop->turn++;
     loop->counters.turns++;
     read_clocks(loop);
+    loop->missing_ns = slept ? loop->monotonic_ns : before_ns;
     sc_ring_reap(loop);
     run_completions(loop);
     loop->phase = SC_PHASE_TURN;

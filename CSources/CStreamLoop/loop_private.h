@@ -120,7 +120,8 @@ struct sc_loop {
     struct sc_loop_config config;
     struct sc_loop_counters counters;
     uint64_t monotonic_ns, unix_ms;
-    int error; // Not 0: the ring is broken.
+    uint64_t missing_ns; // What completes in this turn had not done so then.
+    int error;           // Not 0: the ring is broken.
     uint32_t enter_flags;
     enum sc_phase phase;
     uint16_t turn;
@@ -175,11 +176,15 @@ void sc_ring_cancel(struct sc_loop *loop, enum sc_kind kind, enum sc_kind target
 /// it only looks.
 void sc_ring_wait(struct sc_loop *loop, uint64_t timeout_ns);
 void sc_ring_submit(struct sc_loop *loop);
+/// Entries that the kernel has not taken yet.
+uint32_t sc_ring_unsubmitted(const struct sc_loop *loop);
 /// Moves the completions of the ring to the inbox.
 void sc_ring_reap(struct sc_loop *loop);
 /// Takes the oldest completion off the ring.
 bool sc_ring_take(struct sc_loop *loop, struct sc_completion *out);
 void sc_inbox_put(struct sc_loop *loop, const struct sc_completion *completion);
+/// Whether the kernel says that it has completions to make.
+bool sc_ring_has_more(const struct sc_loop *loop);
 /// Whether sc_ring_wait would find completions without sleeping.
 bool sc_ring_ready(const struct sc_loop *loop);
 uint32_t sc_ring_buffers_quarter(const struct sc_loop *loop);

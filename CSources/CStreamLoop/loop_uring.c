@@ -199,7 +199,7 @@ void sc_ring_close(struct sc_loop *loop) {
 
 // ---- Submitting and sleeping
 
-static bool kernel_has_more(const struct sc_loop *loop) {
+bool sc_ring_has_more(const struct sc_loop *loop) {
     uint32_t flags = __atomic_load_n(loop->ring.sq.kflags, __ATOMIC_RELAXED);
     return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
@@ -236,9 +236,13 @@ static int enter(struct sc_loop *loop, uint32_t wait_count, uint32_t flags, uint
     return rc;
 }
 
+uint32_t sc_ring_unsubmitted(const struct sc_loop *loop) {
+    const struct io_uring_sq *sq = &loop->ring.sq;
+    return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+}
+
 void sc_ring_submit(struct sc_loop *loop) {
-    struct io_uring_sq *sq = &loop->ring.sq;
-    if (sq->sqe_tail != __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE))
+    if (sc_ring_unsubmitted(loop) > 0)
         (void)enter(loop, 0, 0, 0);
 }
 
@@ -248,7 +252,7 @@ void sc_ring_wait(struct sc_loop *loop, uint64_t timeout_ns) {
     else
         sc_ring_submit(loop);
     // A recent kernel makes few completions a call. More of them in a turn means fewer, bigger sends.
-    for (uint32_t i = 0; i < SC_RING_GATHER_CALLS_MAX && kernel_has_more(loop) &&
+    for (uint32_t i = 0; i < SC_RING_GATHER_CALLS_MAX && sc_ring_has_more(loop) &&
                          io_uring_cq_ready(&loop->ring) < SC_RING_GATHER_MAX;
          i++) {
         if (enter(loop, 0, IORING_ENTER_GETEVENTS, 0) < 0)
