@@ -29,6 +29,8 @@
 #define TRIM_REGIONS 8
 /// and objects from other threads that are taken up at once: 0.4 ms when no cache has them.
 #define COLLECT_COUNT 1024
+/// By whoever runs out of room: fewer, since one turn may do so for each size.
+#define COLLECT_FOR_ROOM 64
 /// A slab is sparse when so much of what was touched of it is free: one part of so many.
 #define SPARSE_PART 4
 
@@ -380,16 +382,16 @@ static struct given *give_first(struct sc_heap *heap, struct given *given) {
     return next;
 }
 
-static void collect(struct sc_heap *heap) {
+static void collect(struct sc_heap *heap, int count) {
     if (heap->aside == NULL && atomic_load_explicit(&heap->others, memory_order_relaxed) != NULL)
         heap->aside = atomic_exchange_explicit(&heap->others, NULL, memory_order_acquire);
     uint64_t end = heap->returned + RETURN_SIZE;
-    for (int i = 0; i < COLLECT_COUNT && heap->aside != NULL && heap->returned < end; i++)
+    for (int i = 0; i < count && heap->aside != NULL && heap->returned < end; i++)
         heap->aside = give_first(heap, heap->aside);
 }
 
 static struct slab *refill(struct sc_heap *heap, unsigned class) {
-    collect(heap);
+    collect(heap, COLLECT_FOR_ROOM);
     if (heap->rooms[class] != NULL)
         return heap->rooms[class];
     struct slab *slab = slab_make(heap, class);
@@ -507,7 +509,7 @@ bool sc_heap_tidy_begin(struct sc_heap *heap) {
     assert(!heap->tidying);
     if (heap->idle <= idle_limit(heap) || heap->given - heap->tidied < pause_size(heap))
         return false;
-    collect(heap);
+    collect(heap, COLLECT_COUNT);
     heap->sparse = 0;
     heap->tidying = true;
     return true;
@@ -564,7 +566,7 @@ static void trim_units(struct sc_heap *heap, struct region *region, uint64_t end
 bool sc_heap_trim(struct sc_heap *heap) {
     uint64_t end = heap->returned + RETURN_SIZE;
     if (heap->aside != NULL)
-        collect(heap);
+        collect(heap, COLLECT_COUNT);
     uint64_t limit = 2 * kept_limit(heap);
     bool units = heap->kept_units > limit, slots = heap->kept_slots > limit;
     for (unsigned i = 0; i < TRIM_REGIONS && (units || slots) && heap->returned < end; i++) {

@@ -246,7 +246,7 @@ struct HeapTests {
         given.wait()
         try heap.take(16_384)  // Of a size that has no slab.
         var objects = heap.counters.objects
-        #expect(objects == 10_001 - 1024)
+        #expect(objects == 10_001 - 64)
         while sc_heap_trim(heap.heap) {
             #expect(objects - heap.counters.objects <= 1024)
             objects = heap.counters.objects
