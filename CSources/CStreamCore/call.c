@@ -217,7 +217,10 @@ static void answer_effect(struct shard *shard, struct call *call, const struct s
     effect->request = call->request;
     if (!call->wants_answer)
         return;
-    if (call->connection != SC_NODE_CONNECTION) {
+    bool changes =
+        call->op == SC_CALL_SET || call->op == SC_CALL_DELETE || call->op == SC_CALL_UPDATE;
+    if (changes && call->connection != SC_NODE_CONNECTION &&
+        effect->position > sc_durable_position(shard)) {
         effect->awaited = true;
         sc_log_asked(shard->log, call->connection, sc_loop_monotonic_ns(shard->loop));
     }

@@ -11,27 +11,36 @@ void sc_callers_batch(struct sc_callers *callers) {
     callers->answered_before += callers->answered * 256 - callers->answered_before / 8;
     callers->came_before += (callers->came + callers->came_late) * 256 - callers->came_before / 8;
     callers->answered = callers->came = callers->came_late = 0;
+    callers->closed_before = callers->closed;
+    callers->closed = false;
     callers->batch++;
 }
 
-static void came_back(struct sc_callers *callers, const struct sc_caller *caller) {
-    if (caller->batch == callers->batch)
+void sc_callers_close(struct sc_callers *callers) {
+    callers->closed = true;
+}
+
+static bool came_back(struct sc_callers *callers, const struct sc_caller *caller) {
+    bool is_last = caller->batch == callers->batch;
+    if (is_last ? callers->closed : callers->closed_before)
+        return false;
+    if (is_last)
         callers->came++;
     else
         callers->came_late++;
+    return true;
 }
 
-void sc_callers_asked(struct sc_callers *callers, uint64_t id, uint64_t now_ns,
+bool sc_callers_asked(struct sc_callers *callers, uint64_t id, uint64_t now_ns,
                       uint64_t patience_ns) {
     struct sc_caller *caller = place_of(callers, id);
     if (caller->id != id) {
         if (caller->waiting > 0)
-            return;
+            return false;
         *caller = (struct sc_caller){.id = id};
     }
-    if (caller->waiting++ == 0 && caller->answered_ns != 0 &&
-        now_ns - caller->answered_ns <= patience_ns)
-        came_back(callers, caller);
+    return caller->waiting++ == 0 && caller->answered_ns != 0 &&
+           now_ns - caller->answered_ns <= patience_ns && came_back(callers, caller);
 }
 
 void sc_callers_answered(struct sc_callers *callers, uint64_t id, uint64_t now_ns) {

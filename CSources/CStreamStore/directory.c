@@ -218,7 +218,10 @@ static struct sc_directory *make(const struct sc_directory_config *config) {
         directory->config.segment_size = SC_SEGMENT_SIZE;
     if (directory->config.page_size == 0)
         directory->config.page_size = SC_LOG_PAGE_SIZE;
+    if (directory->config.piece_size == 0)
+        directory->config.piece_size = SC_LOG_PIECE_SIZE;
     assert(SC_LOG_PAGE_SIZE % directory->config.page_size == 0);
+    assert(directory->config.piece_size % SC_LOG_PAGE_SIZE == 0);
     assert(directory->config.page_size % WAL_HEADER_SIZE == 0);
     memcpy(directory->id, config->random, sizeof directory->id);
     directory->path = strdup(config->path);

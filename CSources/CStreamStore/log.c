@@ -157,6 +157,9 @@ static void seal(struct sc_log *log) {
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
     log->took_off_ns = log->now_ns;
+    if (log->held)
+        sc_callers_close(&log->callers);
+    log->held = false;
     begin_open_batch(log);
     if (!log->current.direct)
         fill_page(log);
@@ -257,24 +260,34 @@ static bool sync_is_due(const struct sc_log *log) {
 
 static void batch_has_landed(struct sc_log *log) {
     log->landed = false;
-    log->patience_ns = (log->now_ns - log->took_off_ns) * SC_LOG_GATHER_FACTOR;
+    log->took_ns = log->now_ns - log->took_off_ns;
+    log->patience_ns = log->took_ns * SC_LOG_GATHER_FACTOR;
     if (log->patience_ns > SC_LOG_GATHER_MS * NS_PER_MS)
         log->patience_ns = SC_LOG_GATHER_MS * NS_PER_MS;
     log->gather_until_ns = log->now_ns + log->patience_ns;
+    log->came_ns = log->now_ns;
 }
 
+// Once none has come for as long as a batch takes, those who wait have lost as much as those to come would save.
+static uint64_t gathers_until(const struct sc_log *log) {
+    uint64_t until_ns = log->came_ns + log->took_ns;
+    return until_ns < log->gather_until_ns ? until_ns : log->gather_until_ns;
+}
+
+// While it is full nobody could come.
 static bool is_gathering(const struct sc_log *log) {
-    return log->now_ns < log->gather_until_ns && sc_callers_expected(&log->callers) > 0 &&
-           !log->finishing;
+    return log->now_ns < gathers_until(log) && sc_callers_expected(&log->callers) > 0 &&
+           !log->finishing && !sc_log_is_full(log);
 }
 
 uint64_t sc_log_gathers_until(const struct sc_log *log) {
-    return !log->busy && log->open_count > 0 && is_gathering(log) ? log->gather_until_ns : 0;
+    return !log->busy && log->open_count > 0 && is_gathering(log) ? gathers_until(log) : 0;
 }
 
 void sc_log_asked(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
-    if (log != NULL && log->durability == SC_DURABILITY_COMMIT)
-        sc_callers_asked(&log->callers, caller, now_ns, log->patience_ns);
+    if (log != NULL && log->durability == SC_DURABILITY_COMMIT &&
+        sc_callers_asked(&log->callers, caller, now_ns, log->patience_ns))
+        log->came_ns = now_ns;
 }
 
 void sc_log_answered(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
@@ -289,8 +302,12 @@ static void commit_turn(struct sc_log *log) {
     }
     if (log->landed)
         batch_has_landed(log);
-    if (log->open_count == 0 || is_gathering(log))
+    if (log->open_count == 0)
         return;
+    if (is_gathering(log)) {
+        log->held = true;
+        return;
+    }
     uint64_t size = wal_padded(log->open.size);
     if (log->current.size - log->current.offset < size) {
         // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.
@@ -377,6 +394,7 @@ void sc_log_close(struct sc_log *log) {
         log->store->log = NULL;
     sc_await_close(log->loop, log->ops, log->current.fd);
     sc_await_close(log->loop, log->ops, log->next.segment.fd);
+    sc_await_close(log->loop, log->ops, log->next.last_fd);
     sc_undo_deinit(&log->undo);
     sc_buffer_deinit(&log->open);
     sc_buffer_deinit(&log->flying);

@@ -9,7 +9,7 @@ static size_t page_size_of(const struct sc_log *log) {
 }
 
 bool sc_pages_init(struct sc_log *log) {
-    log->pages.bytes = aligned_alloc(SC_LOG_PAGE_SIZE, SC_LOG_PIECE_SIZE);
+    log->pages.bytes = aligned_alloc(SC_LOG_PAGE_SIZE, log->directory->config.piece_size);
     return log->pages.bytes != NULL;
 }
 
@@ -25,7 +25,8 @@ void sc_pages_begin(struct sc_log *log, const struct wal_file_header *header) {
 
 void sc_pages_write(struct sc_log *log) {
     struct pages *pages = &log->pages;
-    size_t left = log->flying_size - log->flying_written, room = SC_LOG_PIECE_SIZE - pages->kept;
+    size_t left = log->flying_size - log->flying_written;
+    size_t room = log->directory->config.piece_size - pages->kept;
     pages->piece_size = left < room ? left : room;
     memcpy(pages->bytes + pages->kept, log->flying.data + log->flying_written, pages->piece_size);
     size_t end = pages->kept + pages->piece_size, page_size = page_size_of(log);

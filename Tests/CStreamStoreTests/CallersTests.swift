@@ -15,7 +15,8 @@ private struct Callers {
     }
 
     func batch() { sc_callers_batch(callers) }
-    func ask(_ id: UInt64) { sc_callers_asked(callers, id, now, patience) }
+    func close() { sc_callers_close(callers) }
+    func ask(_ id: UInt64) { _ = sc_callers_asked(callers, id, now, patience) }
     func answer(_ id: UInt64) { sc_callers_answered(callers, id, now) }
     var expected: UInt32 { sc_callers_expected(callers) }
 
@@ -92,6 +93,23 @@ struct CallersTests {
         callers.batch()
         halves[0].forEach(callers.answer)
         #expect(callers.expected == 10)
+    }
+
+    @Test("whoever comes after a batch has waited in vain is not expected again")
+    func closed() {
+        let callers = Callers()
+        defer { callers.free() }
+        ids.forEach(callers.ask)
+        for _ in 0..<100 {
+            callers.batch()
+            ids.forEach(callers.answer)
+            ids.prefix(19).forEach(callers.ask)
+            callers.close()
+            callers.ask(20)
+        }
+        callers.batch()
+        ids.forEach(callers.answer)
+        #expect(callers.expected == 19)
     }
 
     @Test("a caller that still waits for another answer has not come back")

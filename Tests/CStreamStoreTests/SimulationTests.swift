@@ -281,6 +281,18 @@ struct SimulationTests {
         #expect(measure(config).waitUs < 140)
     }
 
+    @Test("a batch does not wait for one that takes longer than the others")
+    func straggler() {
+        var config = simulator_callers()
+        config.callers = 50
+        config.disk_ns = 700_000
+        config.think_ns = 100_000
+        config.straggler_ns = 1_900_000
+        let (changes, wait) = measure(config)
+        #expect(changes > 45)
+        #expect(wait < 900)
+    }
+
     @Test("a batch of a slow disk waits two milliseconds at most")
     func callersOfASlowDisk() {
         var config = simulator_callers()

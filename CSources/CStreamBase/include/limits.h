@@ -52,8 +52,8 @@
 #define SC_SEGMENT_SIZE (32u << 20)
 /// A log is written by whole ones of these: the kernel's pages, and the blocks of most file systems and disks.
 #define SC_LOG_PAGE_SIZE 4096u
-/// Bytes of a batch given to the disk at once. The rest of a larger one follows.
-#define SC_LOG_PIECE_SIZE (256u << 10)
+/// Bytes of a batch given to the disk at once. The rest of a larger one follows, with a sync of its own.
+#define SC_LOG_PIECE_SIZE (4u << 20)
 /// Bytes that wait for the disk in one shard. Over it no call is started there: callers are paused.
 #define SC_LOG_WAITING_MAX (4u << 20)
 /// How far ahead of what was given out a batch reserves time stamps. After a crash, stamps go on from there.
@@ -68,10 +68,10 @@
 #define SC_TIDY_BYTES_PER_TURN (128u << 10)
 /// and bytes of emptied pages given back to the kernel.
 #define SC_TIDY_RETURNED_PER_TURN (1u << 20)
-/// The next batch waits for callers that come back as soon as they are answered: so many times as long as the last
-/// batch took,
+/// The next batch waits for callers that come back as soon as they are answered: as long as one comes within the time
+/// that the last batch took, at most so many times as long,
 #define SC_LOG_GATHER_FACTOR 3u
-/// and at most so long.
+/// and at most this.
 #define SC_LOG_GATHER_MS 2u
 /// Callers of one log that are watched for that.
 #define SC_LOG_CALLERS_MAX 1024u

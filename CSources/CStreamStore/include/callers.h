@@ -4,6 +4,7 @@
 #ifndef CSTREAM_STORE_CALLERS_H
 #define CSTREAM_STORE_CALLERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "limits.h"
@@ -20,19 +21,23 @@ struct sc_caller {
 /// All zeros to begin with. Callers that share a place with another one that waits are not counted.
 struct sc_callers {
     struct sc_caller all[SC_LOG_CALLERS_MAX];
-    uint32_t batch; // The last one that is durable.
-    uint32_t answered,
-        came; // Callers that wait for nothing since it, and those of them that have asked again.
-    uint32_t came_late; // Answered in the batch before.
-    uint32_t answered_before,
-        came_before; // Of the batches before, each counting 7/8 of the next one; in 256ths.
+    uint32_t batch;     // The last one that is durable.
+    uint32_t answered;  // Callers that wait for nothing since it,
+    uint32_t came;      // those of them that have asked again,
+    uint32_t came_late; // and those that were answered in an earlier one.
+    // Of the batches before, each counting 7/8 of the next one; in 256ths.
+    uint32_t answered_before, came_before;
+    bool closed,
+        closed_before; // The batch after it has waited and gone: who comes now comes too late.
 };
 
 /// A batch is durable; the answers to it follow.
 void sc_callers_batch(struct sc_callers *callers);
-/// `id` asks for something whose answer waits for the disk. It has come back if it waited for nothing, and was answered
-/// no longer than `patience_ns` ago.
-void sc_callers_asked(struct sc_callers *callers, uint64_t id, uint64_t now_ns,
+/// The next batch waits no longer.
+void sc_callers_close(struct sc_callers *callers);
+/// `id` asks for a change. True: it has come back, as it waited for nothing, and was answered no longer than `patience_ns`
+/// ago.
+bool sc_callers_asked(struct sc_callers *callers, uint64_t id, uint64_t now_ns,
                       uint64_t patience_ns);
 void sc_callers_answered(struct sc_callers *callers, uint64_t id, uint64_t now_ns);
 /// How many of those answered since the last batch are still likely to come.

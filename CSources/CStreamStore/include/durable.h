@@ -64,9 +64,11 @@ struct sc_directory_config {
     uint32_t sync_interval_ms; // SC_DURABILITY_INTERVAL
     uint32_t shard_count;
     uint64_t segment_size; // Of the log's files, each prepared ahead. 0: SC_SEGMENT_SIZE.
-    uint32_t page_size; // The log is written by whole pages. 0: SC_LOG_PAGE_SIZE; a divisor of it.
-    uint64_t random[2]; // Becomes the identity of a new directory.
-    bool repair;        // Goes on over damage, and keeps a copy of the damaged file.
+    // For disks that are simulated: how the log is written. 0: SC_LOG_PAGE_SIZE, of which it is a divisor,
+    uint32_t page_size;
+    uint32_t piece_size; // and SC_LOG_PIECE_SIZE; a multiple of SC_LOG_PAGE_SIZE.
+    uint64_t random[2];  // Becomes the identity of a new directory.
+    bool repair;         // Goes on over damage, and keeps a copy of the damaged file.
     const struct sc_file_ops *ops;
     struct sc_reporter reporter;
 };

@@ -411,7 +411,9 @@ static void answer_callers(void *context) {
         calling->waited_ns += calling->now_ns - caller->asked_ns;
         sc_log_answered(calling->opened.log, i + 1, calling->now_ns);
         if (config->period_ns == 0)
-            caller->due_ns = calling->now_ns + config->think_ns * (i + 1) / config->callers;
+            caller->due_ns = calling->now_ns + (i == 0 && config->straggler_ns != 0
+                                                    ? config->straggler_ns
+                                                    : config->think_ns * (i + 1) / config->callers);
     }
 }
 

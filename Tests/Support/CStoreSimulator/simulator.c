@@ -308,6 +308,7 @@ static int start(struct simulation *simulation) {
         .sync_interval_ms = 20,
         .shard_count = simulation->shard_count,
         .page_size = simulation->config->page_size == 0 ? SECTOR : simulation->config->page_size,
+        .piece_size = 2 * SC_LOG_PAGE_SIZE, // So that many batches take more than one.
         .segment_size = simulation->config->segment_size,
         .random = {simulation->config->seed, 7},
         .ops = &sim_ops,

@@ -84,8 +84,9 @@ struct simulator_callers {
     uint64_t disk_ns; // What a batch takes.
     uint64_t
         think_ns; // In a closed loop: the last one of those answered asks again after it, the others evenly before.
-    uint64_t period_ns; // Not 0: each one asks so often instead, answered or not.
-    uint64_t run_ns;    // Of the measured part, and of one before it.
+    uint64_t straggler_ns; // Not 0: what the first one takes instead.
+    uint64_t period_ns;    // Not 0: each one asks so often instead, answered or not.
+    uint64_t run_ns;       // Of the measured part, and of one before it.
 };
 /// Changes in a batch, and the mean time that a change takes.
 int simulator_measure_callers(const struct simulator_callers *config, double *changes_a_batch,
