@@ -126,8 +126,11 @@ def main():
     results = []
     guess = {1: 8000, 16: 100_000}
     for _ in range(arguments.rounds):
-        round_of = [fdatasync(arguments.folder, 1)]
+        round_of = []
         for clients, pipeline in ((50, 1), (50, 16), (1, 1)):
+            if clients == 1:
+                bare = fdatasync(arguments.folder, 1)
+                round_of.append(bare)
             ours = [node(arguments.folder, arguments, int(shards), clients, pipeline, arguments.seconds)
                     for shards in arguments.shards.split(",")]
             theirs = redis(arguments.folder, clients, pipeline, arguments.seconds,
@@ -136,7 +139,9 @@ def main():
                 guess[pipeline] = theirs["rate"]
             for our in ours:
                 our["to_redis"] = round(our["rate"] / theirs["rate"], 2)
-                our["p50_to_fdatasync"] = round(our["p50_us"] / round_of[0]["p50_us"], 2)
+            if clients == 1:
+                for each in (*ours, theirs):
+                    each["p50_to_fdatasync"] = round(each["p50_us"] / bare["p50_us"], 2)
             round_of += [*ours, theirs]
         for line in round_of:
             print(json.dumps(line), flush=True)

@@ -223,3 +223,49 @@ def test_a_disk_that_fails_poisons_the_store_and_reads_go_on(tmp_path, failing_d
         assert counters["store_unhealthy"] > 0 and counters["answers_taken_back"] > 0
     finally:
         node.kill()
+
+
+def join(name, item=None):
+    data = {"subscriptionId": name, "streamName": "s", "groupId": "big", **({} if item is None else {"id": item})}
+    return frame(json.dumps({"type": "join", "data": data}).encode())
+
+
+def test_a_disk_that_fails_while_further_subscriptions_wait(tmp_path, failing_disk):
+    """The group is large: it is read in steps, and what changes meanwhile is held back."""
+    point, fail = failing_disk
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration({**store(point / "store", segment_bytes=MIB), "shards": 1})).start()
+    try:
+        writer = Raw(node.worker_port).upgrade()
+        old = [str(i) + "x" * 100_000 for i in range(20)]
+        for i, data in enumerate(old):
+            call(writer, "stream::set", stream_name="s", group_id="big", item_id=f"i{i}", data=data)
+        clients = [Raw(node.stream_port).upgrade() for _ in range(3)]
+        for client, item in zip(clients, [None, None, "i3"], strict=True):
+            client.send(join("one", item))
+            assert json.loads(client.message())["event"] == {"type": "sync", "data": old if item is None else old[3]}
+        subprocess.run(["fsfreeze", "-f", point], check=True)
+        try:
+            writer.send(b"".join(
+                invoke(i, "stream::set", {"stream_name": "s", "group_id": "big", "item_id": f"i{i}", "data": "new"})
+                for i in (3, 4)) + frame(b"set", PING))
+            assert writer.frame() == (PONG, b"set")
+            for client in clients:
+                client.send(join("two") + frame(b"joined", PING))
+                assert client.frame() == (PONG, b"joined")
+            fail()
+        finally:
+            subprocess.run(["fsfreeze", "-u", point], check=True)
+        for _ in range(2):
+            assert "outcome is unknown" in answer(writer)["error"]["message"]
+        for client in clients:
+            assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
+            client.send(join("three"))
+            assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
+            client.socket.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                client.message()  # No event of what was taken back.
+        assert call(writer, "stream::list", stream_name="s", group_id="big")["result"] == old
+    finally:
+        node.kill()
