@@ -130,6 +130,8 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
 void sc_join_release(struct shard *shard, struct effect *effect);
 void sc_join_decided(struct shard *shard, struct connection *_Nullable connection, uint64_t id,
                      const struct sc_message *message, bool allowed);
+/// Closes a connection for which too much has come while its `sync` is made.
+void sc_join_overrun(struct connection *connection);
 /// Keeps a frame for the joins of the topic that wait for their `sync`.
 void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable item,
                            struct slice slice);

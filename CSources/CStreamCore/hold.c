@@ -16,7 +16,8 @@
 
 #include "core_functions.h"
 
-/// Frames held back in a topic, for one connection or many.
+/// Frames held back in a topic, for one connection or many. About half a client's budget at most: a group is read the
+/// faster the more of it has come (next_step in listing.c).
 struct held_back {
     struct frame_tail tail;
     uint32_t frame_count;
@@ -71,7 +72,7 @@ static void hand_over(struct connection *connection) {
     struct client *client = connection->client;
     const struct held_back *held = client->held_topic->held_back;
     if (held->tail.failed) {
-        sc_connection_close(connection, 1013, "the sync takes too long");
+        sc_join_overrun(connection);
     } else if (held->tail.size > client->held_from) {
         struct slice slice = sc_frames_wrap(shard, held->tail.bytes, client->held_from);
         slice.size = held->tail.size - client->held_from;

@@ -295,6 +295,11 @@ static struct sc_bytes held_id(const struct held_join *held) {
     return (struct sc_bytes){held->bytes + held->item_size, held->id_size};
 }
 
+void sc_join_overrun(struct connection *connection) {
+    connection->shard->counters.slow_readers_closed++;
+    sc_connection_close(connection, 1013, "the sync takes too long");
+}
+
 void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct slice slice) {
     for (struct held_join *held = topic->held_joins; held != NULL; held = held->next) {
         struct sc_bytes own = {held->bytes, held->item_size};
@@ -305,8 +310,7 @@ void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, str
         sc_buffer_append(&held->frames, slice_data(slice), slice.size);
         uint64_t budget = sc_connection_budget(held->connection);
         if (held->frames.failed || held->frames.size > budget) {
-            held->connection->shard->counters.slow_readers_closed++;
-            sc_connection_close(held->connection, 1013, "the sync takes too long");
+            sc_join_overrun(held->connection);
             sc_buffer_deinit(&held->frames);
         }
     }

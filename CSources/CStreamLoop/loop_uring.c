@@ -204,13 +204,18 @@ bool sc_ring_has_more(const struct sc_loop *loop) {
     return (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+uint32_t sc_ring_unsubmitted(const struct sc_loop *loop) {
+    const struct io_uring_sq *sq = &loop->ring.sq;
+    return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+}
+
 static uint32_t publish_entries(struct sc_loop *loop) {
     struct io_uring_sq *sq = &loop->ring.sq;
     if (sq->sqe_head != sq->sqe_tail) {
         sq->sqe_head = sq->sqe_tail;
         __atomic_store_n(sq->ktail, sq->sqe_tail, __ATOMIC_RELEASE);
     }
-    return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
+    return sc_ring_unsubmitted(loop);
 }
 
 // The one system call. -EINTR and -ETIME are ordinary, -EAGAIN and -EBUSY pass: all of them the caller sees
@@ -234,11 +239,6 @@ static int enter(struct sc_loop *loop, uint32_t wait_count, uint32_t flags, uint
     if (rc < 0 && rc != -EINTR && rc != -ETIME && rc != -EAGAIN && rc != -EBUSY)
         loop->error = rc;
     return rc;
-}
-
-uint32_t sc_ring_unsubmitted(const struct sc_loop *loop) {
-    const struct io_uring_sq *sq = &loop->ring.sq;
-    return sq->sqe_tail - __atomic_load_n(sq->khead, __ATOMIC_ACQUIRE);
 }
 
 void sc_ring_submit(struct sc_loop *loop) {

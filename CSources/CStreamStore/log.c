@@ -157,8 +157,10 @@ static void seal(struct sc_log *log) {
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
     log->took_off_ns = log->now_ns;
-    if (log->held)
+    if (log->held) {
         sc_callers_close(&log->callers);
+        log->counters.batches_held++;
+    }
     log->held = false;
     begin_open_batch(log);
     if (!log->current.direct)
@@ -261,17 +263,19 @@ static bool sync_is_due(const struct sc_log *log) {
 static void batch_has_landed(struct sc_log *log) {
     log->landed = false;
     log->took_ns = log->now_ns - log->took_off_ns;
-    log->patience_ns = log->took_ns * SC_LOG_GATHER_FACTOR;
-    if (log->patience_ns > SC_LOG_GATHER_MS * NS_PER_MS)
-        log->patience_ns = SC_LOG_GATHER_MS * NS_PER_MS;
-    log->gather_until_ns = log->now_ns + log->patience_ns;
-    log->came_ns = log->now_ns;
+    log->landed_ns = log->came_ns = log->now_ns;
+}
+
+// How long the next batch waits for those who come back, at most.
+static uint64_t patience_ns(const struct sc_log *log) {
+    uint64_t patience = log->took_ns * SC_LOG_GATHER_FACTOR;
+    return patience < SC_LOG_GATHER_MS * NS_PER_MS ? patience : SC_LOG_GATHER_MS * NS_PER_MS;
 }
 
 // Once none has come for as long as a batch takes, those who wait have lost as much as those to come would save.
 static uint64_t gathers_until(const struct sc_log *log) {
-    uint64_t until_ns = log->came_ns + log->took_ns;
-    return until_ns < log->gather_until_ns ? until_ns : log->gather_until_ns;
+    uint64_t last = log->landed_ns + patience_ns(log), next = log->came_ns + log->took_ns;
+    return next < last ? next : last;
 }
 
 // While it is full nobody could come.
@@ -286,7 +290,7 @@ uint64_t sc_log_gathers_until(const struct sc_log *log) {
 
 void sc_log_asked(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
     if (log != NULL && log->durability == SC_DURABILITY_COMMIT &&
-        sc_callers_asked(&log->callers, caller, now_ns, log->patience_ns))
+        sc_callers_asked(&log->callers, caller, now_ns, patience_ns(log)))
         log->came_ns = now_ns;
 }
 

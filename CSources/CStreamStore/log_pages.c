@@ -45,7 +45,7 @@ size_t sc_pages_written(struct sc_log *log, size_t size) {
     if (size < end)
         end = size;
     if (end <= pages->kept)
-        return 0; // What was written is what was there.
+        return 0; // Of what was there already: it got nowhere, and counts as failed.
     size_t written = end - pages->kept;
     pages->kept = end % page_size_of(log);
     memmove(pages->bytes, pages->bytes + end - pages->kept, pages->kept);

@@ -216,15 +216,14 @@ struct sc_log {
     uint64_t durable_ceiling;
     uint64_t last_sync_ns;
     struct sc_callers callers;
-    uint64_t took_off_ns;     // When the batch under way was written.
-    bool landed;              // It has become durable in this turn.
-    bool held;                // The open batch has waited for callers.
-    uint64_t took_ns;         // How long the last batch took,
-    uint64_t patience_ns;     // how long the next one waits for those who come back, at most,
-    uint64_t gather_until_ns; // until when,
-    uint64_t came_ns;         // and when the last of them came.
-    bool finishing;           // The ceiling falls to what was given out; everything is synced.
-    int failed;               // -errno of what poisoned the log.
+    uint64_t took_off_ns; // When the batch under way was written.
+    bool landed;          // It has become durable in this turn.
+    bool held;            // The open batch has waited for callers.
+    uint64_t took_ns;     // How long the last batch took,
+    uint64_t landed_ns;   // when it was durable,
+    uint64_t came_ns;     // and when the last of its callers came back.
+    bool finishing;       // The ceiling falls to what was given out; everything is synced.
+    int failed;           // -errno of what poisoned the log.
     struct undo_list undo;
 
     struct segment current;

@@ -51,6 +51,7 @@ extension NodeCore {
             ("log_bytes", all.log_bytes),
             ("snapshot_bytes", all.snapshot_bytes),
             ("log_batches", all.log_batches),
+            ("log_batches_held", all.log_batches_held),
             ("log_records", all.log_records),
             ("log_bytes_written", all.log_bytes_written),
             ("log_segments", all.log_segments),

@@ -179,22 +179,29 @@ struct FileTests {
         try body(memory)
     }
 
-    /// What `direct` says where statx says nothing of it, or the kernel is too old, shows on tmpfs. On a disk without direct files
-    /// there is nothing to see here.
-    @Test("take whole pages past the cache, written and synced in one", arguments: ways)
-    func pages(without: UInt32) throws {
+    /// What `direct` says where statx says nothing of it, or the kernel is too old, shows on tmpfs. On a disk without direct
+    /// files there is nothing to see here.
+    private func withDirectFile(
+        _ without: UInt32, _ body: (TestLoop, CInt, String) throws -> Void
+    ) throws {
         try withFolder { folder in
             try withLoop({ $0.without = without }) { loop in
-                let fd = CInt(try open(loop, folder + "/file", O_RDWR | O_CREAT))
+                let path = folder + "/file"
+                let fd = CInt(try open(loop, path, O_RDWR | O_CREAT))
                 defer { close(fd) }
                 guard sc_loop_file_ops.direct(loop.loop, fd) == 0 else { return }
-                try withPages(3) { memory in
-                    try writePages(loop, fd, memory, folder + "/file")
-                }
-                let forgotten = try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, fd) }
-                #expect(forgotten == 0)
-                #expect((loop.counters.writes_linked > 500) == (without != 0))
+                try body(loop, fd, path)
             }
+        }
+    }
+
+    @Test("take whole pages past the cache, written and synced in one", arguments: ways)
+    func pages(without: UInt32) throws {
+        try withDirectFile(without) { loop, fd, path in
+            try withPages(3) { memory in try writePages(loop, fd, memory, path) }
+            let forgotten = try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, fd) }
+            #expect(forgotten == 0)
+            #expect((loop.counters.writes_linked > 500) == (without != 0))
         }
     }
 
@@ -250,21 +257,15 @@ struct FileTests {
     }
 
     private func writeOverTheLimit(_ limit: UInt64, _ without: UInt32) throws {
-        try withFolder { folder in
-            try withLoop({ $0.without = without }) { loop in
-                let fd = CInt(try open(loop, folder + "/file", O_RDWR | O_CREAT))
-                defer { close(fd) }
-                guard sc_loop_file_ops.direct(loop.loop, fd) == 0 else { return }
-                try withPages(3) { memory in
-                    let before = loop.counters.submissions
-                    let wrote = try run(loop) {
-                        sc_loop_file_ops.write_pages(
-                            loop.loop, $0, fd, memory, 12_288, limit - 8_192)
-                    }
-                    #expect(wrote == 8_192)
-                    // The write, the sync that the kernel drops, and the one that takes its place.
-                    #expect(loop.counters.submissions - before == (without != 0 ? 3 : 1))
+        try withDirectFile(without) { loop, fd, _ in
+            try withPages(3) { memory in
+                let before = loop.counters.submissions
+                let wrote = try run(loop) {
+                    sc_loop_file_ops.write_pages(loop.loop, $0, fd, memory, 12_288, limit - 8_192)
                 }
+                #expect(wrote == 8_192)
+                // The write, the sync that the kernel drops, and the one that takes its place.
+                #expect(loop.counters.submissions - before == (without != 0 ? 3 : 1))
             }
         }
     }

@@ -242,66 +242,60 @@ struct SimulationTests {
         #expect(written <= logged + 4095, "up to the end of its page")
     }
 
-    private func measure(_ callers: simulator_callers) -> (changesABatch: Double, waitUs: Double) {
-        var config = callers
-        config.run_ns = 100_000_000
-        var changes = 0.0, wait = 0.0
+    private func callers(
+        _ count: UInt32, diskUs: UInt64, thinkUs: UInt64 = 0, stragglerUs: UInt64 = 0,
+        periodUs: UInt64 = 0
+    ) -> simulator_calls {
+        var config = simulator_callers(
+            callers: count, disk_ns: diskUs * 1000, think_ns: thinkUs * 1000,
+            straggler_ns: stragglerUs * 1000, period_ns: periodUs * 1000, run_ns: 100_000_000)
+        var calls = simulator_calls()
         var message = [CChar](repeating: 0, count: 1024)
-        let rc = simulator_measure_callers(&config, &changes, &wait, &message, message.count)
-        #expect(rc == 0)
-        print("\(callers): \(changes) changes a batch, each \(wait) us")
-        return (changes, wait)
+        #expect(simulator_measure_callers(&config, &calls, &message, message.count) == 0)
+        print("\(config): \(calls)")
+        return calls
     }
 
     @Test("a batch waits for callers who come back at once: one has the changes of all of them")
     func callersInAClosedLoop() {
-        for callers: UInt32 in [2, 50, 200] {
-            var config = simulator_callers()
-            config.callers = callers
-            config.disk_ns = 120_000
-            config.think_ns = 150_000
-            let (changes, wait) = measure(config)
-            #expect(changes > Double(callers) * 0.98)
-            #expect(wait < 120 + 150 + 20, "two halves that wait for each other take 240")
+        for count: UInt32 in [2, 50, 200] {
+            let calls = callers(count, diskUs: 120, thinkUs: 150)
+            #expect(calls.changes_a_batch > Double(count) * 0.98)
+            #expect(calls.wait_us < 120 + 150 + 20, "two halves that wait for each other take 240")
+            #expect(calls.held > 100)
         }
     }
 
     @Test("a batch does not wait for callers who stay away, nor for those in an open loop")
     func callersWhoStayAway() {
-        var config = simulator_callers()
-        config.callers = 50
-        config.disk_ns = 120_000
-        config.think_ns = 2_000_000
-        #expect(measure(config).waitUs < 200)
-        config.think_ns = 0
-        config.period_ns = 2_500_000
-        #expect(measure(config).waitUs < 200)
-        config.callers = 1
-        config.period_ns = 200_000
-        #expect(measure(config).waitUs < 140)
+        for calls in [
+            callers(50, diskUs: 120, thinkUs: 2_000), callers(50, diskUs: 120, periodUs: 2_500),
+        ] {
+            #expect(calls.wait_us < 200)
+            #expect(calls.held == 0)
+        }
+        #expect(callers(1, diskUs: 120, periodUs: 200).wait_us < 140)
     }
 
     @Test("a batch does not wait for one that takes longer than the others")
     func straggler() {
-        var config = simulator_callers()
-        config.callers = 50
-        config.disk_ns = 700_000
-        config.think_ns = 100_000
-        config.straggler_ns = 1_900_000
-        let (changes, wait) = measure(config)
-        #expect(changes > 45)
-        #expect(wait < 900)
+        let calls = callers(50, diskUs: 700, thinkUs: 100, stragglerUs: 1_900)
+        #expect(calls.changes_a_batch > 45)
+        #expect(calls.wait_us < 900)
     }
 
     @Test("a batch of a slow disk waits two milliseconds at most")
     func callersOfASlowDisk() {
-        var config = simulator_callers()
-        config.callers = 50
-        config.disk_ns = 8_000_000
-        config.think_ns = 1_900_000
-        #expect(measure(config).changesABatch > 49)
-        config.think_ns = 4_000_000
-        #expect(measure(config).waitUs < 16_000)
+        #expect(callers(50, diskUs: 8_000, thinkUs: 1_900).changes_a_batch > 49)
+        #expect(callers(50, diskUs: 8_000, thinkUs: 4_000).wait_us < 16_000)
+    }
+
+    @Test("a batch does not wait while so much is in it that nobody could come")
+    func fullBatch() {
+        var waits = false, waitsFull = true
+        var message = [CChar](repeating: 0, count: 1024)
+        #expect(simulator_fill_waiting_batch(&waits, &waitsFull, &message, message.count) == 0)
+        #expect(waits && !waitsFull)
     }
 
     @Test(

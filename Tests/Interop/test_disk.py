@@ -172,57 +172,68 @@ def failing_disk(tmp_path):
     subprocess.run(["umount", "-l", under], check=True)
 
 
-def test_a_disk_that_fails_poisons_the_store_and_reads_go_on(tmp_path, failing_disk):
+@pytest.fixture
+def start_on_failing_disk(tmp_path, failing_disk):
+    """Starts a node with so many shards. Returns it and what makes its disk fail."""
     point, fail = failing_disk
     home = tmp_path / "home"
     home.mkdir()
-    node = Node(home, configuration({**store(point / "store", segment_bytes=MIB), "shards": 2})).start()
-    try:
-        connection = Raw(node.worker_port).upgrade()
-        groups = [f"g{i}" for i in range(8)]
-        for group in groups:
-            for item in ("a", "b"):
-                call(connection, "stream::set", stream_name="s", group_id=group, item_id=item, data=1)
-        client = Raw(node.stream_port).upgrade("/stream/s/g0")
-        assert json.loads(client.message())["event"] == {"type": "sync", "data": [1, 1]}
-        fail()
-        # One message: all of them are evaluated before any of them is answered.
-        calls = []
-        for group in groups:
-            calls.append(("stream::set", {"item_id": "a", "data": 2}, group))
-            calls.append(("stream::delete", {"item_id": "b"}, group))
-            calls.append(("stream::update", {"item_id": "c", "ops": [{"type": "set", "path": "", "value": 3}]}, group))
-            calls.append(("stream::get", {"item_id": "a"}, group))
-            calls.append(("stream::list", {}, group))
-        connection.send(b"".join(
-            invoke(i, function, {"stream_name": "s", "group_id": group, **data})
-            for i, (function, data, group) in enumerate(calls)))
-        codes = {"stream::set": "STREAM_SET_ERROR", "stream::delete": "STREAM_DELETE_ERROR",
-                 "stream::update": "STREAM_UPDATE_ERROR", "stream::get": "STREAM_GET_ERROR",
-                 "stream::list": "STREAM_GET_GROUP_ERROR"}
-        unknown = 0
-        for i, (function, _, _) in enumerate(calls):
-            message = answer(connection)
-            assert message["invocation_id"] == str(i) and message["function_id"] == function
-            if function in ("stream::get", "stream::list") and "result" in message:
-                assert message["result"] in (1, [1, 1]), "a read saw what was taken back"
-                continue
-            assert message["error"]["code"] == codes[function], message
-            unknown += "outcome is unknown" in message["error"]["message"]
-        assert unknown > 0
-        for group in groups:
-            assert call(connection, "stream::list", stream_name="s", group_id=group)["result"] == [1, 1]
-            refused = call(connection, "stream::set", stream_name="s", group_id=group, item_id="a", data=9)
-            assert "until the node is started again" in refused["error"]["message"]
-        late = Raw(node.stream_port).upgrade("/stream/s/g0")
-        assert json.loads(late.message())["event"] == {"type": "sync", "data": [1, 1]}
-        client.socket.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            client.message()  # No event of what was taken back.
-        counters = node.counters()
-        assert counters["store_unhealthy"] > 0 and counters["answers_taken_back"] > 0
-    finally:
+    nodes = []
+
+    def start(shards):
+        nodes.append(Node(home, configuration({**store(point / "store", segment_bytes=MIB), "shards": shards})).start())
+        return nodes[0], point, fail
+
+    yield start
+    for node in nodes:
         node.kill()
+
+
+def test_a_disk_that_fails_poisons_the_store_and_reads_go_on(start_on_failing_disk):
+    node, _, fail = start_on_failing_disk(2)
+    connection = Raw(node.worker_port).upgrade()
+    groups = [f"g{i}" for i in range(8)]
+    for group in groups:
+        for item in ("a", "b"):
+            call(connection, "stream::set", stream_name="s", group_id=group, item_id=item, data=1)
+    client = Raw(node.stream_port).upgrade("/stream/s/g0")
+    assert json.loads(client.message())["event"] == {"type": "sync", "data": [1, 1]}
+    fail()
+    # One message: all of them are evaluated before any of them is answered.
+    calls = []
+    for group in groups:
+        calls.append(("stream::set", {"item_id": "a", "data": 2}, group))
+        calls.append(("stream::delete", {"item_id": "b"}, group))
+        calls.append(("stream::update", {"item_id": "c", "ops": [{"type": "set", "path": "", "value": 3}]}, group))
+        calls.append(("stream::get", {"item_id": "a"}, group))
+        calls.append(("stream::list", {}, group))
+    connection.send(b"".join(
+        invoke(i, function, {"stream_name": "s", "group_id": group, **data})
+        for i, (function, data, group) in enumerate(calls)))
+    codes = {"stream::set": "STREAM_SET_ERROR", "stream::delete": "STREAM_DELETE_ERROR",
+             "stream::update": "STREAM_UPDATE_ERROR", "stream::get": "STREAM_GET_ERROR",
+             "stream::list": "STREAM_GET_GROUP_ERROR"}
+    unknown = 0
+    for i, (function, _, _) in enumerate(calls):
+        message = answer(connection)
+        assert message["invocation_id"] == str(i) and message["function_id"] == function
+        if function in ("stream::get", "stream::list") and "result" in message:
+            assert message["result"] in (1, [1, 1]), "a read saw what was taken back"
+            continue
+        assert message["error"]["code"] == codes[function], message
+        unknown += "outcome is unknown" in message["error"]["message"]
+    assert unknown > 0
+    for group in groups:
+        assert call(connection, "stream::list", stream_name="s", group_id=group)["result"] == [1, 1]
+        refused = call(connection, "stream::set", stream_name="s", group_id=group, item_id="a", data=9)
+        assert "until the node is started again" in refused["error"]["message"]
+    late = Raw(node.stream_port).upgrade("/stream/s/g0")
+    assert json.loads(late.message())["event"] == {"type": "sync", "data": [1, 1]}
+    client.socket.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.message()  # No event of what was taken back.
+    counters = node.counters()
+    assert counters["store_unhealthy"] > 0 and counters["answers_taken_back"] > 0
 
 
 def join(name, item=None):
@@ -230,42 +241,24 @@ def join(name, item=None):
     return frame(json.dumps({"type": "join", "data": data}).encode())
 
 
-def test_a_disk_that_fails_while_further_subscriptions_wait(tmp_path, failing_disk):
+def test_a_disk_that_fails_while_further_subscriptions_wait(start_on_failing_disk):
     """The group is large: it is read in steps, and what changes meanwhile is held back."""
-    point, fail = failing_disk
-    home = tmp_path / "home"
-    home.mkdir()
-    node = Node(home, configuration({**store(point / "store", segment_bytes=MIB), "shards": 1})).start()
+    node, point, fail = start_on_failing_disk(1)
+    writer = Raw(node.worker_port).upgrade()
+    old = [str(i) + "x" * 100_000 for i in range(20)]
+    for i, data in enumerate(old):
+        call(writer, "stream::set", stream_name="s", group_id="big", item_id=f"i{i}", data=data)
+    clients = [Raw(node.stream_port).upgrade() for _ in range(3)]
+    for client, item in zip(clients, [None, None, "i3"], strict=True):
+        client.send(join("one", item))
+        assert json.loads(client.message())["event"] == {"type": "sync", "data": old if item is None else old[3]}
+    subprocess.run(["fsfreeze", "-f", point], check=True)
     try:
-        writer = Raw(node.worker_port).upgrade()
-        old = [str(i) + "x" * 100_000 for i in range(20)]
-        for i, data in enumerate(old):
-            call(writer, "stream::set", stream_name="s", group_id="big", item_id=f"i{i}", data=data)
-        clients = [Raw(node.stream_port).upgrade() for _ in range(3)]
-        for client, item in zip(clients, [None, None, "i3"], strict=True):
-            client.send(join("one", item))
-            assert json.loads(client.message())["event"] == {"type": "sync", "data": old if item is None else old[3]}
-        subprocess.run(["fsfreeze", "-f", point], check=True)
-        try:
-            writer.send(b"".join(
-                invoke(i, "stream::set", {"stream_name": "s", "group_id": "big", "item_id": f"i{i}", "data": "new"})
-                for i in (3, 4)) + frame(b"set", PING))
-            assert writer.frame() == (PONG, b"set")
-            for client in clients:
-                client.send(join("two") + frame(b"joined", PING))
-                assert client.frame() == (PONG, b"joined")
-            fail()
-        finally:
-            subprocess.run(["fsfreeze", "-u", point], check=True)
-        for _ in range(2):
-            assert "outcome is unknown" in answer(writer)["error"]["message"]
+        writer.send(b"".join(
+            invoke(i, "stream::set", {"stream_name": "s", "group_id": "big", "item_id": f"i{i}", "data": "new"})
+            for i in (3, 4)) + frame(b"set", PING))
+        assert writer.frame() == (PONG, b"set")
         for client in clients:
-            assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
-            client.send(join("three"))
-            assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
-            client.socket.settimeout(0.2)
-            with pytest.raises(TimeoutError):
-                client.message()  # No event of what was taken back.
-        assert call(writer, "stream::list", stream_name="s", group_id="big")["result"] == old
-    finally:
-        node.kill()
+            client.send(join("two") + frame(b"joined", PING))
+            assert client.frame() == (PONG, b"joined")
+        fail()

@@ -12,6 +12,7 @@ import time
 
 from node import Node, configuration
 from raw import CLOSE, TEXT, Ended, Raw, frame
+from test_bench import bench
 
 ROUNDS = int(os.environ.get("III_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("III_KILL_SEED", "0")) or random.SystemRandom().getrandbits(32)
@@ -239,3 +240,23 @@ def test_nothing_answered_or_seen_is_lost_when_the_process_is_killed(tmp_path):
         print(f"{ROUNDS} kills, {changes} changes, {known} of them answered or seen")
     finally:
         node.kill()
+
+
+def test_a_batch_waits_for_callers_who_change_and_not_for_those_who_read(start_node, tmp_path):
+    """Reads wait for the changes before them, so that readers, too, come back as soon as a batch is durable."""
+    node = start_node(store(tmp_path / "store") | {"shards": 1})
+    writer = Raw(node.worker_port).upgrade()
+    reading = threading.Thread(target=bench, args=(
+        node, tmp_path, "functions", "--callers", "20", "--in-flight", "1", "--mix", "get=1", "--items", "10",
+        "--duration", "1.5", "--warm-up", "0"))
+    reading.start()
+    while reading.is_alive():
+        assert "result" in call(writer, "stream::set", stream_name="s", group_id="g", item_id="i", data=1)
+    counters = node.counters()
+    # A few when the generator made the items, all at once.
+    assert counters["log_batches"] > 50 and counters["log_batches_held"] < counters["log_batches"] / 20
+    # Writers in a closed loop are waited for.
+    bench(node, tmp_path, "functions", "--callers", "20", "--in-flight", "1", "--mix", "set=1", "--items", "10",
+          "--duration", "1", "--warm-up", "0")
+    held, batches = (node.counters()[name] - counters[name] for name in ("log_batches_held", "log_batches"))
+    assert held > batches / 4

@@ -446,42 +446,83 @@ static void disk_turn(struct calling *calling) {
     }
 }
 
-int simulator_measure_callers(const struct simulator_callers *config, double *changes_a_batch,
-                              double *wait_us, char *message, size_t message_size) {
-    struct simulator_result result = {0};
+static int begin_calling(struct calling *calling, const struct sc_log_events *events,
+                         char *reason) {
+    const struct simulator_callers *config = calling->config;
+    for (uint32_t i = 0; i < config->callers; i++)
+        calling->callers[i].due_ns = 1 + config->period_ns * i / config->callers;
+    return open_with(&calling->opened, events, reason);
+}
+
+static struct calling *make_calling(const struct simulator_callers *config,
+                                    struct simulator_result *result) {
     struct calling *calling = calloc(1, sizeof *calling);
     if (calling == NULL || config->callers > CALLERS_MAX)
         abort();
     calling->config = config;
-    calling->opened.disk = make_disk(&result);
-    struct sc_log_events events = {calling, answer_callers, nothing_failed};
-    char reason[SC_REASON_SIZE] = "a change was refused";
-    int rc = open_with(&calling->opened, &events, reason);
-    for (uint32_t i = 0; i < config->callers; i++)
-        calling->callers[i].due_ns = 1 + config->period_ns * i / config->callers;
-    struct sc_log_counters before = {0}, after = {0};
-    uint64_t answers = 0, waited_ns = 0;
-    while (rc == 0 && calling->now_ns < 2 * config->run_ns) {
-        calling->now_ns += CALLERS_TURN_NS;
-        disk_turn(calling);
-        rc = ask(calling) ? 0 : -1;
-        sc_log_turn(calling->opened.log, calling->now_ns);
-        if (calling->now_ns > config->run_ns && answers == 0) {
-            before = sc_log_counters(calling->opened.log);
-            answers = calling->answers;
-            waited_ns = calling->waited_ns;
-        }
-    }
-    if (rc == 0) {
-        after = sc_log_counters(calling->opened.log);
-        *changes_a_batch =
-            (double)(after.records - before.records) / (double)(after.batches - before.batches);
-        *wait_us =
-            (double)(calling->waited_ns - waited_ns) / (double)(calling->answers - answers) / 1e3;
-    }
+    calling->opened.disk = make_disk(result);
+    return calling;
+}
+
+static int end_calling(struct calling *calling, int rc, const char *reason, char *message,
+                       size_t message_size) {
     snprintf(message, message_size, "%s", rc == 0 ? "" : reason);
     close_store(&calling->opened);
     free_disk(calling->opened.disk);
     free(calling);
     return rc == 0 ? 0 : 1;
+}
+
+static bool calling_turn(struct calling *calling) {
+    calling->now_ns += CALLERS_TURN_NS;
+    disk_turn(calling);
+    if (!ask(calling))
+        return false;
+    sc_log_turn(calling->opened.log, calling->now_ns);
+    return true;
+}
+
+int simulator_measure_callers(const struct simulator_callers *config, struct simulator_calls *calls,
+                              char *message, size_t message_size) {
+    struct simulator_result result = {0};
+    struct calling *calling = make_calling(config, &result);
+    struct sc_log_events events = {calling, answer_callers, nothing_failed};
+    char reason[SC_REASON_SIZE] = "a change was refused";
+    int rc = begin_calling(calling, &events, reason);
+    while (rc == 0 && calling->now_ns < config->run_ns)
+        rc = calling_turn(calling) ? 0 : -1;
+    struct sc_log_counters before = {0}, after = {0};
+    uint64_t answers = calling->answers, waited_ns = calling->waited_ns;
+    if (rc == 0)
+        before = sc_log_counters(calling->opened.log);
+    while (rc == 0 && calling->now_ns < 2 * config->run_ns)
+        rc = calling_turn(calling) ? 0 : -1;
+    if (rc == 0) {
+        after = sc_log_counters(calling->opened.log);
+        calls->held = after.batches_held - before.batches_held;
+        calls->changes_a_batch =
+            (double)(after.records - before.records) / (double)(after.batches - before.batches);
+        calls->wait_us =
+            (double)(calling->waited_ns - waited_ns) / (double)(calling->answers - answers) / 1e3;
+    }
+    return end_calling(calling, rc, reason, message, message_size);
+}
+
+int simulator_fill_waiting_batch(bool *waits, bool *waits_full, char *message,
+                                 size_t message_size) {
+    static const struct simulator_callers config = {
+        .callers = 2, .disk_ns = 200000, .think_ns = 50000};
+    struct simulator_result result = {0};
+    struct calling *calling = make_calling(&config, &result);
+    struct sc_log_events events = {calling, answer_callers, nothing_failed};
+    char reason[SC_REASON_SIZE] = "a change was refused";
+    int rc = begin_calling(calling, &events, reason);
+    // Until both have come back often enough, and the first of them has come once more.
+    while (rc == 0 && (calling->answers < 100 || sc_log_gathers_until(calling->opened.log) == 0))
+        rc = calling_turn(calling) ? 0 : -1;
+    *waits = rc == 0;
+    for (uint64_t i = 0; rc == 0 && !sc_log_is_full(calling->opened.log); i++)
+        rc = put(calling->opened.store, 2 + i, 100000, 1) ? 0 : -1;
+    *waits_full = rc == 0 && sc_log_gathers_until(calling->opened.log) != 0;
+    return end_calling(calling, rc, reason, message, message_size);
 }

@@ -88,9 +88,17 @@ struct simulator_callers {
     uint64_t period_ns;    // Not 0: each one asks so often instead, answered or not.
     uint64_t run_ns;       // Of the measured part, and of one before it.
 };
-/// Changes in a batch, and the mean time that a change takes.
-int simulator_measure_callers(const struct simulator_callers *config, double *changes_a_batch,
-                              double *wait_us, char *message, size_t message_size);
+struct simulator_calls {
+    double changes_a_batch;
+    double wait_us; // The mean time that a change takes.
+    uint64_t held;  // Batches that waited for callers.
+};
+int simulator_measure_callers(const struct simulator_callers *config, struct simulator_calls *calls,
+                              char *message, size_t message_size);
+
+/// Of two callers that always come back one has: whether the batch waits for the other, and whether it still does when so
+/// much is in it that no call is started any more.
+int simulator_fill_waiting_batch(bool *waits, bool *waits_full, char *message, size_t message_size);
 
 const char *simulator_site_name(int site);
 int simulator_site_count(void);
