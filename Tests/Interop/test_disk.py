@@ -262,3 +262,15 @@ def test_a_disk_that_fails_while_further_subscriptions_wait(start_on_failing_dis
             client.send(join("two") + frame(b"joined", PING))
             assert client.frame() == (PONG, b"joined")
         fail()
+    finally:
+        subprocess.run(["fsfreeze", "-u", point], check=True)
+    for _ in range(2):
+        assert "outcome is unknown" in answer(writer)["error"]["message"]
+    for client in clients:
+        assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
+        client.send(join("three"))
+        assert json.loads(client.message())["event"] == {"type": "sync", "data": old}
+        client.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.message()  # No event of what was taken back.
+    assert call(writer, "stream::list", stream_name="s", group_id="big")["result"] == old
