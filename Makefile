@@ -38,12 +38,13 @@ run: build ## Build the node and start it with iii-config.yaml (ports 3112 and 4
 	$(NODE) --config iii-config.yaml
 
 .PHONY: test
-test: test-packages ## Build everything and run all tests
+test: test-packages ## Build everything, run all tests and play the fuzz corpus
 	swift build --build-tests
 	swift test --skip-build
 	swift build -c release --product iii-stream
 	swift build -c release --product iii-stream-bench
 	@$(MAKE) --no-print-directory interop
+	FUZZ_SECONDS=0 .ci/fuzz
 
 .PHONY: interop
 interop: # The Python part of `test`, for a node that is already built
@@ -65,8 +66,7 @@ kills: build test-packages ## Kill a node 500 times in the middle of its work, a
 	III_STORE_SEEDS=$${III_STORE_SEEDS:-3000} swift test --filter CStreamStoreTests
 
 .PHONY: check
-check: lint test sanitize ## Everything: lint, formats, tests, tests under sanitizers, the fuzz corpus
-	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=0
+check: lint test sanitize ## Everything: lint, formats, tests, the fuzz corpus, tests under sanitizers
 
 # All tests are Swift Testing's. The runner of XCTest leaks a little, which fails a run: it stays out.
 .PHONY: sanitize

@@ -65,6 +65,7 @@ static struct sc_directory_config config_of(uint32_t shard_count, bool repair) {
                                         .durability = SC_DURABILITY_COMMIT,
                                         .shard_count = shard_count,
                                         .page_size = 512,
+                                        .piece_size = SC_LOG_PAGE_SIZE,
                                         .segment_size = 1536,
                                         .random = {1, 2},
                                         .repair = repair,
