@@ -2,7 +2,9 @@
 """Durable sets: this node with `durability: commit`, Redis with `appendfsync always`, and the bare fdatasync of the
 same disk, in turn, round after round, since a disk is not the same from one minute to the next.
 
-    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--folder .build/durable]
+    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--cores 0,1] [--folder .build/durable]
+
+Without --cores the scheduler places servers and generators, on both sides.
 
 One line of JSON a measurement, then medians, and the range of what is a ratio of one round."""
 
@@ -42,12 +44,16 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def redis(folder, clients, pipeline, seconds, guess):
+def on(core):
+    return [] if core is None else ["taskset", "-c", core]
+
+
+def redis(folder, cores, clients, pipeline, seconds, guess):
     home = folder / "redis"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     server = subprocess.Popen(
-        ["redis-server", "--port", "7899", "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes",
+        [*on(cores[0]), "redis-server", "--port", "7899", "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes",
          "--appendfsync", "always", "--save", ""], stdout=subprocess.DEVNULL)
     try:
         while subprocess.run(["redis-cli", "-p", "7899", "ping"], capture_output=True).stdout != b"PONG\n":
@@ -55,7 +61,7 @@ def redis(folder, clients, pipeline, seconds, guess):
         count = max(2000, int(guess * seconds))
         before = cpu_seconds(server.pid)
         done = subprocess.run(
-            ["redis-benchmark", "-p", "7899", "-c", str(clients), "-P", str(pipeline), "-n", str(count),
+            [*on(cores[1]), "redis-benchmark", "-p", "7899", "-c", str(clients), "-P", str(pipeline), "-n", str(count),
              "-r", "100000", "-d", "100", "-t", "hset", "--csv"], capture_output=True, text=True, check=True)
         cpu = cpu_seconds(server.pid) - before
         fields = [field.strip('"') for field in done.stdout.splitlines()[-1].split(",")]
@@ -76,7 +82,7 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
             "name": "kv", "config": {"store_method": "file_based", "file_path": str(home / "store")}}}},
         {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}]}
     (home / "config.yaml").write_text(json.dumps(config))
-    server = subprocess.Popen([arguments.node, "--config", home / "config.yaml"], stdout=subprocess.DEVNULL,
+    server = subprocess.Popen([*on(arguments.cores[0]), arguments.node, "--config", home / "config.yaml"], stdout=subprocess.DEVNULL,
                               stderr=subprocess.PIPE, text=True)
     try:
         for line in server.stderr:
@@ -84,7 +90,7 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
             if record["event"] == "listening":
                 break
         subprocess.run(
-            [arguments.load, "functions", "--target", f"ws://{record['stream']}", "--workers",
+            [*on(arguments.cores[1]), arguments.load, "functions", "--target", f"ws://{record['stream']}", "--workers",
              f"ws://{record['workers'][0]}", "--server-pid", str(server.pid), "--callers", str(clients),
              "--groups", str(clients), "--items", "100", "--size", "100", "--in-flight", str(pipeline),
              "--mix", "set=1", "--duration", str(seconds), "--warm-up", "1", "--quiet", "--json",
@@ -120,6 +126,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", default="1,2")
+    parser.add_argument("--cores", type=lambda text: text.split(","), default=(None, None), metavar="SERVER,LOAD")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     arguments.folder = arguments.folder.resolve()
@@ -133,7 +140,7 @@ def main():
                 round_of.append(bare)
             ours = [node(arguments.folder, arguments, int(shards), clients, pipeline, arguments.seconds)
                     for shards in arguments.shards.split(",")]
-            theirs = redis(arguments.folder, clients, pipeline, arguments.seconds,
+            theirs = redis(arguments.folder, arguments.cores, clients, pipeline, arguments.seconds,
                            guess[pipeline] if clients > 1 else guess[1] / 8)
             if clients > 1:
                 guess[pipeline] = theirs["rate"]

@@ -267,6 +267,7 @@ static void count_log(const struct shard *shard, struct sc_node_counters *own) {
     own->snapshot_bytes = log.snapshot_bytes;
     own->log_batches = log.batches;
     own->log_batches_held = log.batches_held;
+    own->log_pace_switches = log.pace_switches;
     own->log_records = log.records;
     own->log_bytes_written = log.bytes;
     own->log_segments = log.segments;

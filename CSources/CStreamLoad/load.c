@@ -243,6 +243,10 @@ static void raise_limits(void) {
     (void)prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); // Sends are meant for an exact time.
 }
 
+// Between two system calls the kernel's threads may run, which on the processor of the disk's interrupt have work to do
+// for the server: on another machine they would not wait for its clients.
+#define SUBMIT_MAX 8u
+
 int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     struct sc_load *load = sc_load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
@@ -257,6 +261,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
         rc = sc_tls_websocket_accept(SC_LITERAL("dGhlIHNhbXBsZSBub25jZQ=="), load->accept);
     struct sc_loop_config loop = {.receive_buffer_size = config->receive_buffer_size,
                                   .receive_buffer_count = config->receive_buffer_count,
+                                  .submit_max = SUBMIT_MAX,
                                   .on_turn = on_turn,
                                   .context = load};
     if (rc == 0)

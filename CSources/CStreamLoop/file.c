@@ -59,6 +59,7 @@ static void add_sync(struct sc_loop *loop, struct sc_file_op *op, int fd) {
 
 static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
                                 const void *data, uint32_t size, uint64_t offset) {
+    assert(loop->config.submit_max == 0);
     sc_ring_make_room(loop, 2); // What is linked is submitted together.
     op->linked =
         (loop->config.without & SC_LOOP_SYNCED_WRITES) != 0 || sc_write_way_next(&loop->write_way);

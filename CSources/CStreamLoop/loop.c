@@ -26,6 +26,7 @@ static void read_clocks(struct sc_loop *loop) {
 }
 
 static int open_parts(struct sc_loop *loop) {
+    sc_sched_give_way();
     int rc = sc_ring_open(loop);
     if (rc != 0)
         return rc;

@@ -162,6 +162,11 @@ struct sc_loop {
 /// The loop of the calling thread.
 extern _Thread_local struct sc_loop *_Nullable sc_loop_current;
 
+// ---- sched.c
+
+/// Asks for a slice of SC_LOOP_SLICE_US for the calling thread.
+void sc_sched_give_way(void);
+
 // ---- loop_uring.c: the ring
 
 SC_CHECKED int sc_ring_open(struct sc_loop *loop);

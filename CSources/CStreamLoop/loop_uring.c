@@ -218,12 +218,27 @@ static uint32_t publish_entries(struct sc_loop *loop) {
     return sc_ring_unsubmitted(loop);
 }
 
+// Submits all but the last `submit_max`, and returns how many are left. An error comes again, and is looked at then.
+static uint32_t submit_parts(struct sc_loop *loop, uint32_t count) {
+    uint32_t most = loop->config.submit_max;
+    while (most != 0 && count > most) {
+        int rc = io_uring_enter2((unsigned)loop->ring.enter_ring_fd, most, 0, loop->enter_flags,
+                                 NULL, _NSIG / 8);
+        if (rc <= 0)
+            break;
+        loop->counters.enters++;
+        loop->counters.submissions += (uint32_t)rc;
+        count = sc_ring_unsubmitted(loop);
+    }
+    return count;
+}
+
 // The one system call. -EINTR and -ETIME are ordinary, -EAGAIN and -EBUSY pass: all of them the caller sees
 // by what has come, or not. Anything else is the end of the ring.
 static int enter(struct sc_loop *loop, uint32_t wait_count, uint32_t flags, uint64_t timeout_ns) {
     if (loop->error != 0)
         return loop->error;
-    uint32_t count = publish_entries(loop);
+    uint32_t count = submit_parts(loop, publish_entries(loop));
     struct __kernel_timespec timeout = {.tv_sec = (int64_t)(timeout_ns / 1000000000u),
                                         .tv_nsec = (int64_t)(timeout_ns % 1000000000u)};
     struct io_uring_getevents_arg arg = {.ts = (uint64_t)(uintptr_t)&timeout};

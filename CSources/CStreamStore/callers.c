@@ -52,12 +52,17 @@ void sc_callers_answered(struct sc_callers *callers, uint64_t id, uint64_t now_n
     callers->answered++;
 }
 
+bool sc_callers_come_back(const struct sc_callers *callers) {
+    uint64_t answered = callers->answered_before, came = callers->came_before;
+    return answered > 0 && came * 4 >= answered * 3;
+}
+
 uint32_t sc_callers_expected(const struct sc_callers *callers) {
+    if (!sc_callers_come_back(callers))
+        return 0;
     uint64_t answered = callers->answered_before, came = callers->came_before;
     if (came > answered)
         came = answered;
-    if (answered == 0 || came * 4 < answered * 3)
-        return 0;
     uint64_t likely = callers->answered * came / answered;
     return likely > callers->came ? (uint32_t)(likely - callers->came) : 0;
 }

@@ -154,6 +154,7 @@ static void seal(struct sc_log *log) {
     log->open = buffer;
     log->flying_size = log->flying.size;
     log->flying_written = 0;
+    log->flying_count = log->open_count;
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
     log->took_off_ns = log->now_ns;
@@ -188,6 +189,7 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->store->ceiling = log->durable_ceiling;
     sc_snapshot_abandon(log); // It may hold what was taken back.
     log->callers = (struct sc_callers){0};
+    log->pace = (struct sc_pace){0};
     log->events.on_failed(log->events.context, error, unknown);
 }
 
@@ -264,6 +266,8 @@ static void batch_has_landed(struct sc_log *log) {
     log->landed = false;
     log->took_ns = log->now_ns - log->took_off_ns;
     log->landed_ns = log->came_ns = log->now_ns;
+    sc_pace_batch(&log->pace, log->now_ns, log->flying_count, sc_callers_come_back(&log->callers));
+    log->counters.pace_switches = log->pace.switches;
 }
 
 // How long the next batch waits for those who come back, at most.
@@ -281,7 +285,7 @@ static uint64_t gathers_until(const struct sc_log *log) {
 // While it is full nobody could come.
 static bool is_gathering(const struct sc_log *log) {
     return log->now_ns < gathers_until(log) && sc_callers_expected(&log->callers) > 0 &&
-           !log->finishing && !sc_log_is_full(log);
+           sc_pace_waits(&log->pace) && !log->finishing && !sc_log_is_full(log);
 }
 
 uint64_t sc_log_gathers_until(const struct sc_log *log) {

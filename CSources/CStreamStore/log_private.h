@@ -4,6 +4,7 @@
 #define CSTREAM_STORE_LOG_PRIVATE_H
 
 #include "callers.h"
+#include "pace.h"
 #include "store_private.h"
 #include "wal_format.h"
 
@@ -207,6 +208,7 @@ struct sc_log {
     struct sc_buffer flying; // The batch under way, then zeros up to the end of its page.
     size_t flying_size;      // Of the batch alone; 0: none.
     size_t flying_written;
+    uint32_t flying_count;
     struct pages pages;
     uint64_t flying_position, flying_ceiling;
     uint64_t next_batch;  // Number of the open one.
@@ -216,6 +218,7 @@ struct sc_log {
     uint64_t durable_ceiling;
     uint64_t last_sync_ns;
     struct sc_callers callers;
+    struct sc_pace pace;
     uint64_t took_off_ns; // When the batch under way was written.
     bool landed;          // It has become durable in this turn.
     bool held;            // The open batch has waited for callers.

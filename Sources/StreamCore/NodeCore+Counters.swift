@@ -52,6 +52,7 @@ extension NodeCore {
             ("snapshot_bytes", all.snapshot_bytes),
             ("log_batches", all.log_batches),
             ("log_batches_held", all.log_batches_held),
+            ("log_pace_switches", all.log_pace_switches),
             ("log_records", all.log_records),
             ("log_bytes_written", all.log_bytes_written),
             ("log_segments", all.log_segments),

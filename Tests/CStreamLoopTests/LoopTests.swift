@@ -65,6 +65,23 @@ struct LoopTests {
         }
     }
 
+    @Test(
+        "submits so many entries with one system call", arguments: [0, 3, 7, 100] as [UInt32],
+        Variant.allCases)
+    func submitMax(most: UInt32, variant: Variant) throws {
+        try withLoop(variant, { $0.submit_max = most }) { loop in
+            let pairs = try (0..<7).map { _ in try localPair(loop) }
+            try loop.turns(1)  // What opening them has left.
+            let before = loop.counters
+            for (connection, _) in pairs { connection.send("x") }
+            #expect(sc_loop_flush(loop.loop) == 0)
+            #expect(loop.counters.submissions - before.submissions == 7)
+            let calls = most == 3 ? 3 : 1
+            #expect(loop.counters.enters - before.enters == calls)
+            for (_, peer) in pairs { #expect(try peer.read(1) == [UInt8(ascii: "x")]) }
+        }
+    }
+
     // MARK: Explaining
 
     private func explanation(_ rc: CInt, size: Int = 1_024) -> String {

@@ -244,11 +244,11 @@ struct SimulationTests {
 
     private func callers(
         _ count: UInt32, diskUs: UInt64, thinkUs: UInt64 = 0, stragglerUs: UInt64 = 0,
-        periodUs: UInt64 = 0
+        periodUs: UInt64 = 0, runMs: UInt64 = 100
     ) -> simulator_calls {
         var config = simulator_callers(
             callers: count, disk_ns: diskUs * 1000, think_ns: thinkUs * 1000,
-            straggler_ns: stragglerUs * 1000, period_ns: periodUs * 1000, run_ns: 100_000_000)
+            straggler_ns: stragglerUs * 1000, period_ns: periodUs * 1000, run_ns: runMs * 1_000_000)
         var calls = simulator_calls()
         var message = [CChar](repeating: 0, count: 1024)
         #expect(simulator_measure_callers(&config, &calls, &message, message.count) == 0)
@@ -258,12 +258,22 @@ struct SimulationTests {
 
     @Test("a batch waits for callers who come back at once: one has the changes of all of them")
     func callersInAClosedLoop() {
-        for count: UInt32 in [2, 50, 200] {
-            let calls = callers(count, diskUs: 120, thinkUs: 150)
+        for (count, thinkUs): (UInt32, UInt64) in [(2, 50), (50, 150), (200, 150)] {
+            let calls = callers(count, diskUs: 120, thinkUs: thinkUs)
             #expect(calls.changes_a_batch > Double(count) * 0.98)
-            #expect(calls.wait_us < 120 + 150 + 20, "two halves that wait for each other take 240")
+            #expect(
+                calls.wait_us < Double(120 + thinkUs + 20),
+                "two halves that wait for each other take 240")
             #expect(calls.held > 100)
         }
+    }
+
+    @Test("a batch does not wait for callers who come one by one for as long as two batches take")
+    func callersWhoTakeTheirTime() {
+        let calls = callers(50, diskUs: 200, thinkUs: 500, runMs: 300)
+        #expect(calls.changes_a_batch < 30)
+        #expect(calls.wait_us < 350, "a batch that waits takes 700")
+        #expect(calls.held < 100, "in trials")
     }
 
     @Test("a batch does not wait for callers who stay away, nor for those in an open loop")
@@ -286,7 +296,7 @@ struct SimulationTests {
 
     @Test("a batch of a slow disk waits two milliseconds at most")
     func callersOfASlowDisk() {
-        #expect(callers(50, diskUs: 8_000, thinkUs: 1_900).changes_a_batch > 49)
+        #expect(callers(50, diskUs: 8_000, thinkUs: 1_900, runMs: 60).changes_a_batch > 49)
         #expect(callers(50, diskUs: 8_000, thinkUs: 4_000).wait_us < 16_000)
     }
 

@@ -270,6 +270,25 @@ def test_the_standard_file_is_read_when_no_option_names_one(tmp_path):
 # ---- Arguments
 
 
+def slice_of(thread):
+    """What sched_getattr(2) says of a thread: its slice in ns. 0: the kernel does not say."""
+    attributes = ctypes.create_string_buffer(48)
+    system_call = {"x86_64": 315, "aarch64": 275}[os.uname().machine]
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.syscall(system_call, thread, attributes, 48, 0) == 0, os.strerror(ctypes.get_errno())
+    return struct.unpack_from("=Q", attributes, 24)[0]
+
+
+def test_shards_give_way_to_threads_of_the_kernel(start_node):
+    """Those have slices of at most 2.8 ms; a longer one lets them run when they are woken."""
+    if slice_of(0) == 0:
+        pytest.skip("the scheduler of this kernel has no slices to ask for (Linux 6.12)")
+    node = start_node({"shards": 2})
+    slices = sorted(slice_of(int(thread)) for thread in os.listdir(f"/proc/{node.process.pid}/task"))
+    assert slices.count(6_000_000) >= 2
+    assert slices[0] < 6_000_000, "the others keep theirs"
+
+
 def test_version_is_one_line(tmp_path):
     done = run("--version", tmp_path=tmp_path)
     assert done.returncode == 0

@@ -36,6 +36,8 @@
 #define SC_LOOP_MESSAGES_PER_TURN 4096
 /// Sockets and listeners of one loop. More: refused with -ENFILE.
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
+/// The slice that the thread of a loop asks the scheduler for.
+#define SC_LOOP_SLICE_US 6000u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
 /// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,
@@ -75,6 +77,15 @@
 #define SC_LOG_GATHER_MS 2u
 /// Callers of one log that are watched for that.
 #define SC_LOG_CALLERS_MAX 1024u
+/// Whether waiting answers more is tried by epochs of so many batches and milliseconds at least,
+#define SC_LOG_PACE_EPOCH_BATCHES 16u
+#define SC_LOG_PACE_EPOCH_MS 10u
+/// so many with it and as many without, in turn,
+#define SC_LOG_PACE_TRIAL_EPOCHS 5u
+/// one trial in so many times as long as it takes.
+#define SC_LOG_PACE_ROUND 20u
+/// The other way is taken when the median of its epochs answers more by one part in so many.
+#define SC_LOG_PACE_GAIN 16u
 /// Pause before files are prepared again after an error such as a full disk.
 #define SC_LOG_RETRY_MS 500u
 /// Bytes of a group put together in one turn of a loop, for the answer of a list or for a `sync`,

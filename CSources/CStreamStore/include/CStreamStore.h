@@ -9,6 +9,7 @@
 #include "callers.h"
 #include "crc32c.h"
 #include "durable.h"
+#include "pace.h"
 
 #pragma clang assume_nonnull begin
 

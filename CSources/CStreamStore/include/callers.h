@@ -40,6 +40,8 @@ void sc_callers_close(struct sc_callers *callers);
 bool sc_callers_asked(struct sc_callers *callers, uint64_t id, uint64_t now_ns,
                       uint64_t patience_ns);
 void sc_callers_answered(struct sc_callers *callers, uint64_t id, uint64_t now_ns);
+/// Whether most do: three of four.
+bool sc_callers_come_back(const struct sc_callers *callers);
 /// How many of those answered since the last batch are still likely to come.
 uint32_t sc_callers_expected(const struct sc_callers *callers);
 

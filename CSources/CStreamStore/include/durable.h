@@ -143,6 +143,7 @@ void sc_log_close(struct sc_log *_Nullable log);
 struct sc_log_counters {
     uint64_t batches, records, bytes; // Written.
     uint64_t batches_held;            // That waited for callers who come back.
+    uint64_t pace_switches;           // Between waiting for them, and not.
     uint64_t snapshots, snapshots_failed, segments;
     uint64_t changes_refused, failures; // Failed writes and syncs; preparations that failed.
     uint64_t log_bytes, snapshot_bytes; // On disk now, of this shard.
