@@ -1,6 +1,8 @@
 // A shard: one thread, one loop, its connections and its groups. What a turn has gathered leaves at its
 // end: messages that waited, frames for members, batches for other shards, then one send a connection.
+#define _GNU_SOURCE // pthread_setname_np()
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -438,6 +440,9 @@ static void run_once(struct shard *shard) {
 
 void *sc_shard_main(void *argument) {
     struct shard *shard = argument;
+    char name[16];
+    snprintf(name, sizeof name, "iii-shard-%u", shard->index);
+    pthread_setname_np(pthread_self(), name);
     int rc = sc_durable_start(shard, set_up(shard));
     rc = report_start(shard, rc < 0 ? rc : open_listeners(shard));
     if (rc < 0) {

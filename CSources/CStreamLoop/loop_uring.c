@@ -218,15 +218,16 @@ static uint32_t publish_entries(struct sc_loop *loop) {
     return sc_ring_unsubmitted(loop);
 }
 
-// Submits all but the last `submit_max`, and returns how many are left. An error comes again, and is looked at then.
+// Submits all but the last `submit_max`, and returns how many are left: more after an error, which comes again, and is
+// looked at then.
 static uint32_t submit_parts(struct sc_loop *loop, uint32_t count) {
     uint32_t most = loop->config.submit_max;
     while (most != 0 && count > most) {
         int rc = io_uring_enter2((unsigned)loop->ring.enter_ring_fd, most, 0, loop->enter_flags,
                                  NULL, _NSIG / 8);
+        loop->counters.enters++;
         if (rc <= 0)
             break;
-        loop->counters.enters++;
         loop->counters.submissions += (uint32_t)rc;
         count = sc_ring_unsubmitted(loop);
     }

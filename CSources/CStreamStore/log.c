@@ -189,7 +189,8 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->store->ceiling = log->durable_ceiling;
     sc_snapshot_abandon(log); // It may hold what was taken back.
     log->callers = (struct sc_callers){0};
-    log->pace = (struct sc_pace){0};
+    log->pace = (struct sc_pace){.switches = log->pace.switches};
+    log->held = false;
     log->events.on_failed(log->events.context, error, unknown);
 }
 
@@ -262,18 +263,21 @@ static bool sync_is_due(const struct sc_log *log) {
 
 // ---- The turn
 
-static void batch_has_landed(struct sc_log *log) {
-    log->landed = false;
-    log->took_ns = log->now_ns - log->took_off_ns;
-    log->landed_ns = log->came_ns = log->now_ns;
-    sc_pace_batch(&log->pace, log->now_ns, log->flying_count, sc_callers_come_back(&log->callers));
-    log->counters.pace_switches = log->pace.switches;
-}
-
 // How long the next batch waits for those who come back, at most.
 static uint64_t patience_ns(const struct sc_log *log) {
     uint64_t patience = log->took_ns * SC_LOG_GATHER_FACTOR;
     return patience < SC_LOG_GATHER_MS * NS_PER_MS ? patience : SC_LOG_GATHER_MS * NS_PER_MS;
+}
+
+static void batch_has_landed(struct sc_log *log) {
+    log->landed = false;
+    bool paused = log->took_off_ns > log->landed_ns + 2 * patience_ns(log);
+    if (log->landed_ns != 0 && !paused)
+        sc_pace_batch(&log->pace, log->now_ns - log->landed_ns, log->flying_count,
+                      sc_callers_come_back(&log->callers));
+    log->counters.pace_switches = log->pace.switches;
+    log->took_ns = log->now_ns - log->took_off_ns;
+    log->landed_ns = log->came_ns = log->now_ns;
 }
 
 // Once none has come for as long as a batch takes, those who wait have lost as much as those to come would save.

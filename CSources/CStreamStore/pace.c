@@ -1,7 +1,6 @@
 #include "pace.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define EPOCH_NS (SC_LOG_PACE_EPOCH_MS * 1000000ull)
 
@@ -39,37 +38,26 @@ static void decide(struct sc_pace *pace) {
     pace->switches++;
 }
 
-static void end_epoch(struct sc_pace *pace, uint64_t took_ns) {
+static void end_epoch(struct sc_pace *pace) {
     if (pace->epoch < TRIAL_EPOCHS)
-        pace->rates[hurries_now(pace)][pace->epoch / 2] = pace->changes * 1000000000 / took_ns;
+        pace->rates[hurries_now(pace)][pace->epoch / 2] =
+            pace->records * 1000000000 / pace->took_ns;
     pace->epoch++;
     if (pace->epoch == TRIAL_EPOCHS)
         decide(pace);
     else if (pace->epoch == ROUND_EPOCHS)
         pace->epoch = 0;
-}
-
-static void begin_epoch(struct sc_pace *pace, uint64_t now_ns) {
-    pace->began_ns = now_ns;
     pace->batches = 0;
-    pace->changes = 0;
+    pace->records = pace->took_ns = 0;
 }
 
-void sc_pace_batch(struct sc_pace *pace, uint64_t now_ns, uint32_t changes, bool come_back) {
-    if (!come_back) {
-        begin_epoch(pace, 0);
-        pace->epoch = 0;
+void sc_pace_batch(struct sc_pace *pace, uint64_t took_ns, uint32_t records, bool come_back) {
+    bool begins = pace->epoch == 0 && pace->batches == 0;
+    if (begins && (!come_back || records < 2))
         return;
-    }
-    if (pace->began_ns == 0) {
-        begin_epoch(pace, now_ns);
-        return;
-    }
     pace->batches++;
-    pace->changes += changes;
-    uint64_t took_ns = now_ns - pace->began_ns;
-    if (pace->batches < SC_LOG_PACE_EPOCH_BATCHES || took_ns < EPOCH_NS)
-        return;
-    end_epoch(pace, took_ns);
-    begin_epoch(pace, now_ns);
+    pace->records += records;
+    pace->took_ns += took_ns;
+    if (pace->batches >= SC_LOG_PACE_EPOCH_BATCHES && pace->took_ns >= EPOCH_NS)
+        end_epoch(pace);
 }

@@ -11,25 +11,26 @@
 
 #pragma clang assume_nonnull begin
 
-/// All zeros to begin with: batches wait, and a trial begins.
+/// All zeros to begin with: batches wait.
 struct sc_pace {
     bool hurries; // What has answered more: not to wait.
     // Of the present round: first those of the trial, the two ways in turn, then those that keep to the better one.
     uint32_t epoch;
     uint32_t batches; // Of the present epoch,
-    uint64_t changes, // what was in them,
-        began_ns;     // and when it began. 0: with the next batch.
+    uint64_t records, // what was in them,
+        took_ns;      // and how long they took.
     uint64_t rates
         [2]
-        [SC_LOG_PACE_TRIAL_EPOCHS]; // Of the trial, in changes a second; first those that waited.
+        [SC_LOG_PACE_TRIAL_EPOCHS]; // Of the trial, in records a second; first those that waited.
     uint64_t switches;
 };
 
 /// Whether the next batch may wait.
 bool sc_pace_waits(const struct sc_pace *pace);
-/// A batch of `changes` is durable. `come_back`: most of those who asked do. How fast others are answered says nothing:
-/// with the next who come back begins a trial.
-void sc_pace_batch(struct sc_pace *pace, uint64_t now_ns, uint32_t changes, bool come_back);
+/// A batch of `records` is durable, `took_ns` after the one before. Not for a batch after a pause: that says nothing.
+/// `come_back`: most of those who asked do. Without them, or with only one of them, no trial begins, as nobody is waited
+/// for; one that has begun goes on, as whether they are seen to come back depends on the way.
+void sc_pace_batch(struct sc_pace *pace, uint64_t took_ns, uint32_t records, bool come_back);
 
 #pragma clang assume_nonnull end
 
