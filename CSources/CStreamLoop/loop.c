@@ -15,6 +15,8 @@ static struct sc_loop_config with_defaults(const struct sc_loop_config *config) 
         out.receive_bytes_per_turn = 256u << 10;
     if (out.socket_count_max == 0)
         out.socket_count_max = SC_LOOP_SOCKET_COUNT_MAX;
+    if (out.slice_us == 0)
+        out.slice_us = SC_LOOP_SLICE_US;
     uint32_t count = out.receive_buffer_count;
     assert((count & (count - 1)) == 0 && count <= 32768); // What a buffer ring takes.
     return out;
@@ -26,7 +28,7 @@ static void read_clocks(struct sc_loop *loop) {
 }
 
 static int open_parts(struct sc_loop *loop) {
-    sc_sched_give_way();
+    sc_sched_give_way(loop->config.slice_us);
     int rc = sc_ring_open(loop);
     if (rc != 0)
         return rc;

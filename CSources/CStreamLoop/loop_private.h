@@ -164,8 +164,8 @@ extern _Thread_local struct sc_loop *_Nullable sc_loop_current;
 
 // ---- sched.c
 
-/// Asks for a slice of SC_LOOP_SLICE_US for the calling thread.
-void sc_sched_give_way(void);
+/// Asks for such a slice for the calling thread, unless it has a longer one.
+void sc_sched_give_way(uint32_t slice_us);
 
 // ---- loop_uring.c: the ring
 

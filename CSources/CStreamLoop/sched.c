@@ -21,12 +21,12 @@ struct attributes {
 
 #define RESET_ON_FORK 1u // SCHED_FLAG_RESET_ON_FORK
 
-void sc_sched_give_way(void) {
+void sc_sched_give_way(uint32_t slice_us) {
     struct attributes own = {0};
     if (syscall(SYS_sched_getattr, 0, &own, sizeof own, 0) != 0 || own.policy != SCHED_OTHER ||
-        own.runtime >= SC_LOOP_SLICE_US * 1000ull)
+        own.runtime >= slice_us * 1000ull)
         return;
-    own.runtime = SC_LOOP_SLICE_US * 1000ull;
+    own.runtime = slice_us * 1000ull;
     // The ring's workers, which this thread starts, are among those that it gives way to. With it they would lose
     // a niceness below 0.
     if (own.nice >= 0)

@@ -36,7 +36,7 @@
 #define SC_LOOP_MESSAGES_PER_TURN 4096
 /// Sockets and listeners of one loop. More: refused with -ENFILE.
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
-/// The slice that the thread of a loop asks the scheduler for.
+/// The slice that the thread of a loop asks the scheduler for, if not told otherwise.
 #define SC_LOOP_SLICE_US 6000u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50

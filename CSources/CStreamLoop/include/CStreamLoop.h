@@ -29,6 +29,7 @@ struct sc_loop_config {
     uint32_t
         receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
     uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
+    uint32_t slice_us;          // Asked of the scheduler, for the thread. Default SC_LOOP_SLICE_US.
     uint32_t submit_max;        // Entries of one system call, in a loop without files. 0: all.
     uint32_t without;           // Of enum sc_loop_feature: do without them, as on an older kernel.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
@@ -36,7 +37,7 @@ struct sc_loop_config {
 };
 
 /// Makes a loop that belongs to the calling thread: all calls but sc_loop_post must come from it. A
-/// thread has one loop at most (asserted). It asks the scheduler for longer slices (SC_LOOP_SLICE_US). A number that is 0 in `config` takes its default.
+/// thread has one loop at most (asserted). It asks the scheduler for longer slices. A number that is 0 in `config` takes its default.
 ///
 /// Errors: -ENOSYS, -EPERM, -EINVAL, ...  the kernel refuses io_uring or is too old: see
 ///                  sc_loop_explain.
