@@ -275,7 +275,6 @@ static void batch_has_landed(struct sc_log *log) {
     if (log->landed_ns != 0 && !paused)
         sc_pace_batch(&log->pace, log->now_ns - log->landed_ns, log->flying_count,
                       sc_callers_come_back(&log->callers));
-    log->counters.pace_switches = log->pace.switches;
     log->took_ns = log->now_ns - log->took_off_ns;
     log->landed_ns = log->came_ns = log->now_ns;
 }
@@ -366,6 +365,7 @@ struct sc_log_counters sc_log_counters(const struct sc_log *log) {
     struct sc_log_counters counters = log->counters;
     counters.log_bytes = log->bytes_since_snapshot;
     counters.snapshot_bytes = log->snapshot.finished_size;
+    counters.pace_switches = log->pace.switches;
     return counters;
 }
 

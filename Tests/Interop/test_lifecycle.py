@@ -267,7 +267,7 @@ def test_the_standard_file_is_read_when_no_option_names_one(tmp_path):
     assert done.returncode == 1 and "config.yaml:1:1: error:" in done.stderr
 
 
-# ---- Arguments
+# ---- Threads
 
 
 def slice_of(thread):
@@ -302,6 +302,9 @@ def test_shards_give_way_to_threads_of_the_kernel(start_node, tmp_path):
     others = {name: slices[name] for name in slices if not name.startswith("iii-shard-")}
     assert any(name.startswith("iou-wrk-") for name in others), "a ring's worker has prepared its log"
     assert max(others.values()) < 6_000_000
+
+
+# ---- Arguments
 
 
 def test_version_is_one_line(tmp_path):
