@@ -131,6 +131,12 @@ struct SendTests {
             try loop.turns(3)
             peer.reset()
             try loop.run(until: { !connection.isSending })
+            // Where the kernel had room for a part of it before the reset, it says so first.
+            if let part = connection.sent.last, part > 0 {
+                #expect(part < 50_000)
+                connection.send("x", SC_SEND_WAIT)
+                try loop.run(until: { !connection.isSending })
+            }
             #expect([-Int(EPIPE), -Int(ECONNRESET)].contains(connection.sent.last))
         }
     }
