@@ -2,9 +2,10 @@
 """Durable sets: this node with `durability: commit`, Redis with `appendfsync always`, and the bare fdatasync of the
 same disk, in turn, round after round, since a disk is not the same from one minute to the next.
 
-    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--cores 0,1] [--folder .build/durable]
+    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--cores 0,1] [--poll 100] [--folder .build/durable]
 
-Without --cores the scheduler places servers and generators, on both sides.
+Without --cores the scheduler places servers and generators, on both sides. With --poll our node (`poll_us`) and our
+generator look for work that long before they sleep; Redis and its generator cannot.
 
 One line of JSON a measurement, then medians, and the range of what is a ratio of one round."""
 
@@ -78,7 +79,7 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir()
     config = {"workers": [
-        {"name": "iii-stream", "config": {"host": "127.0.0.1", "port": 0, "shards": shards, "adapter": {
+        {"name": "iii-stream", "config": {"host": "127.0.0.1", "port": 0, "shards": shards, "poll_us": arguments.poll, "adapter": {
             "name": "kv", "config": {"store_method": "file_based", "file_path": str(home / "store")}}}},
         {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}]}
     (home / "config.yaml").write_text(json.dumps(config))
@@ -93,8 +94,8 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
             [*on(arguments.cores[1]), arguments.load, "functions", "--target", f"ws://{record['stream']}", "--workers",
              f"ws://{record['workers'][0]}", "--server-pid", str(server.pid), "--callers", str(clients),
              "--groups", str(clients), "--items", "100", "--size", "100", "--in-flight", str(pipeline),
-             "--mix", "set=1", "--duration", str(seconds), "--warm-up", "1", "--quiet", "--json",
-             home / "out.json"], check=True, stdout=subprocess.DEVNULL)
+             "--mix", "set=1", "--duration", str(seconds), "--warm-up", "1", "--poll",
+             str(arguments.poll), "--quiet", "--json", home / "out.json"], check=True, stdout=subprocess.DEVNULL)
         result = json.loads((home / "out.json").read_text())
         work = result["works"][0]
         latency = work["latencies"]["set"]
@@ -127,6 +128,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", default="1,2")
     parser.add_argument("--cores", type=lambda text: text.split(","), default=(None, None), metavar="SERVER,LOAD")
+    parser.add_argument("--poll", type=int, default=0, metavar="MICROSECONDS")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     arguments.folder = arguments.folder.resolve()

@@ -8,6 +8,8 @@ struct Options {
     var compareFile: String?
     var joinByMessage = false
     var connectingMax = 128
+    /// How long the generator looks for answers before it sleeps.
+    var pollMicroseconds = 0
     var streamName: String?
     var label: String?
     var quiet = false
@@ -41,6 +43,8 @@ struct Options {
           --duration S        measured seconds (5)               --warm-up S    seconds before that (1)
           --rounds N          connect: how often (3)             --connecting N connections opened at once (128)
           --file FILE         mixed: the scenario                --patience S   for all to be in sync (60)
+          --poll US           look for answers so long before sleeping, 1000 at most (0): no wake-up of a
+                              processor is measured, but it is kept from others
 
         Faults
           --stall N           subscribers that are not read during the middle third
@@ -92,6 +96,8 @@ struct Options {
             streamName = name
         }
         connectingMax = try values.count("--connecting") ?? connectingMax
+        pollMicroseconds = try values.count("--poll") ?? pollMicroseconds
+        guard pollMicroseconds <= 1000 else { throw UsageError("--poll: at most 1000") }
         switch values["--join"] {
         case nil, "url": joinByMessage = false
         case "message": joinByMessage = true
@@ -228,7 +234,7 @@ private struct Values {
         "--rounds",
         "--connecting", "--file", "--stall", "--half-open", "--kill", "--restart", "--json",
         "--report",
-        "--compare", "--label", "--patience",
+        "--compare", "--label", "--patience", "--poll",
     ]
 
     subscript(option: String) -> String? { given[option] }

@@ -33,7 +33,7 @@ struct Runner: ~Copyable {
         do throws(EngineError) {
             engine = try Engine(
                 options.target, streamName: name, joinByMessage: options.joinByMessage,
-                connectingMax: options.connectingMax)
+                connectingMax: options.connectingMax, pollMicroseconds: options.pollMicroseconds)
         } catch {
             throw RunError("cannot start: \(error.text)")
         }

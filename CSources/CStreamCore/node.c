@@ -61,6 +61,7 @@ static void free_origins(struct sc_node *node) {
 struct sc_node *sc_node_create(const struct sc_node_config *config,
                                const struct sc_node_events *events) {
     assert(config->shard_count > 0 && config->shard_count <= SC_SHARD_COUNT_MAX);
+    assert(config->poll_us <= SC_LOOP_POLL_US_MAX);
     struct sc_node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return NULL;
@@ -296,6 +297,8 @@ static void gather_counters(struct shard *shard, void *context) {
     own.submissions = loop->submissions;
     own.sends = loop->sends;
     own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
+    own.polls = loop->polls;
+    own.polls_in_vain = loop->polls_in_vain;
     own.writes_linked = loop->writes_linked;
     own.write_ways_changed = loop->write_ways_changed;
     count_log(shard, &own);

@@ -257,7 +257,8 @@ static uint32_t tick_ms(const struct sc_node_config *config) {
 
 static int set_up(struct shard *shard) {
     struct sc_node *node = shard->node;
-    struct sc_loop_config config = {.on_turn = on_turn, .context = shard};
+    struct sc_loop_config config = {
+        .poll_us = node->config.poll_us, .on_turn = on_turn, .context = shard};
     int rc = sc_loop_create(&config, &shard->loop);
     if (rc < 0) {
         pthread_mutex_lock(&node->lock);

@@ -265,6 +265,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
                                   .receive_buffer_count = config->receive_buffer_count,
                                   .slice_us = SLICE_US,
                                   .submit_max = SUBMIT_MAX,
+                                  .poll_us = config->poll_us,
                                   .on_turn = on_turn,
                                   .context = load};
     if (rc == 0)

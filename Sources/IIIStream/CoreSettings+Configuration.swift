@@ -27,6 +27,7 @@ extension CoreSettings {
             pingIntervalMilliseconds: configuration.ping.intervalMilliseconds,
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
+        pollMicroseconds = configuration.pollMicroseconds
     }
 
     /// Adds where the items are kept.

@@ -54,6 +54,12 @@ public struct NodeConfiguration: Sendable {
         get { values.shards }
         set { values.shards = newValue.map { min(max($0, 1), 64) } }
     }
+
+    /// How long a thread looks for work before it sleeps, in microseconds; 0, the default: not at all.
+    public var pollMicroseconds: Int {
+        get { values.pollMicroseconds }
+        set { values.pollMicroseconds = min(max(newValue, 0), 1000) }
+    }
 }
 
 /// What to do about a directory that is not as it should be.

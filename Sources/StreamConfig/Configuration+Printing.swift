@@ -36,6 +36,7 @@ extension Configuration {
             ("origins", stream.origins.map { .list($0.map { .string($0) }) } ?? .null),
             ("adapter", adapter.node),
             ("shards", shards.map { .integer($0) } ?? .string("auto")),
+            ("poll_us", .integer(pollMicroseconds)),
             ("io", .string(io.rawValue)),
             ("compat", .map([("fail_open", .boolean(compatibility.failOpen))])),
             (

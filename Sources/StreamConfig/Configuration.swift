@@ -9,12 +9,16 @@ package struct Configuration: Sendable, Equatable {
     package var workerListeners = [WorkerListener()]
     /// How many threads share the work; nil: as many as the process may use cores.
     package var shards: Int?
+    /// How long a thread looks for work before it sleeps; 0: not at all.
+    package var pollMicroseconds = 0
     package var io = IOBackend.auto
     package var compatibility = Compatibility()
     package var limits = Limits()
     package var timeouts = Timeouts()
     package var ping = Ping()
     package var observability = Observability()
+
+    static let pollRange = 0...1000
 
     /// What a file that says nothing means: both ports on all addresses, all in memory.
     package init() {}

@@ -14,6 +14,8 @@ extension ConfigurationDecoder {
         decodeOrigins(map)
         decodeAdapter(map)
         decodeShards(map)
+        map.read(
+            "poll_us", in: Configuration.pollRange, into: &configuration.pollMicroseconds, &report)
         if map["io"] != nil {
             if case .string(let name) = map["io"]?.value, let io = IOBackend(rawValue: name) {
                 configuration.io = io

@@ -44,6 +44,8 @@ package struct CoreSettings: Hashable, Sendable {
     /// Nobody may connect: for work on the storage alone.
     package var withoutPorts = false
     package var shardCount: Int
+    /// How long a shard looks for work before it sleeps.
+    package var pollMicroseconds = 0
     package var stream: Address
     package var workers: [Address]
     /// Whether stream clients wait until the control plane lets them in.

@@ -45,6 +45,8 @@ extension NodeCore {
             ("submissions", all.submissions),
             ("sends", all.sends),
             ("receive_buffers_exhausted", all.receive_buffers_exhausted),
+            ("polls", all.polls),
+            ("polls_in_vain", all.polls_in_vain),
             ("writes_linked", all.writes_linked),
             ("write_ways_changed", all.write_ways_changed),
             ("store_unhealthy", all.store_unhealthy),

@@ -53,6 +53,7 @@ package import StreamModel
         return unsafe withBuffers(workers, origins.compactMap(\.self)) { workers, origins in
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)
+            unsafe config.poll_us = UInt32(settings.pollMicroseconds)
             unsafe config.stream = addresses[0]
             unsafe config.workers = workers.baseAddress
             unsafe config.worker_count = UInt32(workers.count)

@@ -111,9 +111,9 @@ private final class LoopThread: @unchecked Sendable {
 struct MailboxTests {
     @Test(
         "of many threads all run, each thread's in its order, while the loop sleeps again and again",
-        arguments: Variant.allCases)
-    func manyThreads(variant: Variant) throws {
-        try withLoop(variant) { loop in
+        arguments: Variant.allCases, [0, 20] as [UInt32])
+    func manyThreads(variant: Variant, poll: UInt32) throws {
+        try withLoop(variant, { $0.poll_us = poll }) { loop in
             let senders = 8
             let each = 5_000
             let messages = Messages(senders: senders, each: each)
@@ -159,6 +159,25 @@ struct MailboxTests {
                     "without ring messages an eventfd wakes")
             }
             #expect(sent <= UInt64(rounds) + 1)
+        }
+    }
+
+    @Test("need no wake-up while the loop looks for work", arguments: Variant.allCases)
+    func polled(variant: Variant) throws {
+        try withLoop(variant, { $0.poll_us = 5_000_000 }) { loop in
+            try loop.turns(1)
+            let messages = Messages(senders: 1, each: 1)
+            let handle = SendableLoop(loop.loop)
+            let completions = loop.counters.completions
+            let sender = TestThread {
+                usleep(5_000)
+                messages.post(0, of: 0, to: handle.loop)
+            }
+            defer { sender.join() }
+            try loop.run(until: { messages.count == 1 })
+            // By an eventfd, as the sender has no loop.
+            #expect(loop.counters.completions == completions)
+            #expect(loop.counters.polls_in_vain == 0)
         }
     }
 

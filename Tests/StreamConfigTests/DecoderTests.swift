@@ -337,6 +337,20 @@ struct SettingTests {
         }
     }
 
+    @Test("polling is a number of microseconds, up to a millisecond")
+    func polling() throws {
+        #expect(try read(stream("port: 1")).configuration.pollMicroseconds == 0)
+        for time in [0, 1, 1000] {
+            #expect(
+                try read(stream("poll_us: \(time)")).configuration.pollMicroseconds == time)
+        }
+        for wrong in ["-1", "1001", "1.5", "'1'", "true"] {
+            #expect(
+                lines(stream("poll_us: \(wrong)")).first?.contains("an integer from 0 to 1000")
+                    == true)
+        }
+    }
+
     @Test("the ways to talk to the kernel are named")
     func io() throws {
         for backend in IOBackend.allCases {

@@ -142,6 +142,7 @@ struct sc_node_address {
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
 struct sc_node_config {
     uint32_t shard_count;
+    uint32_t poll_us; // How long a shard looks for work before it sleeps.
     struct sc_node_address stream;
     const struct sc_node_address *_Nullable workers;
     uint32_t worker_count;
@@ -290,6 +291,7 @@ struct sc_node_counters {
     uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t telemetry_too_large, custom_syncs_refused;
     uint64_t turns, enters, submissions, sends, receive_buffers_exhausted; // Of the rings.
+    uint64_t polls, polls_in_vain;                                         // With poll_us.
     uint64_t writes_linked, write_ways_changed;                            // See write_way.h.
     // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.
     uint64_t store_unhealthy, log_bytes, snapshot_bytes;

@@ -82,6 +82,7 @@ struct sc_load_config {
     bool join_by_message;    // Join on `/`, instead of by the URL of the group.
     uint32_t connecting_max; // Connections under way to be open at once.
     uint32_t receive_buffer_size, receive_buffer_count; // 0: defaults.
+    uint32_t poll_us; // How long it looks for answers before it sleeps.
 };
 
 struct sc_load_work_config {

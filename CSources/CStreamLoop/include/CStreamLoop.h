@@ -31,7 +31,8 @@ struct sc_loop_config {
     uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
     uint32_t slice_us;          // Asked of the scheduler, for the thread. Default SC_LOOP_SLICE_US.
     uint32_t submit_max;        // Entries of one system call, in a loop without files. 0: all.
-    uint32_t without;           // Of enum sc_loop_feature: do without them, as on an older kernel.
+    uint32_t poll_us; // How long it looks for work before it sleeps. Default 0: not at all.
+    uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
     void *_Nullable context;
 };
@@ -72,6 +73,7 @@ struct sc_loop_counters {
     uint64_t accepts_failed;          // For want of descriptors or memory; tried again.
     uint64_t writes_linked;           // Of pages, with a sync of its own: see write_way.h.
     uint64_t write_ways_changed;
+    uint64_t polls, polls_in_vain; // Looks for work before a sleep, and those that found none.
 };
 const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop);
 
