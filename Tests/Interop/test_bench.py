@@ -121,6 +121,12 @@ works:
     assert all(work["counts"]["answers"] > 0 for work in result["works"])
 
 
+def test_polling_has_a_bound(node, tmp_path):
+    bench(node, tmp_path, "functions", "--callers", "2", "--poll", "1000", *SMALL)
+    (tmp_path / "result.json").unlink()
+    assert "--poll: at most 1000" in bench(node, tmp_path, "functions", "--poll", "1001", code=2)
+
+
 def test_a_scenario_file_with_a_wrong_key_is_refused(node, tmp_path):
     scenario = tmp_path / "scenario.yaml"
     scenario.write_text("works:\n  - { nmae: x }\n")

@@ -264,3 +264,16 @@ def test_a_batch_waits_for_callers_who_change_and_not_for_those_who_read(start_n
         after[name] - counters[name] for name in ("log_batches_held", "log_batches", "log_pace_switches"))
     assert held > batches / 200
     assert held > batches / 4 or switches > 0
+
+
+def test_a_node_that_polls_finds_its_work_and_still_sleeps_when_there_is_none(start_node, tmp_path):
+    node = start_node(store(tmp_path / "store") | {"shards": 2, "poll_us": 1000})
+    before = node.counters()
+    bench(node, tmp_path, "functions", "--callers", "8", "--in-flight", "1", "--mix", "set=1,get=1", "--items", "10",
+          "--poll", "1000", "--duration", "0.5", "--warm-up", "0")
+    after = node.counters()
+    polls, in_vain = (after[name] - before[name] for name in ("polls", "polls_in_vain"))
+    assert polls - in_vain > 100
+    used = node.cpu_seconds()
+    time.sleep(2)
+    assert node.cpu_seconds() - used < 0.5
