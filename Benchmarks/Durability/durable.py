@@ -99,7 +99,7 @@ def node(folder, arguments, shards, clients, pipeline, seconds):
         result = json.loads((home / "out.json").read_text())
         work = result["works"][0]
         latency = work["latencies"]["set"]
-        return {"side": f"iii-{shards}", "clients": clients, "pipeline": pipeline,
+        return {"side": f"iii-{shards}" + (" polling" if arguments.poll else ""), "clients": clients, "pipeline": pipeline,
                 "rate": round(work["counts"]["answers"] / result["seconds"]), "p50_us": round(latency["p50"]),
                 "p99_us": round(latency["p99"]), "cpu_us": round(result["server"]["perAnswer"], 2)}
     finally:

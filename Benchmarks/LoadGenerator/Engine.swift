@@ -183,6 +183,9 @@ func now() -> UInt64 { sc_load_now_ns() }
         return texts
     }
 
+    /// How long it has looked for answers instead of sleeping.
+    var polledSeconds: Double { Double(unsafe sc_load_polled_ns(handle)) / 1e9 }
+
     func counts(_ work: UInt32) -> Counts {
         let raw = unsafe sc_load_counters(handle, work)
         return Counts(

@@ -65,7 +65,7 @@ struct ServerUse: Codable, Equatable {
 
 struct OwnUse: Codable, Equatable {
     var cpuSeconds: Double
-    /// Of a core, during the measured part.
+    /// Of a core, during the measured part, without looking for answers instead of sleeping.
     var share: Double
     /// Over this the generator may be the limit, and rates and latencies say nothing of the server.
     static let shareMax = 0.85

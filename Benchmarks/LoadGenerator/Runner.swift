@@ -339,7 +339,9 @@ struct Runner: ~Copyable {
     // MARK: Small things
 
     private func usage() -> Usage {
-        Usage(server: server?.cpuSeconds(), own: ProcessProbe.own.cpuSeconds() ?? 0)
+        Usage(
+            server: server?.cpuSeconds(),
+            own: (ProcessProbe.own.cpuSeconds() ?? 0) - engine.polledSeconds)
     }
 
     private func counts() -> Counts { works.map { engine.counts($0) }.reduce(.zero, +) }
@@ -380,7 +382,7 @@ struct Runner: ~Copyable {
     }
 }
 
-/// CPU seconds so far.
+/// CPU seconds so far; the generator's without those in which it only looked for answers.
 struct Usage {
     var server: Double?
     var own: Double

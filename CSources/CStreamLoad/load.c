@@ -253,6 +253,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     struct sc_load *load = sc_load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
     load->timer.on_due = timer_due;
+    assert(config->poll_us <= SC_LOOP_POLL_US_MAX);
     raise_limits();
     int rc = resolve(config->stream_host, config->stream_port, &load->stream_address,
                      &load->stream_address_size);
@@ -506,6 +507,10 @@ const struct sc_histogram *sc_load_latency(const struct sc_load *load, uint32_t 
 
 struct sc_load_counters sc_load_counters(const struct sc_load *load, uint32_t index) {
     return load->works[index]->counters;
+}
+
+uint64_t sc_load_polled_ns(const struct sc_load *load) {
+    return sc_loop_counters(load->loop)->polled_ns;
 }
 
 void sc_load_reset(struct sc_load *load) {

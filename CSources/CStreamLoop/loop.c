@@ -197,18 +197,23 @@ static bool has_work(struct sc_loop *loop) {
 // A processor that halts wakes late, above all a virtual one: 30 us and more, and whoever wakes it pays as well. Looking
 // takes no system call: the kernel says in the ring's memory that it has something.
 static bool poll_for_work(struct sc_loop *loop, uint64_t time_ns) {
-    loop->counters.polls++;
     sc_ring_submit(loop);
-    uint64_t end_ns = sc_clock_ns(CLOCK_MONOTONIC) + time_ns;
-    do {
-        for (uint32_t i = 0; i < LOOKS_PER_CLOCK; i++) {
-            if (has_work(loop))
-                return true;
+    if (has_work(loop) || loop->error != 0)
+        return true;
+    loop->counters.polls++;
+    uint64_t start_ns = sc_clock_ns(CLOCK_MONOTONIC), now_ns = start_ns;
+    bool found = false;
+    while (!found && now_ns < start_ns + time_ns) {
+        loop->missing_ns = now_ns;
+        for (uint32_t i = 0; i < LOOKS_PER_CLOCK && !found; i++) {
             relax();
+            found = has_work(loop);
         }
-    } while (sc_clock_ns(CLOCK_MONOTONIC) < end_ns);
-    loop->counters.polls_in_vain++;
-    return false;
+        now_ns = sc_clock_ns(CLOCK_MONOTONIC);
+    }
+    loop->counters.polled_ns += now_ns - start_ns;
+    loop->counters.polls_in_vain += !found;
+    return found;
 }
 
 static uint64_t sleep_at_most_ns(const struct sc_loop *loop) {
@@ -219,16 +224,11 @@ static uint64_t sleep_at_most_ns(const struct sc_loop *loop) {
 
 // True: it had nothing to do, and slept until there was.
 static bool wait_for_work(struct sc_loop *loop) {
-    uint64_t timeout_ns = sleep_at_most_ns(loop);
-    uint64_t poll_ns = loop->config.poll_us * 1000ull;
-    if (poll_ns > 0 && timeout_ns > 0 && !has_work(loop)) {
-        bool found = poll_for_work(loop, timeout_ns < poll_ns ? timeout_ns : poll_ns);
-        timeout_ns = sleep_at_most_ns(loop);
-        if (found || timeout_ns == 0) {
-            sc_ring_wait(loop, 0);
-            return true;
-        }
-    }
+    uint64_t timeout_ns = sleep_at_most_ns(loop), poll_ns = loop->config.poll_us * 1000ull;
+    if (poll_ns > 0 && timeout_ns > 0 && !has_work(loop))
+        timeout_ns = poll_for_work(loop, timeout_ns < poll_ns ? timeout_ns : poll_ns)
+                         ? 0
+                         : sleep_at_most_ns(loop);
     if (sc_ring_ready(loop) || timeout_ns == 0 || !sc_mailbox_sleep(&loop->mailbox)) {
         sc_ring_wait(loop, 0);
         return false;
@@ -242,12 +242,13 @@ static bool wait_for_work(struct sc_loop *loop) {
 int sc_loop_run_once(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_OUTSIDE);
+    loop->missing_ns = loop->monotonic_ns;
     bool slept = wait_for_work(loop);
-    uint64_t before_ns = loop->monotonic_ns;
     loop->turn++;
     loop->counters.turns++;
     read_clocks(loop);
-    loop->missing_ns = slept ? loop->monotonic_ns : before_ns;
+    if (slept)
+        loop->missing_ns = loop->monotonic_ns;
     sc_ring_reap(loop);
     run_completions(loop);
     loop->phase = SC_PHASE_TURN;

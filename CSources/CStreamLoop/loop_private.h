@@ -120,7 +120,7 @@ struct sc_loop {
     struct sc_loop_config config;
     struct sc_loop_counters counters;
     uint64_t monotonic_ns, unix_ms;
-    uint64_t missing_ns; // What completes in this turn had not done so then.
+    uint64_t missing_ns; // What completes in this turn had not done so then, or but now.
     int error;           // Not 0: the ring is broken.
     uint32_t enter_flags;
     enum sc_phase phase;

@@ -109,6 +109,16 @@ public final class StreamNode: Sendable {
         if let loss = store.lossWindow {
             log.write(.warn, "loss_window", ["detail": .text(loss)])
         }
+        let shards = Self.shardCount(configuration)
+        if configuration.pollMicroseconds > 0, shards >= availableCores() {
+            log.write(
+                .warn, "no_core_left",
+                [
+                    "detail": .text(
+                        "with `poll_us` each shard may keep a core busy, and there are not more"
+                            + " cores than shards (\(shards)): use fewer `shards`")
+                ])
+        }
     }
 
     private static func router(_ configuration: Configuration) -> ControlPlane.Router {

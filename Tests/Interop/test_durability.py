@@ -268,12 +268,14 @@ def test_a_batch_waits_for_callers_who_change_and_not_for_those_who_read(start_n
 
 def test_a_node_that_polls_finds_its_work_and_still_sleeps_when_there_is_none(start_node, tmp_path):
     node = start_node(store(tmp_path / "store") | {"shards": 2, "poll_us": 1000})
+    with_cores_left = len(os.sched_getaffinity(0)) > 2
+    assert any(record["event"] == "no_core_left" for record in node.records) != with_cores_left
     before = node.counters()
     bench(node, tmp_path, "functions", "--callers", "8", "--in-flight", "1", "--mix", "set=1,get=1", "--items", "10",
           "--poll", "1000", "--duration", "0.5", "--warm-up", "0")
     after = node.counters()
     polls, in_vain = (after[name] - before[name] for name in ("polls", "polls_in_vain"))
-    assert polls - in_vain > 100
+    assert polls > in_vain
     used = node.cpu_seconds()
     time.sleep(2)
     assert node.cpu_seconds() - used < 0.5

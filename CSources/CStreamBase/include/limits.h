@@ -38,7 +38,7 @@
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
 /// The slice that the thread of a loop asks the scheduler for, if not told otherwise.
 #define SC_LOOP_SLICE_US 6000u
-/// How long a loop may look for work before it sleeps, at most: the setting `poll_us`.
+/// How long a shard, or the load generator, may look for work before it sleeps: the setting `poll_us`, `--poll`.
 #define SC_LOOP_POLL_US_MAX 1000u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50

@@ -169,6 +169,8 @@ enum sc_load_latency {
 const struct sc_histogram *sc_load_latency(const struct sc_load *load, uint32_t work,
                                            enum sc_load_latency which);
 struct sc_load_counters sc_load_counters(const struct sc_load *load, uint32_t work);
+/// How long it has looked for answers before it slept, of all its time.
+uint64_t sc_load_polled_ns(const struct sc_load *load);
 /// Forgets counters and latencies, not violations: the end of a warm-up.
 void sc_load_reset(struct sc_load *load);
 uint32_t sc_load_live_subscribers(const struct sc_load *load, uint32_t work);

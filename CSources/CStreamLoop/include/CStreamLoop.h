@@ -74,6 +74,7 @@ struct sc_loop_counters {
     uint64_t writes_linked;           // Of pages, with a sync of its own: see write_way.h.
     uint64_t write_ways_changed;
     uint64_t polls, polls_in_vain; // Looks for work before a sleep, and those that found none.
+    uint64_t polled_ns;            // How long it has looked.
 };
 const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop);
 
