@@ -97,6 +97,8 @@ bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (
 	python3 Benchmarks/Peers/pairs.py --pairs 9 --seconds 3
 	python3 Benchmarks/Peers/redis_hset.py --pairs 5
 	python3 Benchmarks/Durability/durable.py
+	python3 Benchmarks/Durability/compaction.py
+	python3 Benchmarks/Durability/recovery.py
 	python3 Benchmarks/storms.py
 	python3 Benchmarks/isolation.py
 	python3 Benchmarks/memory.py

@@ -13,11 +13,11 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
-import signal
 import statistics
 import subprocess
 import time
+
+import servers
 
 
 def fdatasync(folder, seconds):
@@ -40,72 +40,33 @@ def fdatasync(folder, seconds):
             "p99_us": round(took[len(took) * 99 // 100])}
 
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def on(core):
-    return [] if core is None else ["taskset", "-c", core]
-
-
-def redis(folder, cores, clients, pipeline, seconds, guess):
-    home = folder / "redis"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    server = subprocess.Popen(
-        [*on(cores[0]), "redis-server", "--port", "7899", "--bind", "127.0.0.1", "--dir", home, "--appendonly", "yes",
-         "--appendfsync", "always", "--save", ""], stdout=subprocess.DEVNULL)
-    try:
-        while subprocess.run(["redis-cli", "-p", "7899", "ping"], capture_output=True).stdout != b"PONG\n":
-            time.sleep(0.05)
-        count = max(2000, int(guess * seconds))
-        before = cpu_seconds(server.pid)
+def against_redis(arguments, clients, pipeline, guess):
+    count = max(2000, int(guess * arguments.seconds))
+    with servers.redis(servers.empty(arguments.folder / "redis"), "--appendonly", "yes", "--appendfsync", "always",
+                       core=arguments.cores[0]) as server:
+        before = servers.cpu_seconds(server)
         done = subprocess.run(
-            [*on(cores[1]), "redis-benchmark", "-p", "7899", "-c", str(clients), "-P", str(pipeline), "-n", str(count),
-             "-r", "100000", "-d", "100", "-t", "hset", "--csv"], capture_output=True, text=True, check=True)
-        cpu = cpu_seconds(server.pid) - before
-        fields = [field.strip('"') for field in done.stdout.splitlines()[-1].split(",")]
-        return {"side": "redis", "clients": clients, "pipeline": pipeline, "rate": round(float(fields[1])),
-                "p50_us": round(float(fields[4]) * 1000), "p99_us": round(float(fields[6]) * 1000),
-                "cpu_us": round(cpu * 1e6 / count, 2)}
-    finally:
-        server.kill()
-        server.wait()
+            [*servers.on(arguments.cores[1]), "redis-benchmark", "-p", servers.REDIS_PORT, "-c", str(clients), "-P", str(pipeline),
+             "-n", str(count), "-r", "100000", "-d", "100", "-t", "hset", "--csv"], capture_output=True, text=True, check=True)
+        cpu = servers.cpu_seconds(server) - before
+    fields = [field.strip('"') for field in done.stdout.splitlines()[-1].split(",")]
+    return {"side": "redis", "clients": clients, "pipeline": pipeline, "rate": round(float(fields[1])),
+            "p50_us": round(float(fields[4]) * 1000), "p99_us": round(float(fields[6]) * 1000),
+            "cpu_us": round(cpu * 1e6 / count, 2)}
 
 
-def node(folder, arguments, shards, clients, pipeline, seconds):
-    home = folder / "node"
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir()
-    config = {"workers": [
-        {"name": "iii-stream", "config": {"host": "127.0.0.1", "port": 0, "shards": shards, "poll_us": arguments.poll, "adapter": {
-            "name": "kv", "config": {"store_method": "file_based", "file_path": str(home / "store")}}}},
-        {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}]}
-    (home / "config.yaml").write_text(json.dumps(config))
-    server = subprocess.Popen([*on(arguments.cores[0]), arguments.node, "--config", home / "config.yaml"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True)
-    try:
-        for line in server.stderr:
-            record = json.loads(line)
-            if record["event"] == "listening":
-                break
-        subprocess.run(
-            [*on(arguments.cores[1]), arguments.load, "functions", "--target", f"ws://{record['stream']}", "--workers",
-             f"ws://{record['workers'][0]}", "--server-pid", str(server.pid), "--callers", str(clients),
-             "--groups", str(clients), "--items", "100", "--size", "100", "--in-flight", str(pipeline),
-             "--mix", "set=1", "--duration", str(seconds), "--warm-up", "1", "--poll",
-             str(arguments.poll), "--quiet", "--json", home / "out.json"], check=True, stdout=subprocess.DEVNULL)
-        result = json.loads((home / "out.json").read_text())
-        work = result["works"][0]
-        latency = work["latencies"]["set"]
-        return {"side": f"iii-{shards}" + (" polling" if arguments.poll else ""), "clients": clients, "pipeline": pipeline,
-                "rate": round(work["counts"]["answers"] / result["seconds"]), "p50_us": round(latency["p50"]),
-                "p99_us": round(latency["p99"]), "cpu_us": round(result["server"]["perAnswer"], 2)}
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-        server.stderr.close()
+def against_node(arguments, shards, clients, pipeline):
+    home = servers.empty(arguments.folder / "node")
+    with servers.node(home, shards, arguments.poll, arguments.cores[0], arguments.node) as node:
+        result = node.load(
+            home / "out.json", "functions", "--callers", clients, "--groups", clients, "--items", 100, "--size", 100,
+            "--in-flight", pipeline, "--mix", "set=1", "--duration", arguments.seconds, "--warm-up", 1, "--poll", arguments.poll,
+            core=arguments.cores[1], program=arguments.load)
+    work = result["works"][0]
+    latency = work["latencies"]["set"]
+    return {"side": f"iii-{shards}" + (" polling" if arguments.poll else ""), "clients": clients, "pipeline": pipeline,
+            "rate": round(work["counts"]["answers"] / result["seconds"]), "p50_us": round(latency["p50"]),
+            "p99_us": round(latency["p99"]), "cpu_us": round(result["server"]["perAnswer"], 2)}
 
 
 KEYS = ("side", "clients", "pipeline")
@@ -120,10 +81,9 @@ def middle(lines, name):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    built = pathlib.Path(__file__).resolve().parents[2] / ".build"
-    parser.add_argument("--node", default=built / "release/iii-stream")
-    parser.add_argument("--load", default=built / "release/iii-stream-bench")
-    parser.add_argument("--folder", default=built / "durable", type=pathlib.Path, help="on the disk to measure")
+    parser.add_argument("--node", default=servers.NODE)
+    parser.add_argument("--load", default=servers.LOAD)
+    parser.add_argument("--folder", default=servers.BUILT / "durable", type=pathlib.Path, help="on the disk to measure")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", default="1,2")
@@ -140,10 +100,8 @@ def main():
             if clients == 1:
                 bare = fdatasync(arguments.folder, 1)
                 round_of.append(bare)
-            ours = [node(arguments.folder, arguments, int(shards), clients, pipeline, arguments.seconds)
-                    for shards in arguments.shards.split(",")]
-            theirs = redis(arguments.folder, arguments.cores, clients, pipeline, arguments.seconds,
-                           guess[pipeline] if clients > 1 else guess[1] / 8)
+            ours = [against_node(arguments, int(shards), clients, pipeline) for shards in arguments.shards.split(",")]
+            theirs = against_redis(arguments, clients, pipeline, guess[pipeline] if clients > 1 else guess[1] / 8)
             if clients > 1:
                 guess[pipeline] = theirs["rate"]
             for our in ours:

@@ -95,6 +95,7 @@ int sc_log_start(struct sc_log *log, char *reason) {
     if (rc < 0)
         return rc;
     log->opening = false;
-    log->durable = log->store->position; // The snapshot has it all.
+    sc_buffer_deinit(&log->snapshot.bytes); // From now on its pieces are smaller.
+    log->durable = log->store->position;    // The snapshot has it all.
     return 0;
 }

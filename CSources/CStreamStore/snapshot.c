@@ -105,10 +105,12 @@ static void add_item(struct snapshot *snapshot, uint32_t *count) {
     ++*count;
 }
 
-// Puts the next batch together. True: it is the last one.
-static bool collect(struct snapshot *snapshot, uint32_t *count) {
-    for (uint32_t looked = 0; looked < SC_SNAPSHOT_ITEMS_PER_TURN; looked++) {
-        if (snapshot->bytes.size >= SC_SNAPSHOT_PIECE_SIZE)
+// Puts the next batch together. True: it is the last one. At a start nobody waits for the turn, and each batch for the disk.
+static bool collect(struct snapshot *snapshot, bool opening, uint32_t *count) {
+    uint32_t looks = opening ? UINT32_MAX : SC_SNAPSHOT_ITEMS_PER_TURN;
+    size_t size = opening ? SC_SNAPSHOT_OPENING_SIZE : SC_SNAPSHOT_PIECE_SIZE;
+    for (uint32_t looked = 0; looked < looks; looked++) {
+        if (snapshot->bytes.size >= size)
             return false;
         if (snapshot->pinned != NULL) {
             add_pinned(snapshot, count);
@@ -142,7 +144,7 @@ static void write_piece(struct sc_log *log) {
     snapshot->bytes.size = snapshot->written = 0;
     sc_buffer_append(&snapshot->bytes, room, sizeof room);
     uint32_t count = 0;
-    bool last = collect(snapshot, &count);
+    bool last = collect(snapshot, log->opening, &count);
     if (snapshot->bytes.failed) {
         snapshot->bytes.failed = false;
         snapshot->error = -ENOMEM;

@@ -127,6 +127,14 @@ struct SimulationTests {
         #expect(large.failures.isEmpty)
     }
 
+    @Test("takes what a start writes again in several batches")
+    func largeStart() {
+        let large = simulate(seeds: 20) {
+            ($0.segment_size, $0.value_size_max, $0.rounds, $0.steps) = (1 << 22, 3_000_000, 4, 40)
+        }
+        #expect(large.failures.isEmpty)
+    }
+
     /// The proof that the test above sees what it should: without any one of the syncs it fails.
     @Test(
         "fails without any one of its syncs",

@@ -1,8 +1,11 @@
 """The benchmarks in a small size, so that none of them rots."""
 
 import json
+import shutil
 import subprocess
 import sys
+
+import pytest
 
 from node import ROOT
 
@@ -26,3 +29,22 @@ def test_isolation_is_measured(tmp_path):
         for p50, p99, longest, meanwhile in rounds:
             assert 0 < p50 <= p99 <= longest
             assert name == "nothing" or int(meanwhile.split()[0]) > 0, f"{name}: {meanwhile}"
+
+
+def measured(tmp_path, name, *arguments):
+    command = [sys.executable, ROOT / "Benchmarks/Durability" / name, "--folder", tmp_path, *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def test_compaction_is_measured(tmp_path):
+    said = measured(tmp_path, "compaction.py", "--pairs", "1", "--seconds", "1").splitlines()
+    assert said[0].startswith("with snapshots (") and not said[0].startswith("with snapshots (0)")
+    assert said[1].startswith("without (0)")
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed")
+def test_durable_sets_and_recovery_are_measured(tmp_path):
+    said = measured(tmp_path, "durable.py", "--rounds", "1", "--seconds", "0.5", "--shards", "1")
+    assert {json.loads(line)["side"] for line in said.splitlines()[:7]} == {"iii-1", "redis", "fdatasync"}
+    said = measured(tmp_path, "recovery.py", "--rounds", "1", "--items", "300000", "--shards", "2")
+    assert len(said.splitlines()) == 4

@@ -64,6 +64,8 @@
 #define SC_LOG_STAMP_RESERVE_MS 1000u
 /// Bytes of a snapshot put together in one turn of a loop.
 #define SC_SNAPSHOT_PIECE_SIZE (256u << 10)
+/// The same while a log is opened: each is a write and a sync that the start waits for.
+#define SC_SNAPSHOT_OPENING_SIZE (4u << 20)
 /// Items looked at for a snapshot in one turn of a loop.
 #define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
 /// Items looked at in one turn of a loop to keep the store's memory dense,
