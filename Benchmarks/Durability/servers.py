@@ -113,6 +113,8 @@ def redis(home, *arguments, core=None):
                                 *arguments], stdout=subprocess.DEVNULL)
     with killed(process):
         while redis_cli("ping") != "PONG":
+            if process.poll() is not None:
+                raise RuntimeError(f"redis-server ended with {process.returncode}: is port {REDIS_PORT} taken?")
             time.sleep(0.01)
         process.seconds = time.monotonic() - begin  # Until it answered.
         yield process

@@ -1,3 +1,5 @@
+internal import StreamConfig
+
 /// The command line.
 struct Options {
     var scenario: Scenario
@@ -97,7 +99,9 @@ struct Options {
         }
         connectingMax = try values.count("--connecting") ?? connectingMax
         pollMicroseconds = try values.count("--poll") ?? pollMicroseconds
-        guard pollMicroseconds <= 1000 else { throw UsageError("--poll: at most 1000") }
+        guard Configuration.pollRange.contains(pollMicroseconds) else {
+            throw UsageError("--poll: at most \(Configuration.pollRange.upperBound)")
+        }
         switch values["--join"] {
         case nil, "url": joinByMessage = false
         case "message": joinByMessage = true

@@ -120,8 +120,9 @@ struct sc_loop {
     struct sc_loop_config config;
     struct sc_loop_counters counters;
     uint64_t monotonic_ns, unix_ms;
-    uint64_t missing_ns; // What completes in this turn had not done so then, or but now.
-    int error;           // Not 0: the ring is broken.
+    uint64_t
+        missing_ns; // What completes in this turn had not done so then; after a sleep: the turn's time.
+    int error;      // Not 0: the ring is broken.
     uint32_t enter_flags;
     enum sc_phase phase;
     uint16_t turn;

@@ -55,10 +55,13 @@ public struct NodeConfiguration: Sendable {
         set { values.shards = newValue.map { min(max($0, 1), 64) } }
     }
 
-    /// How long a thread looks for work before it sleeps, in microseconds; 0, the default: not at all.
+    /// How long a thread looks for work before it sleeps, in microseconds, at most 1,000; 0, the default: not at all.
     public var pollMicroseconds: Int {
         get { values.pollMicroseconds }
-        set { values.pollMicroseconds = min(max(newValue, 0), 1000) }
+        set {
+            let range = Configuration.pollRange
+            values.pollMicroseconds = min(max(newValue, range.lowerBound), range.upperBound)
+        }
     }
 }
 

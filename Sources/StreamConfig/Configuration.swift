@@ -18,7 +18,7 @@ package struct Configuration: Sendable, Equatable {
     package var ping = Ping()
     package var observability = Observability()
 
-    static let pollRange = 0...1000
+    package static let pollRange = 0...1000
 
     /// What a file that says nothing means: both ports on all addresses, all in memory.
     package init() {}

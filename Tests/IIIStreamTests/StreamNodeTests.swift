@@ -22,6 +22,19 @@ struct StreamNodeTests {
         await node.stop()
     }
 
+    @Test(
+        "looks for work before it sleeps for a millisecond at most", arguments: [-1, 0, 1000, 1001])
+    func polling(microseconds: Int) async throws {
+        var configuration = NodeConfiguration()
+        configuration.stream.port = 0
+        configuration.workers = [(host: "127.0.0.1", port: 0)]
+        configuration.pollMicroseconds = microseconds
+        #expect(configuration.pollMicroseconds == min(max(microseconds, 0), 1000))
+        let node = try await StreamNode.start(configuration)
+        #expect(try await node.call("stream::set", "{\(place),\"data\":1}") != nil)
+        await node.stop()
+    }
+
     @Test("serves stream functions to its host", arguments: [1, 2]) func call(shards: Int)
         async throws
     {
