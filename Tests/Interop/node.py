@@ -123,7 +123,17 @@ class Node:
         """Starts the node again on the ports that it had."""
         self.text = self.text.replace("port: 0", f"port: {self.stream_port}", 1)
         self.text = self.text.replace("port: 0", f"port: {self.worker_port}", 1)
-        return self.start()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self.start()
+            except NodeFailed:
+                # The kernel may have lent the port meanwhile, to a client that tries to come back among others, which
+                # then has reached itself.
+                if "is already in use" not in self.tail() or time.monotonic() > deadline:
+                    raise
+                self._wait()
+                time.sleep(0.1)
 
     def stop(self):
         """Ends the node as an operator would. It must go in peace, and must not have complained."""
