@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core_functions.h"
@@ -188,13 +189,25 @@ static int explain_bind(struct sc_node *node, const struct sc_node_address *addr
 
 #define BACKLOG 4096
 
+// A process that was killed has its addresses for some milliseconds after its end: the kernel frees its ring, and with
+// it the listeners, a little later.
+static int listen_at(const struct sc_node_address *address, bool shared, uint16_t *port) {
+    static const struct timespec pause = {.tv_nsec = 5000000};
+    for (uint32_t waited_ms = 0;; waited_ms += 5) {
+        int fd = sc_listen(address->host, address->port, shared, BACKLOG, port);
+        if (fd != -EADDRINUSE || waited_ms >= SC_LISTEN_PATIENCE_MS)
+            return fd;
+        nanosleep(&pause, NULL);
+    }
+}
+
 static int listen_stream(struct shard *shard) {
     struct sc_node *node = shard->node;
     struct sc_node_address address = node->config.stream;
     bool shared = shard->index > 0;
     if (shared)
         address.port = node->stream_port;
-    int fd = sc_listen(address.host, address.port, shared, BACKLOG, &node->stream_port);
+    int fd = listen_at(&address, shared, &node->stream_port);
     if (fd < 0)
         return explain_bind(node, &address, fd);
     shard->stream_listener =
@@ -214,7 +227,7 @@ static int listen_workers(struct shard *shard) {
         sc_allocate((node->config.worker_count + 1) * sizeof *shard->worker_listeners);
     for (uint32_t i = 0; i < node->config.worker_count; i++) {
         const struct sc_node_address *address = &node->worker_addresses[i];
-        int fd = sc_listen(address->host, address->port, false, BACKLOG, &node->worker_ports[i]);
+        int fd = listen_at(address, false, &node->worker_ports[i]);
         if (fd < 0)
             return explain_bind(node, address, fd);
         struct worker_listener *own = &shard->worker_listeners[shard->open_listeners - 1];

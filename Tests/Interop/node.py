@@ -128,8 +128,8 @@ class Node:
             try:
                 return self.start()
             except NodeFailed:
-                # The kernel may have lent the port meanwhile, to a client that tries to come back among others, which
-                # then has reached itself.
+                # Longer than the node itself waits for its address: the kernel may have lent the port meanwhile, to a
+                # client that tries to come back among others, which then has reached itself.
                 if "is already in use" not in self.tail() or time.monotonic() > deadline:
                     raise
                 self._wait()

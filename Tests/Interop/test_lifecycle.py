@@ -5,8 +5,10 @@ import json
 import os
 import re
 import signal
+import socket
 import struct
 import subprocess
+import threading
 
 import pytest
 
@@ -119,6 +121,21 @@ def test_taken_address_ends_the_start(node, tmp_path, port):
     done = run(config=configuration(**{port: {"port": number}}), tmp_path=tmp_path)
     assert done.returncode == 1
     assert f"address 127.0.0.1:{number} is already in use" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["stream", "worker"])
+def test_address_that_becomes_free_is_waited_for(start_node, port):
+    """A killed node has its addresses for some milliseconds after its end."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        release = threading.Timer(0.2, taken.close)
+        release.start()
+        node = start_node(**{port: {"port": number}})
+        release.join()
+        assert getattr(node, f"{port}_port") == number
 
 
 def test_restart_on_the_same_ports(node):

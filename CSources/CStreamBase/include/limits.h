@@ -40,6 +40,8 @@
 #define SC_LOOP_SLICE_US 6000u
 /// How long a shard, or the load generator, may look for work before it sleeps: the setting `poll_us`, `--poll`.
 #define SC_LOOP_POLL_US_MAX 1000u
+/// How long a start waits for an address that is in use.
+#define SC_LISTEN_PATIENCE_MS 500u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
 /// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,
