@@ -35,7 +35,8 @@ static void add_string_or_null(struct message_builder *builder, enum sc_message_
 //  "event_type":…,"stream_name":…,"group_id":…}
 struct sc_message *sc_change_message(uint64_t timestamp, const struct sc_group_name *name,
                                      const struct sc_bytes *item, const struct sc_bytes *event,
-                                     size_t count, struct sc_bytes kind, struct handed *handed) {
+                                     size_t count, struct sc_bytes kind,
+                                     struct sc_account *account) {
     struct message_builder builder = {0};
     sc_builder_begin(&builder, SC_FIELD_DATA);
     sc_builder_add(&builder, SC_LITERAL("{\"type\":\"stream\",\"timestamp\":"));
@@ -57,13 +58,14 @@ struct sc_message *sc_change_message(uint64_t timestamp, const struct sc_group_n
     sc_json_write_string(&builder.text, name->group);
     sc_builder_add(&builder, SC_LITERAL("}"));
     sc_builder_end(&builder, SC_FIELD_DATA);
-    return sc_builder_finish(&builder, SC_MESSAGE_CHANGE, handed);
+    return sc_builder_finish(&builder, SC_MESSAGE_CHANGE, account);
 }
 
 // ---- Joins and leaves
 
 struct sc_message *sc_join_message(enum sc_message_type type, uint64_t timestamp,
-                                   const struct subscription_name *name, struct handed *handed) {
+                                   const struct subscription_name *name,
+                                   struct sc_account *account) {
     struct message_builder builder = {0};
     sc_builder_begin(&builder, SC_FIELD_DATA);
     sc_builder_add(&builder, SC_LITERAL("{\"subscription_id\":"));
@@ -83,14 +85,14 @@ struct sc_message *sc_join_message(enum sc_message_type type, uint64_t timestamp
     add_number(&builder, timestamp);
     sc_builder_add(&builder, SC_LITERAL("}"));
     sc_builder_end(&builder, SC_FIELD_DATA);
-    return sc_builder_finish(&builder, type, handed);
+    return sc_builder_finish(&builder, type, account);
 }
 
 void sc_announce_leave(struct shard *shard, uint64_t connection,
-                       const struct subscription_name *name, struct handed *handed) {
+                       const struct subscription_name *name, struct sc_account *account) {
     if ((sc_watch_flags(shard, name->stream) & SC_WATCH_LEAVES) != 0)
         sc_announce(shard, connection,
-                    sc_join_message(SC_MESSAGE_LEAVE, sc_now_ms(shard), name, handed));
+                    sc_join_message(SC_MESSAGE_LEAVE, sc_now_ms(shard), name, account));
 }
 
 struct sc_message *sc_sync_message(const struct subscription_name *name) {
@@ -154,7 +156,7 @@ struct sc_message *sc_override_message(const struct call *call, struct sc_bytes 
     sc_builder_field(&builder, SC_FIELD_FUNCTION_ID, call->function_id);
     sc_builder_field(&builder, SC_FIELD_TRACEPARENT, call->traceparent);
     sc_builder_field(&builder, SC_FIELD_BAGGAGE, call->baggage);
-    return sc_builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->handed);
+    return sc_builder_finish(&builder, SC_MESSAGE_OVERRIDE, call->account);
 }
 
 // ---- Request heads

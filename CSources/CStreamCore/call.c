@@ -297,7 +297,7 @@ struct happening {
     size_t part_count;
     struct sc_bytes kind;
     uint64_t writer;
-    struct handed *_Nullable handed;
+    struct sc_account *_Nullable account;
     bool stored; // It is a change of what the store has.
 };
 
@@ -330,7 +330,7 @@ static void emit_to_triggers(struct shard *shard, uint64_t timestamp,
                              const struct happening *happening) {
     struct sc_message *message =
         sc_change_message(timestamp, happening->name, happening->item, happening->parts,
-                          happening->part_count, happening->kind, happening->handed);
+                          happening->part_count, happening->kind, happening->account);
     struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_TRIGGER;
     effect->connection = happening->writer;
@@ -368,7 +368,7 @@ static void emit_change(struct shard *shard, const struct call *call,
                                   .part_count = 4,
                                   .kind = kind,
                                   .writer = call->connection,
-                                  .handed = call->handed,
+                                  .account = call->account,
                                   .stored = change->position > 0};
     emit(shard, topic, watched, change->timestamp_ms, &happening);
 }
@@ -514,7 +514,7 @@ static void execute_send(struct shard *shard, struct call *call) {
                                       .part_count = 5,
                                       .kind = SC_LITERAL("event"),
                                       .writer = call->connection,
-                                      .handed = call->handed};
+                                      .account = call->account};
         emit(shard, topic, watched, timestamp, &happening);
         sc_buffer_deinit(&compact);
         sc_buffer_deinit(&type);

@@ -5,8 +5,6 @@
 
 #include "core_functions.h"
 
-// Bytes of messages that wait before their connection is read no further.
-#define PARKED_BYTES_MAX (1u << 20)
 // Of a worker that executes functions, which must be read on, since what it waits for may wait for its
 // results: further calls of it are answered with an error, and far beyond that it is closed with 1008.
 #define PARKED_EXECUTOR_BYTES_MAX (8u << 20)
@@ -89,20 +87,39 @@ static void inbound_free(struct connection *connection) {
         inbound->parked_first = message->next;
         free(message);
     }
+    if (inbound->parked_bytes > 0)
+        sc_account_discharge(connection->account, SC_PLACE_PARKED, inbound->parked_bytes);
     sc_buffer_deinit(&inbound->undecoded);
     sc_buffer_deinit(&inbound->assembly);
     free(inbound);
     connection->inbound = NULL;
 }
 
+struct sc_account *sc_connection_account(struct connection *connection) {
+    if (connection->account == NULL) {
+        connection->account =
+            sc_account_create(sc_connection_budget(connection), connection->shard->sums);
+        if (connection->account == NULL)
+            abort();
+    }
+    return connection->account;
+}
+
+// What waits to be started is no reason not to start it.
+static bool has_room(const struct sc_account *account) {
+    if (account == NULL)
+        return true;
+    uint64_t others = sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED);
+    return others <= account->limit && sc_account_messages(account) <= MESSAGES_MAX;
+}
+
 bool sc_connection_can_start(struct connection *connection) {
     const struct shard *shard = connection->shard;
-    if (shard_is_stalled(shard) || shard->crowded || connection->join_pending)
+    if (shard_is_stalled(shard) || shard->crowded || connection->join_pending ||
+        !has_room(connection->account))
         return false;
     if (connection->worker == NULL)
-        return connection->client == NULL || connection->client->handed == NULL ||
-               atomic_load_explicit(&connection->client->handed->count, memory_order_relaxed) <=
-                   HANDED_MAX;
+        return true;
     // A worker that does not read its answers gets no more of them, long before its budget is used up. One
     // that wants to go need not read them.
     bool reads = connection->backlog == NULL || connection->close_asked ||
@@ -139,12 +156,14 @@ static void park(struct connection *connection, struct sc_bytes text) {
         inbound->parked_first = message;
     inbound->parked_last = message;
     inbound->parked_bytes += sizeof *message + text.size;
+    sc_account_charge(sc_connection_account(connection), SC_PLACE_PARKED,
+                      sizeof *message + text.size);
     shard->counters.calls_parked++;
     if (!connection->on_parked_list) {
         connection->on_parked_list = true;
         sc_list_add(&shard->parked, connection);
     }
-    if (!executes && inbound->parked_bytes > PARKED_BYTES_MAX && !connection->paused) {
+    if (!executes && inbound->parked_bytes > SC_PARKED_SIZE_MAX && !connection->paused) {
         connection->paused = true;
         sc_socket_pause(&connection->socket);
     }
@@ -395,6 +414,7 @@ bool sc_connection_resume(struct connection *connection) {
         if (inbound->parked_first == NULL)
             inbound->parked_last = NULL;
         inbound->parked_bytes -= sizeof *first + first->size;
+        sc_account_discharge(connection->account, SC_PLACE_PARKED, sizeof *first + first->size);
         inbound->parked_count--;
         free(first);
     }
@@ -442,6 +462,7 @@ static void on_closed(struct sc_socket *socket) {
                                   memory_order_relaxed);
     sc_out_discard(connection);
     inbound_free(connection);
+    sc_account_release(connection->account);
     place_give(shard, connection->id);
     shard->connection_count--;
     atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);

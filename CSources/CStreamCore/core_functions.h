@@ -290,7 +290,7 @@ static inline struct shard *sc_shard_of(struct shard *shard, uint64_t hash) {
 struct sc_message *_Nullable sc_message_make(enum sc_message_type type, struct sc_bytes text,
                                              const struct sc_json_index *index,
                                              struct sc_bytes caller_id,
-                                             struct handed *_Nullable handed,
+                                             struct sc_account *_Nullable account,
                                              const char *_Nonnull *_Nonnull why);
 /// The worker id of the caller, and the data with `_caller_worker_id` as it goes to the executor.
 #define MESSAGE_DATA_PARTS_MAX 4
@@ -320,7 +320,7 @@ void sc_builder_string(struct message_builder *builder, enum sc_message_field fi
 /// Takes the builder's memory. NULL when memory is out.
 struct sc_message *_Nullable sc_builder_finish(struct message_builder *builder,
                                                enum sc_message_type type,
-                                               struct handed *_Nullable handed);
+                                               struct sc_account *_Nullable account);
 
 // ---- announce.c
 
@@ -332,7 +332,7 @@ struct sc_message *_Nullable sc_change_message(uint64_t timestamp, const struct 
                                                const struct sc_bytes *_Nullable item,
                                                const struct sc_bytes *event, size_t count,
                                                struct sc_bytes kind,
-                                               struct handed *_Nullable handed);
+                                               struct sc_account *_Nullable account);
 /// A subscription, as its parts.
 struct subscription_name {
     struct sc_bytes id, stream, group;
@@ -341,7 +341,7 @@ struct subscription_name {
 };
 struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t timestamp,
                                              const struct subscription_name *name,
-                                             struct handed *_Nullable handed);
+                                             struct sc_account *_Nullable account);
 /// What an overriding `get` or `list` is asked for a `sync`.
 struct sc_message *_Nullable sc_sync_message(const struct subscription_name *name);
 /// What an auth function is called with: of a stream client, or of a worker.
@@ -353,7 +353,7 @@ struct sc_message *_Nullable sc_override_message(const struct call *call, struct
                                                  uint32_t bit);
 /// Tells the control plane that a subscription has ended, if it listens.
 void sc_announce_leave(struct shard *shard, uint64_t connection,
-                       const struct subscription_name *name, struct handed *_Nullable handed);
+                       const struct subscription_name *name, struct sc_account *_Nullable account);
 /// Writes `ip:port` of the peer, and returns how much of it is the ip.
 /// Writes a UUID (version 8, RFC 9562) that is the same for the same numbers, and for no others that a node uses.
 void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number, uint64_t seed);
@@ -379,7 +379,6 @@ void sc_watches_deinit(struct shard *shard);
 size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size);
 void sc_upgrade_decide(struct connection *connection, int status, struct sc_bytes context);
 struct client *sc_client_of(struct connection *connection);
-struct handed *sc_client_handed(struct connection *connection);
 void sc_client_free(struct connection *connection);
 
 // ---- worker.c
@@ -401,8 +400,7 @@ void sc_worker_closed(struct connection *connection);
 void sc_worker_free(struct connection *connection);
 static inline bool sc_worker_can_start(const struct worker *worker) {
     return worker->admitted && worker->held == 0 &&
-           worker->answer_tail - worker->answer_head < ANSWERS_MAX &&
-           atomic_load_explicit(&worker->handed->count, memory_order_relaxed) <= HANDED_MAX;
+           worker->answer_tail - worker->answer_head < ANSWERS_MAX;
 }
 
 // ---- connection.c
@@ -415,6 +413,8 @@ static inline struct connection *_Nullable sc_connection_find(const struct shard
         place < shard->place_count ? shard->places[place].connection : NULL;
     return connection != NULL && connection->id == id ? connection : NULL;
 }
+/// The account of what waits because of the connection, which is made when there is first something.
+struct sc_account *sc_connection_account(struct connection *connection);
 void sc_list_add(struct connection_list *list, struct connection *connection);
 void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
 void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);

@@ -10,7 +10,6 @@
 #include "CStreamLoop.h"
 #include "CStreamStore.h"
 #include "CStreamWebSocket.h"
-#include "handed.h"
 
 #pragma clang assume_nonnull begin
 
@@ -127,7 +126,6 @@ struct held_upgrade {
 /// What few stream clients have.
 struct client {
     struct sc_blob *_Nullable context; // JSON text that the auth function gave.
-    struct handed *_Nullable handed;
     struct held_upgrade *_Nullable held;
     struct held_join *_Nullable held_join;
     struct topic *_Nullable held_topic;  // Its frames are held back for the connection,
@@ -146,6 +144,7 @@ struct connection {
     struct membership *_Nullable memberships;
     struct worker *_Nullable worker;
     struct client *_Nullable client;
+    struct sc_account *_Nullable account; // Of what waits; most clients never have any.
     uint32_t tick; // Of the sweep: STATE_OPEN: of the last byte; otherwise when patience ends.
     uint32_t subscription_count;
     uint8_t port, kind, state;
@@ -185,8 +184,7 @@ struct worker {
     uint8_t id_size;
     uint8_t id[36];
     uint64_t outbound_size_max;
-    uint64_t calls_received; // Forwarded to it: it executes functions.
-    struct handed *handed;
+    uint64_t calls_received;               // Forwarded to it: it executes functions.
     struct answer_slot *_Nullable answers; // A ring of answers that are not due yet.
     uint32_t answer_mask, answer_head, answer_tail;
 };
@@ -299,9 +297,9 @@ struct call {
     uint32_t answer;                   // Place in the connection's ring of answers.
     struct request *_Nullable request; // NULL: the caller is on this shard.
     uint64_t size_max;                 // Of the answer.
-    /// Of the caller; what its changes set off counts there. A request holds it, a call on the caller's shard
+    /// Of the caller; what its changes set off is charged to it. A request holds it, a call on the caller's shard
     /// borrows it.
-    struct handed *_Nullable handed;
+    struct sc_account *_Nullable account;
 };
 
 // What follows from a change leaves when its position is durable, in the order of positions.
@@ -460,7 +458,7 @@ struct shard {
     bool end;      // All are quiet.
     uint64_t stop_due_ns;
     struct sc_timer stop_timer;
-    uint64_t backlog_bytes;
+    struct sc_account_sums *sums; // Of the accounts of its connections.
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
@@ -493,7 +491,7 @@ struct sc_node {
 
 #define NODE_CLOSED (1ull << 63)
 /// Messages of one connection in the control plane's hands. With more, its calls wait.
-#define HANDED_MAX 1024u
+#define MESSAGES_MAX 1024u
 /// Calls of one connection without an answer. With more, its calls wait.
 #define ANSWERS_MAX 1024u
 /// Between the two the shards' loops stay. False: the node is stopping.

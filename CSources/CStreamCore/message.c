@@ -5,7 +5,7 @@
 
 struct sc_message {
     _Atomic uint32_t references;
-    _Atomic(struct handed *) handed; // NULL once the message is settled, or is nobody's.
+    _Atomic(struct sc_account *) account; // NULL once the message is settled, or is nobody's.
     uint8_t type;
     uint8_t override;
     bool is_void, is_enqueue;
@@ -181,20 +181,20 @@ static void move_fields(struct sc_message *message, const struct sc_bytes *field
 }
 
 static struct sc_message *message_allocate(enum sc_message_type type, size_t size,
-                                           struct handed *handed) {
+                                           struct sc_account *account) {
     struct sc_message *message = malloc(sizeof *message + size);
     if (message == NULL)
         return NULL;
     *message = (struct sc_message){.type = (uint8_t)type, .size = (uint32_t)size};
     atomic_init(&message->references, 1);
-    atomic_init(&message->handed, handed);
-    handed_retain(handed);
+    atomic_init(&message->account, account);
+    sc_account_hand_over(account, sizeof *message + size);
     return message;
 }
 
 struct sc_message *sc_message_make(enum sc_message_type type, struct sc_bytes text,
                                    const struct sc_json_index *index, struct sc_bytes caller_id,
-                                   struct handed *handed, const char **why) {
+                                   struct sc_account *account, const char **why) {
     struct sc_bytes fields[SC_FIELD_COUNT] = {{0}};
     *why = read_fields(fields, rules_of[type], index, -1);
     if (*why != NULL && type != SC_MESSAGE_RESULT)
@@ -205,7 +205,7 @@ struct sc_message *sc_message_make(enum sc_message_type type, struct sc_bytes te
         check_error(fields, index);
     if (type == SC_MESSAGE_TRIGGER_REGISTRATION_RESULT && fields[SC_FIELD_ERROR].data != NULL)
         check_error(fields, index);
-    struct sc_message *message = message_allocate(type, text.size, handed);
+    struct sc_message *message = message_allocate(type, text.size, account);
     if (message == NULL) {
         *why = "memory";
         return NULL;
@@ -235,7 +235,8 @@ void sc_message_release(struct sc_message *message) {
 }
 
 void sc_message_settle(struct sc_message *message) {
-    handed_release(atomic_exchange_explicit(&message->handed, NULL, memory_order_acq_rel));
+    sc_account_take_back(atomic_exchange_explicit(&message->account, NULL, memory_order_acq_rel),
+                         sizeof *message + message->size);
 }
 
 enum sc_message_type sc_message_type(const struct sc_message *message) {
@@ -342,10 +343,11 @@ void sc_builder_string(struct message_builder *builder, enum sc_message_field fi
 }
 
 struct sc_message *sc_builder_finish(struct message_builder *builder, enum sc_message_type type,
-                                     struct handed *handed) {
+                                     struct sc_account *account) {
     struct sc_buffer *text = &builder->text;
-    struct sc_message *message =
-        text->failed || text->size > UINT32_MAX ? NULL : message_allocate(type, text->size, handed);
+    struct sc_message *message = text->failed || text->size > UINT32_MAX
+                                     ? NULL
+                                     : message_allocate(type, text->size, account);
     if (message != NULL) {
         memcpy(message->text, text->data, text->size);
         message->override = builder->override;

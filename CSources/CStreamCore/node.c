@@ -291,7 +291,8 @@ static void gather_counters(struct shard *shard, void *context) {
     own.groups = store.groups;
     own.items = store.items;
     own.value_bytes = store.value_bytes;
-    own.backlog_bytes = shard->backlog_bytes;
+    for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)
+        own.waiting[place] = sc_account_sums_bytes(shard->sums, place);
     own.turns = loop->turns;
     own.enters = loop->enters;
     own.submissions = loop->submissions;

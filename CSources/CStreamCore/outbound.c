@@ -122,9 +122,14 @@ static void piece_free(struct shard *shard, struct backlog_piece *piece) {
     free(piece);
 }
 
-static void count_backlog(struct connection *connection, int64_t change) {
-    connection->backlog->bytes += (uint64_t)change;
-    connection->shard->backlog_bytes += (uint64_t)change;
+static void waits(struct connection *connection, uint64_t size) {
+    connection->backlog->bytes += size;
+    sc_account_charge(sc_connection_account(connection), SC_PLACE_OUTBOX, size);
+}
+
+static void waits_no_more(struct connection *connection, uint64_t size) {
+    connection->backlog->bytes -= size;
+    sc_account_discharge(connection->account, SC_PLACE_OUTBOX, size);
 }
 
 static void piece_append(struct backlog *backlog, struct backlog_piece *piece) {
@@ -146,7 +151,7 @@ static struct backlog *backlog_of(struct connection *connection) {
 // `sent` bytes of the slice are already out: they must belong to its first frame.
 static void backlog_append(struct connection *connection, struct slice slice, uint32_t sent) {
     struct backlog *backlog = backlog_of(connection);
-    count_backlog(connection, (int64_t)slice.size - sent);
+    waits(connection, slice.size - sent);
     if (slice.size >= SHARE_FROM_SIZE && slice.chunk->capacity != CHUNK_SIZE) {
         struct backlog_piece *piece = sc_allocate(sizeof *piece);
         *piece = (struct backlog_piece){
@@ -334,7 +339,7 @@ void sc_out_append_control(struct connection *connection, const uint8_t *frame, 
     backlog->first->next = piece;
     if (backlog->last == backlog->first)
         backlog->last = piece;
-    count_backlog(connection, (int64_t)size);
+    waits(connection, size);
 }
 
 // ---- Sending
@@ -483,7 +488,7 @@ static void sent_ready(struct connection *connection, uint64_t sent) {
 static void sent_backlog(struct connection *connection, uint64_t sent) {
     struct backlog *backlog = connection->backlog;
     struct backlog_piece *piece = backlog->first;
-    count_backlog(connection, -(int64_t)sent);
+    waits_no_more(connection, sent);
     piece->sent += (uint32_t)sent;
     if (piece->sent < piece->size)
         return;
@@ -533,7 +538,7 @@ void sc_out_drop_waiting(struct connection *connection) {
         backlog->huge = NULL;
     while (piece != NULL) {
         struct backlog_piece *next = piece->next;
-        count_backlog(connection, -(int64_t)(piece->size - piece->sent));
+        waits_no_more(connection, piece->size - piece->sent);
         piece_free(shard, piece);
         piece = next;
     }
@@ -552,7 +557,7 @@ void sc_out_discard(struct connection *connection) {
     if (backlog == NULL)
         return;
     over_list_remove(shard, connection);
-    shard->backlog_bytes -= backlog->bytes;
+    waits_no_more(connection, backlog->bytes);
     while (backlog->first != NULL) {
         struct backlog_piece *piece = backlog->first;
         backlog->first = piece->next;

@@ -47,7 +47,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
     request->subscription_id = extra;
     move_in(&at, &request->subscription_id);
     request->call.request = request;
-    handed_retain(request->call.handed);
+    (void)sc_account_retain(request->call.account);
     return request;
 }
 
@@ -57,7 +57,7 @@ void sc_request_free(struct request *request) {
     sc_blob_release(request->reply);
     sc_blob_release(request->tail);
     sc_blob_release(request->context);
-    handed_release(request->call.handed);
+    sc_account_release(request->call.account);
     free(request);
 }
 

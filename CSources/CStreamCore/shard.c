@@ -284,7 +284,9 @@ static int set_up(struct shard *shard) {
     shard->heap = sc_heap_create();
     sc_ws_decoder_init(&shard->decoder, SC_WS_SERVER, node->config.frame_size_max,
                        node->config.message_size_max, false);
-    if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL)
+    shard->sums = sc_account_sums_create();
+    if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
+        shard->sums == NULL)
         return -ENOMEM;
     shard->place_free = UINT32_MAX;
     shard->tick_ms = tick_ms(&node->config);
@@ -397,6 +399,7 @@ static void tear_down(struct shard *shard) {
         sc_out_deinit(shard);
         sc_chunks_free(shard);
     }
+    sc_account_sums_release(shard->sums);
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);
     sc_array_free(shard->places, shard->place_capacity * sizeof *shard->places);

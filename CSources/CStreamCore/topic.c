@@ -355,7 +355,7 @@ static void announce_end(struct connection *connection, const struct topic *topi
         .group = topic_group(topic),
         .item = subscription->item == NULL ? NULL : &item,
         .context = client->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(client->context)};
-    sc_announce_leave(shard, connection->id, &name, sc_client_handed(connection));
+    sc_announce_leave(shard, connection->id, &name, sc_connection_account(connection));
 }
 
 // Ends one subscription; the topic may be gone afterwards, and the membership with its last one.

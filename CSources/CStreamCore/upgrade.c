@@ -23,21 +23,11 @@ struct client *sc_client_of(struct connection *connection) {
     return connection->client;
 }
 
-struct handed *sc_client_handed(struct connection *connection) {
-    struct client *client = sc_client_of(connection);
-    if (client->handed == NULL) {
-        client->handed = sc_allocate(sizeof *client->handed);
-        atomic_init(&client->handed->count, 1);
-    }
-    return client->handed;
-}
-
 void sc_client_free(struct connection *connection) {
     struct client *client = connection->client;
     if (client == NULL)
         return;
     sc_blob_release(client->context);
-    handed_release(client->handed);
     free(client->held);
     free(client);
     connection->client = NULL;

@@ -77,8 +77,7 @@ static struct call call_begin(struct connection *connection, const struct envelo
                         .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
                         .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
                         .connection = connection->id,
-                        .handed =
-                            watches_any(connection->shard) ? connection->worker->handed : NULL,
+                        .account = connection->account,
                         .size_max = connection->worker->outbound_size_max};
     call.wants_answer = call.invocation_id.data != NULL;
     if (call.function_id.data == NULL)
@@ -203,7 +202,7 @@ static void hand_over(struct connection *connection, enum sc_message_type type,
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
     struct sc_message *message =
-        sc_message_make(type, text, envelope->index, id, worker->handed, &why);
+        sc_message_make(type, text, envelope->index, id, connection->account, &why);
     if (message == NULL) {
         char reason[96] = "missing or of the wrong type: ";
         memcpy(reason + strlen(reason), why, strlen(why) + 1);
@@ -284,7 +283,7 @@ static void broken(struct connection *connection, struct sc_bytes text,
         const char *why = NULL;
         struct sc_message *message =
             sc_message_make(SC_MESSAGE_RESULT, text, envelope->index, (struct sc_bytes){0},
-                            connection->worker->handed, &why);
+                            connection->account, &why);
         if (message != NULL)
             sc_message_set_malformed(message);
         sc_announce(connection->shard, connection->id, message);
@@ -330,7 +329,7 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
     struct message_builder builder = {0};
     sc_builder_field(&builder, SC_FIELD_DATA, records);
     sc_announce(shard, connection->id,
-                sc_builder_finish(&builder, SC_MESSAGE_LOGS, connection->worker->handed));
+                sc_builder_finish(&builder, SC_MESSAGE_LOGS, connection->account));
     return true;
 }
 
@@ -431,8 +430,7 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
     struct shard *shard = connection->shard;
     struct worker *worker = sc_allocate(sizeof *worker);
     *worker = (struct worker){.outbound_size_max = shard->node->config.message_size_max};
-    worker->handed = sc_allocate(sizeof *worker->handed);
-    atomic_init(&worker->handed->count, 1);
+    (void)sc_connection_account(connection);
     connection->worker = worker;
     shard->worker_connections++;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
@@ -465,7 +463,6 @@ void sc_worker_free(struct connection *connection) {
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
         sc_slice_release(shard, worker->answers[i & worker->answer_mask].slice);
     free(worker->answers);
-    handed_release(worker->handed);
     free(worker);
     connection->worker = NULL;
 }

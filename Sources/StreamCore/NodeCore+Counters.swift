@@ -4,7 +4,7 @@ extension NodeCore {
     /// The counters of all shards together, by name, in the order of the core. Blocks for a turn of each.
     package func counters() -> [(name: String, value: UInt64)] {
         let all = unsafe sc_node_counters(handle)
-        return [
+        return waiting(all) + [
             ("stream_connections", all.stream_connections),
             ("worker_connections", all.worker_connections),
             ("subscriptions", all.subscriptions),
@@ -13,7 +13,7 @@ extension NodeCore {
             ("groups", all.groups),
             ("items", all.items),
             ("value_bytes", all.value_bytes),
-            ("backlog_bytes", all.backlog_bytes),
+            ("backlog_bytes", sc_node_counters_waiting(all, SC_PLACE_OUTBOX)),
             ("connections_accepted", all.connections_accepted),
             ("connections_refused", all.connections_refused),
             ("handshakes_refused", all.handshakes_refused),
@@ -64,5 +64,14 @@ extension NodeCore {
             ("store_failures", all.store_failures),
             ("answers_taken_back", all.answers_taken_back),
         ]
+    }
+
+    /// What waits, by place.
+    private func waiting(_ all: sc_node_counters) -> [(name: String, value: UInt64)] {
+        (0..<SC_PLACE_COUNT.rawValue).map { index in
+            let place = sc_place(rawValue: index)
+            let name = unsafe String(cString: sc_place_row(place).pointee.name)
+            return ("waiting_\(name)_bytes", sc_node_counters_waiting(all, place))
+        }
     }
 }

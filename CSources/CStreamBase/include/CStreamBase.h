@@ -19,9 +19,11 @@
 
 #define SC_CHECKED __attribute__((warn_unused_result))
 
+#include "account.h"
 #include "file_ops.h"
 #include "heap.h"
 #include "limits.h"
+#include "wait_list.h"
 
 #pragma clang assume_nonnull begin
 

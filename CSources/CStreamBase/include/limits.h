@@ -18,6 +18,8 @@
 #define SC_TELEMETRY_SIZE_MAX (1u << 20)
 /// Payload bytes of one outbound frame. A bigger message leaves in fragments.
 #define SC_FRAGMENT_SIZE_MAX (8u << 20)
+/// Bytes of messages that wait for their turn before their connection is read no further.
+#define SC_PARKED_SIZE_MAX (1u << 20)
 /// Bytes of an HTTP request head. More: 431.
 #define SC_HTTP_HEAD_SIZE_MAX (16u << 10)
 /// Header fields of an HTTP request. More: 431.

@@ -281,8 +281,9 @@ SC_CHECKED int sc_storage_inspect(const char *path, void *_Nullable context,
 
 /// Sums over all shards since start, but for the gauges named so.
 struct sc_node_counters {
-    uint64_t stream_connections, worker_connections;                                    // Gauges.
-    uint64_t subscriptions, topics, streams, groups, items, value_bytes, backlog_bytes; // Gauges.
+    uint64_t stream_connections, worker_connections;                     // Gauges.
+    uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
+    uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
     uint64_t connections_accepted, connections_refused, handshakes_refused, handshakes_timed_out;
     uint64_t calls, changes, events, deliveries, syncs, syncs_serialised;
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
@@ -299,6 +300,10 @@ struct sc_node_counters {
         log_segments, snapshots, snapshots_failed;
     uint64_t changes_refused, store_failures, answers_taken_back;
 };
+static inline uint64_t sc_node_counters_waiting(struct sc_node_counters counters,
+                                                enum sc_place place) {
+    return counters.waiting[place];
+}
 /// Collects the counters of a running node. Waits for all shards (a turn each). Not from an event.
 struct sc_node_counters sc_node_counters(struct sc_node *node);
 

@@ -1,0 +1,154 @@
+// Accounts: every byte that waits, for a peer or from it, in C or in Swift, is charged to what has caused it, and has a
+// limit. The table below is the only list of the places where bytes wait; docs/limits.md shows it.
+#ifndef CSTREAM_ACCOUNT_H
+#define CSTREAM_ACCOUNT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+/// PLACE(NAME, name, owner, writers, setting, at_limit, counter)
+///
+/// owner:    whose account is charged, CONNECTION, SHARD or NODE.
+/// writers:  ONE  only the thread of the account's shard charges and discharges: plain loads and stores.
+///           ANY  any thread does.
+/// setting:  the key that sets the limit, or the name of a limit in limits.h.
+/// at_limit: what happens there.
+/// counter:  counts how often that was; every place has a gauge of its own, `waiting_<name>_bytes`.
+#define SC_PLACES(PLACE)                                                                           \
+    PLACE(OUTBOX, outbox, CONNECTION, ONE,                                                         \
+          "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
+          "closed with 1013 after the grace", "slow_readers_closed")                               \
+    PLACE(PARKED, parked, CONNECTION, ONE, "SC_PARKED_SIZE_MAX",                                   \
+          "the connection is read no further; calls of an executor are answered too_many_calls",   \
+          "calls_parked")                                                                          \
+    PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
+          "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
+          "further messages of the connection are parked", "calls_parked")
+
+enum sc_place {
+#define SC_PLACE_CONSTANT(NAME, ...) SC_PLACE_##NAME,
+    SC_PLACES(SC_PLACE_CONSTANT)
+#undef SC_PLACE_CONSTANT
+        SC_PLACE_COUNT
+};
+
+enum sc_place_owner { SC_OWNER_CONNECTION, SC_OWNER_SHARD, SC_OWNER_NODE };
+
+/// A row of the table.
+struct sc_place_row {
+    const char *name, *setting, *at_limit, *counter;
+    uint8_t owner; // enum sc_place_owner
+    bool any_thread;
+};
+extern const struct sc_place_row sc_places[SC_PLACE_COUNT];
+/// The same for who cannot index an array of C.
+const struct sc_place_row *sc_place_row(enum sc_place place);
+
+/// Bytes that wait by place, over all accounts that were made with it: the gauges.
+struct sc_account_sums {
+    _Atomic uint32_t references;
+    _Atomic uint64_t bytes[SC_PLACE_COUNT];
+};
+/// With one reference; NULL when memory is out.
+struct sc_account_sums *_Nullable sc_account_sums_create(void);
+void sc_account_sums_release(struct sc_account_sums *_Nullable sums);
+uint64_t sc_account_sums_bytes(const struct sc_account_sums *sums, enum sc_place place);
+
+/// What waits because of one connection, shard or node. It outlives the connection while something of it waits: each
+/// message in Swift's hands holds a reference.
+///
+/// Thread: retain, release, and places of ANY from any thread; places of ONE from that of the account's shard.
+struct sc_account {
+    _Atomic uint32_t references;
+    _Atomic uint32_t messages; // In the control plane's hands.
+    _Atomic uint64_t own;      // Of the places of ONE,
+    _Atomic uint64_t shared;   // and of ANY.
+    _Atomic uint64_t bytes[SC_PLACE_COUNT];
+    uint64_t limit;
+    struct sc_account_sums *sums;
+};
+
+/// With one reference; NULL when memory is out. Retains `sums`.
+struct sc_account *_Nullable sc_account_create(uint64_t limit, struct sc_account_sums *sums);
+static inline struct sc_account *_Nullable sc_account_retain(struct sc_account *_Nullable account) {
+    if (account != NULL)
+        atomic_fetch_add_explicit(&account->references, 1, memory_order_relaxed);
+    return account;
+}
+/// Frees it with the last reference; nothing may wait any more then (asserted).
+void sc_account_release(struct sc_account *_Nullable account);
+
+static inline bool sc_place_is_shared(enum sc_place place) {
+    static const bool shared[] = {
+#define SC_WRITERS_ONE false
+#define SC_WRITERS_ANY true
+#define SC_PLACE_SHARED(NAME, name, owner, writers, ...) SC_WRITERS_##writers,
+        SC_PLACES(SC_PLACE_SHARED)
+#undef SC_PLACE_SHARED
+    };
+    return shared[place];
+}
+
+// Of a word that one thread writes and others read.
+static inline void sc_account_add_alone(_Atomic uint64_t *word, uint64_t change) {
+    uint64_t before = atomic_load_explicit(word, memory_order_relaxed);
+    atomic_store_explicit(word, before + change, memory_order_relaxed);
+}
+
+static inline void sc_account_change(struct sc_account *account, enum sc_place place,
+                                     uint64_t change) {
+    if (sc_place_is_shared(place)) {
+        atomic_fetch_add_explicit(&account->bytes[place], change, memory_order_relaxed);
+        atomic_fetch_add_explicit(&account->shared, change, memory_order_relaxed);
+        atomic_fetch_add_explicit(&account->sums->bytes[place], change, memory_order_relaxed);
+    } else {
+        sc_account_add_alone(&account->bytes[place], change);
+        sc_account_add_alone(&account->own, change);
+        sc_account_add_alone(&account->sums->bytes[place], change);
+    }
+}
+
+/// Notes that `size` more bytes wait in `place`. Charging never fails: who can wait asks sc_account_has_room before.
+static inline void sc_account_charge(struct sc_account *account, enum sc_place place,
+                                     uint64_t size) {
+    sc_account_change(account, place, size);
+}
+/// They wait no more.
+static inline void sc_account_discharge(struct sc_account *account, enum sc_place place,
+                                        uint64_t size) {
+    assert(atomic_load_explicit(&account->bytes[place], memory_order_relaxed) >= size);
+    sc_account_change(account, place, 0 - size);
+}
+
+static inline uint64_t sc_account_bytes(const struct sc_account *_Nullable account,
+                                        enum sc_place place) {
+    return account == NULL ? 0 : atomic_load_explicit(&account->bytes[place], memory_order_relaxed);
+}
+static inline uint64_t sc_account_total(const struct sc_account *_Nullable account) {
+    return account == NULL ? 0
+                           : atomic_load_explicit(&account->own, memory_order_relaxed) +
+                                 atomic_load_explicit(&account->shared, memory_order_relaxed);
+}
+/// Whether `size` more bytes may wait. One thing that alone is larger than the limit is let into an empty account.
+static inline bool sc_account_has_room(const struct sc_account *_Nullable account, uint64_t size) {
+    uint64_t total = sc_account_total(account);
+    return total == 0 || (total <= account->limit && size <= account->limit - total);
+}
+
+// ---- Messages in the control plane's hands
+
+/// Counts a message of `size` bytes, which holds a reference; nothing for NULL.
+void sc_account_hand_over(struct sc_account *_Nullable account, uint64_t size);
+/// The message is dealt with.
+void sc_account_take_back(struct sc_account *_Nullable account, uint64_t size);
+static inline uint32_t sc_account_messages(const struct sc_account *_Nullable account) {
+    return account == NULL ? 0 : atomic_load_explicit(&account->messages, memory_order_relaxed);
+}
+
+#pragma clang assume_nonnull end
+
+#endif
