@@ -389,6 +389,16 @@ void sc_emit_override(struct shard *shard, const struct sc_group_name *name, str
 
 // ---- The functions
 
+// 0: the call is a short one, whose time is not measured.
+static uint64_t long_call_begin(uint64_t size) {
+    return size < SC_LONG_CALL_SIZE ? 0 : sc_loop_clock_ns();
+}
+
+static void long_call_end(struct shard *shard, const struct call *call, uint64_t began_ns) {
+    if (began_ns != 0)
+        sc_call_queue_charge(shard, call->connection, sc_loop_clock_ns() - began_ns);
+}
+
 static void execute_set(struct shard *shard, struct call *call) {
     struct sc_blob *value = NULL;
     if (call->data.compact) {
@@ -422,10 +432,13 @@ static void execute_set(struct shard *shard, struct call *call) {
 
 static void execute_get(struct shard *shard, struct call *call) {
     struct sc_blob *value = sc_store_get(shard->store, &call->name, call->item);
-    if (value == NULL)
-        sc_call_answer(shard, call, NULL, 0); // A missing item: no `result` at all.
-    else
-        answer_result(shard, call, sc_blob_bytes(value));
+    if (value == NULL) { // A missing item: no `result` at all.
+        sc_call_answer(shard, call, NULL, 0);
+        return;
+    }
+    uint64_t began_ns = long_call_begin(value->size);
+    answer_result(shard, call, sc_blob_bytes(value));
+    long_call_end(shard, call, began_ns);
 }
 
 static void execute_delete(struct shard *shard, struct call *call) {
@@ -443,9 +456,7 @@ static void execute_delete(struct shard *shard, struct call *call) {
     sc_blob_release(change.old_value);
 }
 
-static void execute_update(struct shard *shard, struct call *call) {
-    struct sc_blob *old = sc_store_get(shard->store, &call->name, call->item);
-    struct sc_bytes old_text = old == NULL ? (struct sc_bytes){0} : sc_blob_bytes(old);
+static void apply_update(struct shard *shard, struct call *call, struct sc_bytes old_text) {
     struct sc_json_update update;
     int rc = sc_json_update_apply(shard->updater, old_text, call->ops,
                                   shard->node->config.value_size_max, SC_VALUE_DEPTH_MAX, &update);
@@ -490,6 +501,14 @@ static void execute_update(struct shard *shard, struct call *call) {
     body[count++] = SC_LITERAL("}");
     sc_call_answer(shard, call, body, count);
     sc_blob_release(change.old_value);
+}
+
+static void execute_update(struct shard *shard, struct call *call) {
+    struct sc_blob *old = sc_store_get(shard->store, &call->name, call->item);
+    struct sc_bytes old_text = old == NULL ? (struct sc_bytes){0} : sc_blob_bytes(old);
+    uint64_t began_ns = long_call_begin(old_text.size + call->ops.text.size);
+    apply_update(shard, call, old_text);
+    long_call_end(shard, call, began_ns);
 }
 
 static void execute_send(struct shard *shard, struct call *call) {
@@ -553,17 +572,23 @@ void sc_call_list(struct shard *shard, struct call *call) {
 
 static void execute_list(struct shard *shard, struct call *call) {
     uint64_t size = sc_group_array_size(sc_store_group_find(shard->store, &call->name));
-    if (size > SC_GROUP_STEP_SIZE && size <= call->size_max && call->wants_answer)
+    if (size > SC_GROUP_STEP_SIZE && size <= call->size_max && call->wants_answer) {
         sc_listing_add_call(shard, call);
-    else
-        sc_call_list(shard, call);
+        return;
+    }
+    uint64_t began_ns = long_call_begin(size);
+    sc_call_list(shard, call);
+    long_call_end(shard, call, began_ns);
 }
 
 void sc_call_execute(struct shard *shard, struct call *call) {
+    uint64_t began_ns;
     shard->counters.calls++;
     switch ((enum sc_call_op)call->op) {
     case SC_CALL_SET:
+        began_ns = long_call_begin(call->data.text.size);
         execute_set(shard, call);
+        long_call_end(shard, call, began_ns);
         break;
     case SC_CALL_GET:
         execute_get(shard, call);

@@ -18,6 +18,12 @@ enum sc_call_op {
     SC_CALL_UPDATE,
 };
 
+/// Whether the operation changes something or tells somebody: set, delete, update, send.
+static inline bool sc_call_writes(uint8_t op) {
+    return (1u << op & (1u << SC_CALL_SET | 1u << SC_CALL_DELETE | 1u << SC_CALL_SEND |
+                        1u << SC_CALL_UPDATE)) != 0;
+}
+
 /// The operation that a function id such as `stream::set` names (an enum sc_call_op), or -1.
 int sc_call_op_find(struct sc_bytes function_id);
 

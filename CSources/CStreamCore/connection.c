@@ -115,8 +115,7 @@ static bool has_room(const struct sc_account *account) {
 
 bool sc_connection_can_start(struct connection *connection) {
     const struct shard *shard = connection->shard;
-    if (shard_is_stalled(shard) || shard->crowded || connection->join_pending ||
-        !has_room(connection->account))
+    if (connection->join_pending || !has_room(connection->account))
         return false;
     if (connection->worker == NULL)
         return true;

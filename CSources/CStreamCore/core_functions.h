@@ -220,10 +220,6 @@ struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_na
 void sc_listing_add_call(struct shard *shard, struct call *call);
 /// Has the `sync` of the topic made step by step. The join is evaluated again when it is there.
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request);
-/// Whether the request has to wait for a list that its connection has asked for before.
-bool sc_listing_defers(struct shard *shard, struct request *request);
-/// The same for a call of a connection of this shard, which becomes a request then.
-bool sc_listing_defers_call(struct shard *shard, const struct call *call);
 /// Takes a step; at the end of a turn.
 void sc_listing_turn(struct shard *shard);
 /// Changes were taken back: what was being read is not true. Ends a list's call, begins a `sync` again.
@@ -272,16 +268,33 @@ void sc_request_finish(struct request *request); // At the owner, when `reply` i
 void sc_event_to_peers(struct shard *shard, struct topic *topic,
                        const struct sc_bytes *_Nullable item, struct slice slice);
 void sc_batches_post(struct shard *shard);
-void sc_requests_resume(struct shard *shard);
-/// No call starts: another shard is behind with the events sent to it, or the disk with the changes.
-static inline bool shard_is_stalled(const struct shard *shard) {
-    return shard->stalled || (shard->log != NULL && sc_log_is_full(shard->log));
-}
 /// The owner of a group, by the upper half of its hash: as a fraction of all shards, since a remainder would
 /// be a division.
 static inline struct shard *sc_shard_of(struct shard *shard, uint64_t hash) {
     return shard->node->shards[(hash >> 32) * shard->node->shard_count >> 32];
 }
+
+// ---- call_queue.c
+
+/// Whether a call of the connection has to wait: it would write, or only reads.
+bool sc_call_queue_holds(struct shard *shard, uint64_t connection, bool writes);
+static inline bool sc_call_may_run(struct shard *shard, uint64_t connection, bool writes) {
+    bool quiet = shard->call_queues.table.count == 0 && !shard->stalled && shard->log == NULL;
+    return quiet || !sc_call_queue_holds(shard, connection, writes);
+}
+/// Puts a counted request behind the others of its connection.
+void sc_call_queue_append(struct shard *shard, struct request *request);
+/// Evaluates a request that has arrived, or has it wait.
+void sc_call_queue_take(struct shard *shard, struct request *request);
+/// A list of the connection waits for its snapshot: its later calls must not overtake it.
+void sc_call_queue_list_waits(struct shard *shard, uint64_t connection);
+void sc_call_queue_list_begun(struct shard *shard, uint64_t connection);
+/// Notes how long a call of the connection took, if that was long.
+void sc_call_queue_charge(struct shard *shard, uint64_t connection, uint64_t ns);
+/// Runs what may run now; in every turn, while there are queues.
+void sc_call_queues_turn(struct shard *shard);
+/// Whether another turn would run some of those that wait for room, if any do.
+bool sc_call_queues_may_run(const struct shard *shard);
 
 // ---- message.c
 

@@ -331,7 +331,7 @@ struct request {
     struct sc_loop_message message;
     struct shard *origin;
     struct shard *owner;
-    struct request *_Nullable next_stalled;
+    struct request *_Nullable next_waiting; // In a call queue, or among the joins of a list.
     uint8_t kind;
     struct call call;                  // REQUEST_CALL, REQUEST_NAMES; its name also for joins.
     struct topic *_Nullable topic;     // REQUEST_JOIN, REQUEST_LEAVE: the origin's.
@@ -363,8 +363,14 @@ struct frame_writer {
 struct listings {
     struct listing_job *_Nullable first; // The one that is being read, once it has begun.
     struct listing_job *_Nullable last;
-    struct request *_Nullable deferred_first; // Behind a list of the same connection.
-    struct request *_Nullable deferred_last;
+};
+
+/// Calls that wait, one queue a connection (call_queue.c).
+struct call_queues {
+    struct sc_table table;
+    struct call_queue *_Nullable next; // Of the ring: whose turn comes first.
+    uint64_t waiting;                  // Calls in all of them.
+    uint64_t turn_ns;                  // Time that long calls have taken in this turn.
 };
 
 /// Frames for the subscribers of another shard, collected during a turn.
@@ -440,12 +446,11 @@ struct shard {
     struct kept_sync *_Nullable kept_syncs;
     // Other shards
     struct peer peers[SC_SHARD_COUNT_MAX];
-    bool stalled; // Some shard has not yet taken the events sent to it: no call starts.
+    bool stalled; // Some shard has not yet taken the events sent to it: nothing is changed here.
     struct sc_loop_message again; // Makes the loop turn again.
     bool turns_again;
     bool crowded; // Some shard has as many requests of ours as it may: no remote call starts.
-    struct request *_Nullable stalled_first;
-    struct request *_Nullable stalled_last;
+    struct call_queues call_queues;
     // Time
     struct sc_timer sweep_timer, parked_timer, over_timer, tidy_timer;
     uint32_t tick, tick_ms;

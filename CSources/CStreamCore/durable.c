@@ -52,7 +52,6 @@ static int open_directory(struct shard *shard, char *reason) {
 static void on_durable(void *context) {
     struct shard *shard = context;
     sc_effects_release(shard);
-    sc_requests_resume(shard);
 }
 
 static void on_failed(void *context, int error, bool unknown);
@@ -336,5 +335,4 @@ static void on_failed(void *context, int error, bool unknown) {
     sc_buffer_deinit(&waiting.names);
     sc_listing_taken_back(shard, error, unknown);
     sc_effects_release(shard);
-    sc_requests_resume(shard);
 }

@@ -50,7 +50,7 @@ static void join_send(struct connection *connection, const struct subscription_n
     struct request *request = join_request(connection, &group, name);
     connection->join_pending = true;
     if (request->owner == shard) {
-        sc_join_evaluate(shard, request);
+        sc_call_queue_take(shard, request); // Not counted: a connection joins once at a time.
         return;
     }
     request->topic = sc_topic_make(shard, &group);

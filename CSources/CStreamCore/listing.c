@@ -60,6 +60,7 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
     struct worker *worker = local_caller(shard, request);
     if (worker != NULL)
         worker->held++;
+    sc_call_queue_list_waits(shard, request->call.connection);
     add(shard, request, NULL);
 }
 
@@ -70,69 +71,18 @@ void sc_listing_add_join(struct shard *shard, struct topic *topic, struct reques
         job = job->next;
     if (job == NULL)
         job = add(shard, NULL, topic);
-    request->next_stalled = job->joins;
+    request->next_waiting = job->joins;
     job->joins = request;
 }
 
-static bool asks(const struct request *list, uint64_t connection) {
-    for (; list != NULL; list = list->next_stalled)
-        if (list->call.connection == connection)
-            return true;
-    return false;
-}
-
-static bool must_wait(const struct listings *listings, uint64_t connection) {
-    if (listings->first == NULL || connection == SC_NODE_CONNECTION)
-        return false;
-    bool waits = asks(listings->deferred_first, connection);
-    for (struct listing_job *job = listings->first; job != NULL && !waits; job = job->next)
-        waits = job->blob == NULL && job->request != NULL &&
-                job->request->call.connection == connection;
-    return waits;
-}
-
-static void defer(struct listings *listings, struct request *request) {
-    request->next_stalled = NULL;
-    *(listings->deferred_first != NULL ? &listings->deferred_last->next_stalled
-                                       : &listings->deferred_first) = request;
-    listings->deferred_last = request;
-}
-
-bool sc_listing_defers(struct shard *shard, struct request *request) {
-    bool waits = must_wait(&shard->listings, request->call.connection);
-    if (waits)
-        defer(&shard->listings, request);
-    return waits;
-}
-
-bool sc_listing_defers_call(struct shard *shard, const struct call *call) {
-    bool waits = must_wait(&shard->listings, call->connection);
-    if (waits) {
-        struct request *request =
-            sc_request_make(shard, shard, REQUEST_CALL, call, (struct sc_bytes){0});
-        sc_request_count(request);
-        defer(&shard->listings, request);
-    }
-    return waits;
-}
-
-// The list has its snapshot, or its answer: who waited behind it may go on, before those that have come while the
-// shard was stalled.
+// The list has its snapshot, or its answer: later calls of its connection may go on.
 static void let_go(struct shard *shard, const struct request *request) {
     struct worker *worker = local_caller(shard, request);
     if (worker != NULL) {
         assert(worker->held > 0);
         worker->held--;
     }
-    struct listings *listings = &shard->listings;
-    if (listings->deferred_first == NULL)
-        return;
-    listings->deferred_last->next_stalled = shard->stalled_first;
-    if (shard->stalled_first == NULL)
-        shard->stalled_last = listings->deferred_last;
-    shard->stalled_first = listings->deferred_first;
-    listings->deferred_first = listings->deferred_last = NULL;
-    sc_requests_resume(shard);
+    sc_call_queue_list_begun(shard, request->call.connection);
 }
 
 // ---- Reading
@@ -259,13 +209,13 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
     bool at_once = sync == NULL || topic->kept == NULL;
     struct request *first = NULL;
     while (joins != NULL) {
-        struct request *next = joins->next_stalled;
-        joins->next_stalled = first;
+        struct request *next = joins->next_waiting;
+        joins->next_waiting = first;
         first = joins;
         joins = next;
     }
     while (first != NULL) {
-        struct request *next = first->next_stalled;
+        struct request *next = first->next_waiting;
         // The request may be freed now, and the topic with the last one.
         if (first->fresh && sync != NULL) {
             sc_join_with_sync(shard, topic, first, sync);
@@ -351,7 +301,7 @@ static void begin(struct shard *shard) {
     sc_listing_begin(shard->store, group);
     if (job->request != NULL)
         let_go(shard, job->request);
-    for (struct request *join = job->joins; join != NULL; join = join->next_stalled)
+    for (struct request *join = job->joins; join != NULL; join = join->next_waiting)
         if (join->fresh)
             sc_hold_push(shard, job->topic, join);
     sc_effects_release(shard);

@@ -11,7 +11,8 @@ struct name_pair {
 
 /// A call that waits for the names of all shards.
 struct gather {
-    struct request *call; // Never sent: it keeps what the answer needs.
+    struct request *call;              // Never sent: it keeps what the answer needs.
+    struct request *_Nullable request; // The one that the call has come as, if it has waited.
     uint32_t missing;
     uint32_t taken_back;    // Of the shard, when its own names were collected.
     struct sc_buffer names; // As collect writes them.
@@ -104,7 +105,7 @@ static void finish(struct shard *shard, struct gather *gather) {
     else
         write_streams(&text, pairs, count);
     free(pairs);
-    call->request = NULL; // The answer stays on this shard.
+    call->request = gather->request; // The answer stays on this shard.
     struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), sc_buffer_bytes(&text)};
     if (text.failed || gather->names.failed)
         sc_call_fail(shard, call,
@@ -125,7 +126,9 @@ static void finish(struct shard *shard, struct gather *gather) {
 void sc_names_start(struct shard *shard, struct call *call) {
     struct sc_bytes none = {0};
     struct gather *gather = sc_allocate(sizeof *gather);
-    *gather = (struct gather){.missing = shard->node->shard_count, .taken_back = shard->taken_back};
+    *gather = (struct gather){.request = call->request,
+                              .missing = shard->node->shard_count,
+                              .taken_back = shard->taken_back};
     gather->call = sc_request_make(shard, shard, REQUEST_NAMES, call, none);
     collect_all(shard, call, &gather->names);
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {

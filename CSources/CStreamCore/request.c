@@ -129,8 +129,6 @@ void sc_request_finish(struct request *request) {
 // ---- At the owner
 
 void sc_request_evaluate(struct shard *shard, struct request *request) {
-    if (shard->listings.first != NULL && sc_listing_defers(shard, request))
-        return;
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
         sc_call_execute(shard, &request->call);
@@ -166,16 +164,7 @@ static void arrived(struct sc_loop_message *message) {
         leave_arrived(shard, request);
         return;
     }
-    if (!shard_is_stalled(shard) && shard->stalled_first == NULL) {
-        sc_request_evaluate(shard, request);
-        return;
-    }
-    request->next_stalled = NULL;
-    if (shard->stalled_last != NULL)
-        shard->stalled_last->next_stalled = request;
-    else
-        shard->stalled_first = request;
-    shard->stalled_last = request;
+    sc_call_queue_take(shard, request);
 }
 
 void sc_request_count(struct request *request) {
@@ -204,17 +193,6 @@ static void batch_returned(struct sc_loop_message *message) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         stalled |= shard->peers[i].event_bytes > EVENT_BYTES_PER_PEER_MAX;
     shard->stalled = stalled;
-    sc_requests_resume(shard);
-}
-
-void sc_requests_resume(struct shard *shard) {
-    while (!shard_is_stalled(shard) && shard->stalled_first != NULL) {
-        struct request *request = shard->stalled_first;
-        shard->stalled_first = request->next_stalled;
-        if (shard->stalled_first == NULL)
-            shard->stalled_last = NULL;
-        sc_request_evaluate(shard, request);
-    }
 }
 
 static void batch_arrived(struct sc_loop_message *message) {

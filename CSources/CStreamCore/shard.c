@@ -98,6 +98,8 @@ static void tidy_due(struct sc_timer *timer) {
 
 static void on_turn(void *context) {
     struct shard *shard = context;
+    if (shard->call_queues.table.count > 0)
+        sc_call_queues_turn(shard);
     if (shard->listings.first != NULL)
         sc_listing_turn(shard);
     if (shard->parked.count > 0)
@@ -111,6 +113,8 @@ static void on_turn(void *context) {
     sc_durable_turn(shard); // The disk works while the sockets are served.
     sc_out_flush(shard);
     end_closing(shard);
+    if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
+        sc_shard_turn_again(shard); // The log has taken what waited.
     tidy(shard);
 }
 
@@ -342,7 +346,8 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
-    return shard->effects.head != shard->effects.tail || shard->listings.first != NULL;
+    return shard->effects.head != shard->effects.tail || shard->listings.first != NULL ||
+           shard->call_queues.waiting > 0;
 }
 
 static bool is_quiet(const struct shard *shard) {

@@ -166,11 +166,18 @@ static int hand_to_override(struct shard *shard, const struct call *call, struct
 static void call_start(struct shard *shard, struct call *call) {
     bool gathers = call->op == SC_CALL_LIST_GROUPS || call->op == SC_CALL_LIST_ALL;
     struct shard *owner = gathers ? shard : sc_shard_of(shard, call->name.hash);
-    // The control plane may let calls go that came before a list held their connection.
-    if (owner != shard)
-        sc_request_send(sc_request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0}));
-    else if (gathers || shard->listings.first == NULL || !sc_listing_defers_call(shard, call))
+    if (owner == shard && sc_call_may_run(shard, call->connection, sc_call_writes(call->op))) {
         sc_call_execute(shard, call);
+        return;
+    }
+    struct request *request =
+        sc_request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0});
+    if (owner != shard) {
+        sc_request_send(request);
+    } else {
+        sc_request_count(request);
+        sc_call_queue_append(shard, request);
+    }
 }
 
 static void run_call(struct connection *connection, const struct envelope *envelope,

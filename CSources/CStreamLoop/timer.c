@@ -15,6 +15,10 @@ uint64_t sc_clock_ns(clockid_t clock) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t sc_loop_clock_ns(void) {
+    return sc_clock_ns(CLOCK_MONOTONIC);
+}
+
 static void place(struct sc_loop *loop, uint32_t index, struct sc_timer *timer) {
     loop->timers[index] = timer;
     timer->heap_index = index;

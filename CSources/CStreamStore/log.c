@@ -350,7 +350,8 @@ uint64_t sc_log_released(const struct sc_log *log) {
 }
 
 bool sc_log_is_full(const struct sc_log *log) {
-    return log->open.size > SC_LOG_WAITING_MAX;
+    // With no file to go to nothing is waited for: changes are refused instead.
+    return log->open.size > SC_LOG_WAITING_MAX && log->failed == 0 && log->next.error == 0;
 }
 
 int sc_log_health(const struct sc_log *log) {

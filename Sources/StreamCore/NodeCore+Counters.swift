@@ -19,6 +19,8 @@ extension NodeCore {
             ("handshakes_refused", all.handshakes_refused),
             ("handshakes_timed_out", all.handshakes_timed_out),
             ("calls", all.calls),
+            ("calls_queued", all.calls_queued),
+            ("reads_dropped", all.reads_dropped),
             ("changes", all.changes),
             ("events", all.events),
             ("deliveries", all.deliveries),

@@ -104,6 +104,14 @@
 #define SC_SYNC_KEPT_SIZE_MIN (16u << 10)
 /// so long, and as long as the frames of those changes are no more than it.
 #define SC_SYNC_KEPT_MS 2000u
+/// Time that one turn of a shard spends on calls that waited, as far as they are long, and the share of it that each
+/// connection gets before the others,
+#define SC_QUEUED_WORK_NS_PER_TURN 2000000u
+#define SC_CALL_SLICE_NS 1000000u
+/// and how many of them it runs. The rest waits for the next turn.
+#define SC_QUEUED_CALLS_PER_TURN 1024u
+/// Bytes of a value, or of an answer, from which on a call counts as long.
+#define SC_LONG_CALL_SIZE (64u << 10)
 /// Shards of a node. More: refused at start.
 #define SC_SHARD_COUNT_MAX 64
 

@@ -63,6 +63,8 @@ bool sc_loop_is_current(const struct sc_loop *loop);
 /// The time of this turn: monotonic ns, and Unix ms of the wall clock. Read once a turn.
 uint64_t sc_loop_monotonic_ns(const struct sc_loop *loop);
 uint64_t sc_loop_unix_ms(const struct sc_loop *loop);
+/// The monotonic time of now, for work that takes a good part of a turn.
+uint64_t sc_loop_clock_ns(void);
 
 /// Counters since creation, plain values of the loop thread.
 struct sc_loop_counters {
