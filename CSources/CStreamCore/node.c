@@ -293,6 +293,7 @@ static void gather_counters(struct shard *shard, void *context) {
     own.value_bytes = store.value_bytes;
     for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)
         own.waiting[place] = sc_account_sums_bytes(shard->sums, place);
+    own.calls_waiting = shard->call_queues.waiting;
     own.turns = loop->turns;
     own.enters = loop->enters;
     own.submissions = loop->submissions;

@@ -191,6 +191,10 @@ static void run_call(struct connection *connection, const struct envelope *envel
         bad_input(connection, call, input.reason);
     if (rc != 0)
         return;
+    if (!call->wants_answer && !sc_call_writes(call->op)) {
+        shard->counters.reads_dropped++; // Nobody would see what it reads.
+        return;
+    }
     if (call->wants_answer)
         call->answer = sc_worker_answer_begin(connection);
     call_start(shard, call);

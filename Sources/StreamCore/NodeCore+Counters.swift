@@ -14,6 +14,7 @@ extension NodeCore {
             ("items", all.items),
             ("value_bytes", all.value_bytes),
             ("backlog_bytes", sc_node_counters_waiting(all, SC_PLACE_OUTBOX)),
+            ("calls_waiting", all.calls_waiting),
             ("connections_accepted", all.connections_accepted),
             ("connections_refused", all.connections_refused),
             ("handshakes_refused", all.handshakes_refused),
