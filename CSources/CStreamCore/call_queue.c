@@ -51,8 +51,7 @@ static struct call_queue *make(struct shard *shard, uint64_t connection) {
         return queue;
     struct call_queues *queues = &shard->call_queues;
     queue = sc_allocate(sizeof *queue);
-    *queue = (struct call_queue){.node.hash = hash_of(shard, connection),
-                                 .connection = connection};
+    *queue = (struct call_queue){.node.hash = hash_of(shard, connection), .connection = connection};
     if (sc_table_insert(&queues->table, &queue->node) < 0)
         abort(); // Bookkeeping without memory: see sc_allocate.
     // Behind all others: the turn begins at `next`.
@@ -167,8 +166,7 @@ static uint64_t run_round(struct shard *shard, uint64_t payment_ns, uint32_t *ca
         queues->next = queue->next;
         queue->debt_ns = paid(queue->debt_ns, payment_ns);
         while (is_runnable(shard, queue) && queue->debt_ns == 0 &&
-               *calls < SC_QUEUED_CALLS_PER_TURN &&
-               queues->turn_ns < SC_QUEUED_WORK_NS_PER_TURN) {
+               *calls < SC_QUEUED_CALLS_PER_TURN && queues->turn_ns < SC_QUEUED_WORK_NS_PER_TURN) {
             run_first(shard, queue);
             ++*calls;
         }

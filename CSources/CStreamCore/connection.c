@@ -110,11 +110,11 @@ static bool has_room(const struct sc_account *account) {
     if (account == NULL)
         return true;
     uint64_t others = sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED);
-    return others <= account->limit && sc_account_messages(account) <= MESSAGES_MAX;
+    return others <= account->limit && sc_account_messages(account) <= MESSAGES_MAX &&
+           sc_account_bytes(account, SC_PLACE_REQUESTS) <= SC_REQUESTS_SIZE_MAX;
 }
 
 bool sc_connection_can_start(struct connection *connection) {
-    const struct shard *shard = connection->shard;
     if (connection->join_pending || !has_room(connection->account))
         return false;
     if (connection->worker == NULL)
@@ -201,6 +201,7 @@ static void message(struct connection *connection, struct sc_bytes text) {
 // ---- Frames in
 
 static void peer_closed(struct connection *connection, uint16_t code) {
+    sc_account_end(connection->account, SC_ACCOUNT_LEFT);
     if (connection->state == STATE_CLOSING) {
         sc_socket_close(&connection->socket, false);
         connection->state = STATE_GONE;
@@ -216,6 +217,7 @@ static void control(struct connection *connection, const struct sc_ws_event *eve
             peer_closed(connection, event->close_code);
             return;
         }
+        sc_account_end(connection->account, SC_ACCOUNT_LEFT);
         connection->close_asked = connection->paused = true; // What it sent before still counts.
         connection->inbound->close_code = event->close_code;
         sc_socket_pause(&connection->socket);
@@ -426,6 +428,7 @@ bool sc_connection_resume(struct connection *connection) {
 static void on_end(struct sc_socket *socket, int reason) {
     struct connection *connection = CONNECTION(socket);
     connection->ended = true;
+    sc_account_end(connection->account, reason == 0 ? SC_ACCOUNT_LEFT : SC_ACCOUNT_CUT);
     bool waits = connection->state == STATE_OPEN && has_parked(connection) && reason == 0;
     if (waits) {
         connection->paused = true; // What it sent before the end still counts.
@@ -521,6 +524,7 @@ void sc_connection_close(struct connection *connection, uint16_t code, const cha
     }
     if (connection->state != STATE_OPEN)
         return;
+    sc_account_end(connection->account, SC_ACCOUNT_CUT);
     uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
     struct sc_bytes text = {(const uint8_t *)reason, strlen(reason)};
     size_t size = sc_ws_close_write(frame, code, text);
@@ -537,6 +541,7 @@ void sc_connection_close(struct connection *connection, uint16_t code, const cha
 void sc_connection_abort(struct connection *connection) {
     if (connection->state == STATE_GONE)
         return;
+    sc_account_end(connection->account, SC_ACCOUNT_CUT);
     connection->state = STATE_GONE;
     sc_socket_close(&connection->socket, true);
 }

@@ -346,8 +346,8 @@ struct request {
     bool at_once; // REQUEST_JOIN: whatever the size of the group, there is no other way.
     struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
     uint32_t tail_size;             // so many bytes of it.
-    size_t size;
-    size_t sent_size; // Counted against the owner's shard.
+    size_t sync_offset;             // REQUEST_JOIN: where in `reply` the frame begins.
+    size_t extra_size;              // Of `bytes`.
     uint8_t bytes[];
 };
 
@@ -392,7 +392,6 @@ struct batch_entry {
 /// What this shard knows of another one.
 struct peer {
     uint32_t requests; // Under way to it.
-    uint64_t request_bytes;
     uint64_t event_bytes;
     struct event_batch *_Nullable batch;
 };
@@ -449,7 +448,6 @@ struct shard {
     bool stalled; // Some shard has not yet taken the events sent to it: nothing is changed here.
     struct sc_loop_message again; // Makes the loop turn again.
     bool turns_again;
-    bool crowded; // Some shard has as many requests of ours as it may: no remote call starts.
     struct call_queues call_queues;
     // Time
     struct sc_timer sweep_timer, parked_timer, over_timer, tidy_timer;

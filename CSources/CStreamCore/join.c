@@ -177,17 +177,17 @@ static void note_remote_interest(struct shard *owner, struct topic *topic,
     remote->count++;
 }
 
-// A cached sync goes as it is, another one as a copy; `size` says where in the reply the frame begins.
+// A cached sync goes as it is, another one as a copy; `sync_offset` says where in the reply the frame begins.
 static void reply_with(struct request *request, struct slice slice) {
     if (slice.chunk == NULL)
         return;
     if (slice.chunk->external != NULL && slice.offset == sizeof(uint64_t)) {
         request->reply = sc_blob_retain(slice.chunk->external);
-        request->size = sizeof(uint64_t);
+        request->sync_offset = sizeof(uint64_t);
         return;
     }
     request->reply = sc_blob_create(slice.size);
-    request->size = 0;
+    request->sync_offset = 0;
     if (request->reply != NULL)
         memcpy(request->reply->data, slice_data(slice), slice.size);
 }

@@ -48,7 +48,7 @@ static bool caller_is_gone(struct shard *shard, const struct request *request) {
         return false;
     bool is_late =
         shard->stop_due_ns != 0 && sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns;
-    return is_late || (request->origin == shard && local_caller(shard, request) == NULL);
+    return is_late || sc_account_state(request->call.account) != SC_ACCOUNT_OPEN;
 }
 
 void sc_listing_add_call(struct shard *shard, struct call *call) {
@@ -308,8 +308,13 @@ static void begin(struct shard *shard) {
 }
 
 void sc_listing_turn(struct shard *shard) {
+    struct request *request = shard->listings.first->request;
     if (!sc_listing_is_active(shard->store)) {
         begin(shard);
+    } else if (request != NULL && caller_is_gone(shard, request)) {
+        request->call.wants_answer = false;
+        sc_listing_end(shard->store);
+        finish_at_once(shard);
     } else {
         struct step step = next_step(shard, shard->listings.first);
         int rc = sc_listing_step(shard->store, put_value, &step);

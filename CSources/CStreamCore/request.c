@@ -1,13 +1,12 @@
-// Work for other shards. A request travels to the owner of its group and back in the same memory; how many
-// are under way is limited, and at the limit the connections that ask wait. Events travel in one batch a
+// Work for other shards. A request travels to the owner of its group and back in the same memory, which is charged to
+// its connection; at the limit its next calls wait. Events travel in one batch a
 // turn; while a shard is behind with them, the shard that sends them starts no new calls, so the slower
 // of the two sets the pace and nothing piles up.
 #include <stdlib.h>
 
+#include "call_input.h"
 #include "core_functions.h"
 
-#define REQUESTS_PER_PEER_MAX 4096u
-#define REQUEST_BYTES_PER_PEER_MAX (8u << 20)
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)
 
 static void move_in(uint8_t **at, struct sc_bytes *bytes) {
@@ -38,7 +37,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
         size += slices[i]->size;
     struct request *request = sc_allocate(sizeof *request + size);
     *request = (struct request){
-        .origin = origin, .owner = owner, .kind = (uint8_t)kind, .call = *call, .size = size};
+        .origin = origin, .owner = owner, .kind = (uint8_t)kind, .call = *call, .extra_size = size};
     call_slices(&request->call, slices);
     uint8_t *at = request->bytes;
     for (size_t i = 0; i < CALL_SLICES; i++)
@@ -51,6 +50,10 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
     return request;
 }
 
+static uint64_t size_of(const struct request *request) {
+    return sizeof *request + request->extra_size;
+}
+
 // ---- The way back, at the origin
 
 void sc_request_free(struct request *request) {
@@ -59,13 +62,6 @@ void sc_request_free(struct request *request) {
     sc_blob_release(request->context);
     sc_account_release(request->call.account);
     free(request);
-}
-
-static void update_crowded(struct shard *shard) {
-    shard->crowded = false;
-    for (uint32_t i = 0; i < shard->node->shard_count; i++)
-        shard->crowded |= shard->peers[i].requests >= REQUESTS_PER_PEER_MAX ||
-                          shard->peers[i].request_bytes >= REQUEST_BYTES_PER_PEER_MAX;
 }
 
 static void call_returned(struct shard *shard, struct request *request) {
@@ -87,7 +83,7 @@ static void call_returned(struct shard *shard, struct request *request) {
 static void join_returned(struct shard *shard, struct request *request) {
     struct slice slice = {0};
     if (request->reply != NULL)
-        slice = sc_frames_wrap(shard, request->reply, request->size);
+        slice = sc_frames_wrap(shard, request->reply, request->sync_offset);
     sc_join_complete(shard, request, slice);
     sc_slice_release(shard, slice);
 }
@@ -102,8 +98,8 @@ static void returned(struct sc_loop_message *message) {
     struct request *request = SC_CONTAINER_OF(message, struct request, message);
     struct shard *shard = request->origin;
     shard->peers[request->owner->index].requests--;
-    shard->peers[request->owner->index].request_bytes -= request->sent_size;
-    update_crowded(shard);
+    if (request->call.account != NULL)
+        sc_account_discharge(request->call.account, SC_PLACE_REQUESTS, size_of(request));
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
         call_returned(shard, request);
@@ -128,9 +124,20 @@ void sc_request_finish(struct request *request) {
 
 // ---- At the owner
 
+// The connection has gone: a read of it has no reader, and after a reset nothing that has not begun is done.
+static bool nobody_asks(const struct call *call) {
+    enum sc_account_owner_state state = sc_account_state(call->account);
+    return state == SC_ACCOUNT_CUT || (state == SC_ACCOUNT_LEFT && !sc_call_writes(call->op));
+}
+
 void sc_request_evaluate(struct shard *shard, struct request *request) {
     switch ((enum request_kind)request->kind) {
     case REQUEST_CALL:
+        if (nobody_asks(&request->call)) {
+            shard->counters.calls_dropped++;
+            sc_request_finish(request);
+            break;
+        }
         sc_call_execute(shard, &request->call);
         break;
     case REQUEST_JOIN:
@@ -168,11 +175,9 @@ static void arrived(struct sc_loop_message *message) {
 }
 
 void sc_request_count(struct request *request) {
-    struct peer *peer = &request->origin->peers[request->owner->index];
-    peer->requests++;
-    request->sent_size = request->size;
-    peer->request_bytes += request->sent_size;
-    update_crowded(request->origin);
+    request->origin->peers[request->owner->index].requests++;
+    if (request->call.account != NULL)
+        sc_account_charge(request->call.account, SC_PLACE_REQUESTS, size_of(request));
 }
 
 void sc_request_send(struct request *request) {

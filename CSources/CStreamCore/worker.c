@@ -191,8 +191,10 @@ static void run_call(struct connection *connection, const struct envelope *envel
         bad_input(connection, call, input.reason);
     if (rc != 0)
         return;
-    if (!call->wants_answer && !sc_call_writes(call->op)) {
-        shard->counters.reads_dropped++; // Nobody would see what it reads.
+    bool nobody_reads =
+        !call->wants_answer || sc_account_state(connection->account) != SC_ACCOUNT_OPEN;
+    if (nobody_reads && !sc_call_writes(call->op)) {
+        shard->counters.reads_dropped++;
         return;
     }
     if (call->wants_answer)

@@ -22,6 +22,7 @@ extension NodeCore {
             ("calls", all.calls),
             ("calls_queued", all.calls_queued),
             ("reads_dropped", all.reads_dropped),
+            ("calls_dropped", all.calls_dropped),
             ("changes", all.changes),
             ("events", all.events),
             ("deliveries", all.deliveries),

@@ -18,6 +18,13 @@ MODES = ("commit", "interval", "none")
 SHARDS = (1, 2, 4)
 
 
+def end(node, *peers):
+    """Ends the node in peace. Peers that do not answer its close would be waited for."""
+    for peer in peers:
+        peer.socket.close()
+    node.stop()
+
+
 def start(tmp_path, stream):
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
@@ -39,6 +46,7 @@ def test_more_than_may_wait_for_the_log_is_answered_in_every_mode(tmp_path, dura
         for n in range(8):
             client = Raw(node.stream_port).upgrade(f"/stream/other/g{n}")
             assert json.loads(client.message())["event"] == {"type": "sync", "data": []}
+            client.socket.close()
         for worker in workers:
             for i in range(9):
                 message = answer(worker)
@@ -47,7 +55,7 @@ def test_more_than_may_wait_for_the_log_is_answered_in_every_mode(tmp_path, dura
         for n in range(4):
             read = call(late[n], "stream::get", stream_name="s", group_id=f"g{n}", item_id="7")
             assert len(read["result"]) == MIB
-        node.stop()
+        end(node, *workers, *late)
     finally:
         node.kill()
 
@@ -139,13 +147,14 @@ def test_reads_do_not_wait_for_a_disk_that_stalls(tmp_path, disk, durability, sh
                 assert call(reader, "stream::get", stream_name="s", group_id=f"g{n}", item_id="i")["result"] == n
                 client = Raw(node.stream_port).upgrade(f"/stream/s/g{n}/i")
                 assert json.loads(client.message())["event"] == {"type": "sync", "data": n}
+                client.socket.close()
         finally:
             frozen.end()
         for writer in writers:
             for i in range(12):
                 message = answer(writer)
                 assert message["invocation_id"] == str(i) and "result" in message
-        node.stop()
+        end(node, reader, *writers)
     finally:
         node.kill()
 
@@ -179,7 +188,7 @@ def test_calls_behind_a_list_wait_in_their_order(tmp_path, shards):
             for i in range(1, 400):
                 message = answer(worker)
                 assert message["invocation_id"] == str(i) and message["result"]["new_value"]["n"] == i
-        node.stop()
+        end(node, first, *workers)
     finally:
         node.kill()
 
@@ -210,7 +219,7 @@ def test_long_updates_of_one_worker_leave_the_others_their_time(tmp_path, shards
                 break
         assert call(worker, "stream::get", **item)["result"]["n"] == 100
         assert longest < (5 if INSTRUMENTED else 0.5)
-        node.stop()
+        end(node, worker)
     finally:
         node.kill()
 
@@ -226,6 +235,6 @@ def test_a_read_that_nobody_waits_for_is_not_computed(tmp_path, shards):
         worker.send(b"".join(void(function, group) for function in reads for _ in range(50)))
         assert call(worker, "stream::get", **group)["result"] == "x"
         assert node.counters()["reads_dropped"] == 200
-        node.stop()
+        end(node, worker)
     finally:
         node.kill()

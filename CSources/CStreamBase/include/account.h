@@ -25,6 +25,8 @@
     PLACE(PARKED, parked, CONNECTION, ONE, "SC_PARKED_SIZE_MAX",                                   \
           "the connection is read no further; calls of an executor are answered too_many_calls",   \
           "calls_parked")                                                                          \
+    PLACE(REQUESTS, requests, CONNECTION, ONE, "SC_REQUESTS_SIZE_MAX",                             \
+          "no further call of the connection starts", "calls_parked")                              \
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
           "further messages of the connection are parked", "calls_parked")
@@ -58,6 +60,13 @@ struct sc_account_sums *_Nullable sc_account_sums_create(void);
 void sc_account_sums_release(struct sc_account_sums *_Nullable sums);
 uint64_t sc_account_sums_bytes(const struct sc_account_sums *sums, enum sc_place place);
 
+/// What has become of the connection that an account is of.
+enum sc_account_owner_state {
+    SC_ACCOUNT_OPEN,
+    SC_ACCOUNT_LEFT, // By the peer: what it asked for before is done, as far as somebody else sees it.
+    SC_ACCOUNT_CUT, // By us, or by a reset: what has not begun is not done.
+};
+
 /// What waits because of one connection, shard or node. It outlives the connection while something of it waits: each
 /// message in Swift's hands holds a reference.
 ///
@@ -65,6 +74,7 @@ uint64_t sc_account_sums_bytes(const struct sc_account_sums *sums, enum sc_place
 struct sc_account {
     _Atomic uint32_t references;
     _Atomic uint32_t messages; // In the control plane's hands.
+    _Atomic uint8_t state;     // enum sc_account_owner_state; only ever grows.
     _Atomic uint64_t own;      // Of the places of ONE,
     _Atomic uint64_t shared;   // and of ANY.
     _Atomic uint64_t bytes[SC_PLACE_COUNT];
@@ -137,6 +147,19 @@ static inline uint64_t sc_account_total(const struct sc_account *_Nullable accou
 static inline bool sc_account_has_room(const struct sc_account *_Nullable account, uint64_t size) {
     uint64_t total = sc_account_total(account);
     return total == 0 || (total <= account->limit && size <= account->limit - total);
+}
+
+static inline enum sc_account_owner_state
+sc_account_state(const struct sc_account *_Nullable account) {
+    return account == NULL ? SC_ACCOUNT_OPEN
+                           : (enum sc_account_owner_state)atomic_load_explicit(
+                                 &account->state, memory_order_relaxed);
+}
+/// Thread: that of the connection.
+static inline void sc_account_end(struct sc_account *_Nullable account,
+                                  enum sc_account_owner_state state) {
+    if (sc_account_state(account) == SC_ACCOUNT_OPEN && account != NULL)
+        atomic_store_explicit(&account->state, (uint8_t)state, memory_order_relaxed);
 }
 
 // ---- Messages in the control plane's hands

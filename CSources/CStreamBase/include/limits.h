@@ -104,6 +104,8 @@
 #define SC_SYNC_KEPT_SIZE_MIN (16u << 10)
 /// so long, and as long as the frames of those changes are no more than it.
 #define SC_SYNC_KEPT_MS 2000u
+/// Bytes of the calls of one connection that are at the owners of their groups. With more, its next ones wait with it.
+#define SC_REQUESTS_SIZE_MAX (1u << 20)
 /// Time that one turn of a shard spends on calls that waited, as far as they are long, and the share of it that each
 /// connection gets before the others,
 #define SC_QUEUED_WORK_NS_PER_TURN 2000000u

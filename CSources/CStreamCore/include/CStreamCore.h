@@ -284,9 +284,10 @@ struct sc_node_counters {
     uint64_t stream_connections, worker_connections;                     // Gauges.
     uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
     uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
-    uint64_t calls_waiting; // A gauge: at the owners of their groups.
+    uint64_t calls_waiting;           // A gauge: at the owners of their groups.
     uint64_t connections_accepted, connections_refused, handshakes_refused, handshakes_timed_out;
-    uint64_t calls, calls_queued, reads_dropped, changes, events, deliveries, syncs, syncs_serialised;
+    uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,
+        syncs_serialised;
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
     uint64_t subscriptions_refused, values_too_large, results_too_large, calls_parked;
     uint64_t slow_readers_closed, dead_peers_closed;
