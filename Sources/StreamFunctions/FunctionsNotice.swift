@@ -1,19 +1,25 @@
 package import StreamModel
 
-/// When the trigger type `engine::functions-available` fires: once for many changes.
+/// When the trigger type `engine::functions-available` fires: once for many changes, but not never while
+/// they go on.
 package struct FunctionsNotice: Sendable {
-    /// Milliseconds after the last change, and between two notices.
+    /// Milliseconds after the last change.
     private static let quiet: UInt64 = 100
+    /// Milliseconds between two notices, and the longest that a change waits for its notice.
     private static let interval: UInt64 = 1000
 
     package private(set) var due: UInt64?
     private var last: UInt64?
+    /// When the first change came that no notice has told of.
+    private var first: UInt64?
 
     package init() {}
 
     package mutating func change(at moment: Moment) {
+        let first = self.first ?? moment.uptime
+        self.first = first
         let earliest = last.map { $0 + Self.interval } ?? 0
-        due = max(moment.uptime + Self.quiet, earliest)
+        due = max(min(moment.uptime + Self.quiet, first + Self.interval), earliest)
     }
 
     package func isDue(at moment: Moment) -> Bool {
@@ -22,6 +28,7 @@ package struct FunctionsNotice: Sendable {
 
     package mutating func fire(at moment: Moment) {
         due = nil
+        first = nil
         last = moment.uptime
     }
 }

@@ -30,6 +30,20 @@ struct FunctionsNoticeTests {
         #expect(notice.due == 5400)
     }
 
+    @Test("while changes go on it is due a second after the first, and then once a second")
+    mutating func changesGoOn() {
+        var given: [UInt64] = []
+        for uptime in stride(from: UInt64(5000), through: 8000, by: 60) {
+            if notice.isDue(at: at(uptime)) {
+                notice.fire(at: at(uptime))
+                given.append(uptime)
+            }
+            notice.change(at: at(uptime))
+        }
+        #expect(given == [6020, 7040])
+        #expect(notice.due == 8040)
+    }
+
     @Test("two are at least a second apart") mutating func interval() {
         notice.change(at: at(0))
         notice.fire(at: at(100))
