@@ -465,6 +465,8 @@ struct shard {
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
+    uint8_t shown_id[6 * SC_NAME_SIZE_MAX +
+                     2]; // Of a call whose function id is too long: see worker.c.
     struct sc_node_counters counters;
 };
 

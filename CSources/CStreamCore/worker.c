@@ -71,17 +71,32 @@ static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
 
+// What an answer repeats of a function id. No function has a longer one than SC_NAME_SIZE_MAX, and what a caller
+// writes must not come back twice as large; of a longer one the answer shows the beginning.
+static struct sc_bytes shown_id(struct shard *shard, struct sc_bytes id) {
+    if (id.data == NULL)
+        return SC_LITERAL("\"\"");
+    if (id.size <= SC_NAME_SIZE_MAX + 2)
+        return id;
+    size_t size = sc_json_prefix_size(inner(id), SC_NAME_SIZE_MAX);
+    if (size == id.size - 2)
+        return id;
+    assert(size + 2 <= sizeof shard->shown_id);
+    memcpy(shard->shown_id, id.data, size + 1);
+    shard->shown_id[size + 1] = '"';
+    return (struct sc_bytes){shard->shown_id, size + 2};
+}
+
 static struct call call_begin(struct connection *connection, const struct envelope *envelope) {
     struct call call = {.invocation_id = envelope_string(envelope, ENVELOPE_INVOCATION_ID),
-                        .function_id = envelope_string(envelope, ENVELOPE_FUNCTION_ID),
+                        .function_id = shown_id(
+                            connection->shard, envelope_string(envelope, ENVELOPE_FUNCTION_ID)),
                         .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
                         .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
                         .connection = connection->id,
                         .account = connection->account,
                         .size_max = connection->worker->outbound_size_max};
     call.wants_answer = call.invocation_id.data != NULL;
-    if (call.function_id.data == NULL)
-        call.function_id = SC_LITERAL("\"\"");
     return call;
 }
 

@@ -86,6 +86,31 @@ size_t sc_json_unescaped_size(struct sc_bytes raw) {
     return size;
 }
 
+// The bytes of a character of valid UTF-8 that begins with `lead`.
+static size_t utf8_size(uint8_t lead) {
+    return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
+size_t sc_json_prefix_size(struct sc_bytes raw, size_t size) {
+    size_t at = 0, unescaped = 0;
+    while (at < raw.size) {
+        const uint8_t *next = raw.data + at;
+        uint8_t character[4];
+        size_t step;
+        if (*next == '\\') {
+            step = decode_escape(&next, character);
+        } else {
+            step = utf8_size(*next);
+            next += step;
+        }
+        if (unescaped + step > size)
+            break;
+        unescaped += step;
+        at = (size_t)(next - raw.data);
+    }
+    return at;
+}
+
 static bool escaped_equal(struct sc_bytes raw, struct sc_bytes text) {
     const uint8_t *p = raw.data, *end = p + raw.size;
     size_t at = 0;

@@ -31,4 +31,9 @@ package struct InvocationError: Error, Hashable, Sendable {
         self.message = message
         self.stacktrace = stacktrace
     }
+
+    /// Code and message only, for those who did not call: source paths are none of theirs.
+    package var withoutStacktrace: InvocationError {
+        InvocationError(code: code, message: message)
+    }
 }

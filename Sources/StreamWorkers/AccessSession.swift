@@ -42,18 +42,24 @@ struct AccessSession: Hashable, Sendable {
         of id: String, _ function: FunctionRegistration?, _ access: AccessControl?
     ) -> InvocationError? {
         let name = Name(id)
+        let shown = id.prefix(bytes: Self.nameSizeMax)
         if forbiddenFunctions.contains(name) {
             return InvocationError(
                 code: "FORBIDDEN",
-                message: "function '\(id)' not allowed (remove from rbac.forbidden_functions)")
+                message: "function '\(shown)' not allowed (remove from rbac.forbidden_functions)")
         }
         guard let access, !allowedFunctions.contains(name), !Self.infrastructure.contains(name),
-            !access.exposedFunctions.contains(where: { $0.matches(id, function) })
+            // No function has a longer id: patterns need not look it through.
+            name.size > Self.nameSizeMax
+                || !access.exposedFunctions.contains(where: { $0.matches(id, function) })
         else { return nil }
         return InvocationError(
             code: "FORBIDDEN",
-            message: "function '\(id)' not allowed (add to rbac.expose_functions)")
+            message: "function '\(shown)' not allowed (add to rbac.expose_functions)")
     }
+
+    /// What messages show of an id, in bytes.
+    private static let nameSizeMax = 256
 
     private static let infrastructure: Set<Name> = Set(
         [

@@ -46,7 +46,10 @@ extension WorkerRouter {
     ) -> Bool {
         guard let worker = workers[answer.caller], let session = worker.session,
             let middleware = listeners[worker.peer.listener].middlewareFunctionID,
-            !Name(invocation.functionID).hasPrefix("engine::")
+            !Name(invocation.functionID).hasPrefix("engine::"),
+            // The middleware calls the target itself: its own calls pass it by, also while a newer
+            // registrant serves.
+            functions.size(of: Name(middleware), by: answer.caller) == nil
         else { return false }
         let executor = functions.owner(of: Name(middleware))
         if let error = executor.flatMap({ refusal(from: answer.caller, to: $0) }) {
@@ -187,7 +190,7 @@ extension WorkerRouter {
                 code: "registration_refused", message: "The hook returned no object")
             refuse(registration, error, by: worker, into: &actions)
         case .failure(let error):
-            refuse(registration, error, by: worker, into: &actions)
+            refuse(registration, error.withoutStacktrace, by: worker, into: &actions)
         }
         actions.append(.release(worker))
     }

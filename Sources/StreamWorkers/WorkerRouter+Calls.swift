@@ -271,8 +271,7 @@ extension WorkerRouter {
 
     mutating func refuseUnknownFunction(_ answer: AnswerAddress, into actions: inout Actions) {
         counters.callsNotFound += 1
-        let shown = answer.functionID.prefix(bytes: limits.nameSize)
-        send(.failure(.functionNotFound(shown)), to: answer, into: &actions)
+        send(.failure(.functionNotFound(answer.functionID)), to: answer, into: &actions)
     }
 
     private func answerAddress(
@@ -283,7 +282,7 @@ extension WorkerRouter {
         let keepsTrace = traceSize <= limits.traceContextSize
         return AnswerAddress(
             caller: caller, invocationID: invocation.isVoid ? nil : invocation.invocationID,
-            functionID: invocation.functionID,
+            functionID: invocation.functionID.prefix(bytes: limits.nameSize),
             traceparent: keepsTrace ? invocation.traceparent : nil,
             baggage: keepsTrace ? invocation.baggage : nil)
     }
@@ -294,6 +293,7 @@ struct AnswerAddress: Sendable {
     var caller: ConnectionID
     /// The caller's id as written; nil when it wants no answer.
     var invocationID: JSONText?
+    /// At most ``WorkerLimits/nameSize`` bytes of what the caller wrote: no function has a longer id.
     var functionID: String
     var traceparent: String?
     var baggage: String?

@@ -38,7 +38,8 @@ extension WorkerRouter {
     private func inputError(_ mismatch: JSONMismatch, _ functionID: String) -> InvocationError {
         InvocationError(
             code: "deserialization_error",
-            message: "Failed to deserialize input for \(functionID): \(mismatch.reason)")
+            message: "Failed to deserialize input for \(functionID.prefix(bytes: limits.nameSize)):"
+                + " \(mismatch.reason)")
     }
 
     private mutating func registerWorker(

@@ -295,15 +295,23 @@ GATES = {
 }
 
 
+REGISTRATIONS = {
+    "function": {"type": "registerfunction", "id": "x"},
+    "type": {"type": "registertriggertype", "id": "x", "description": "d"},
+    "trigger": {
+        "type": "registertrigger",
+        "id": "x",
+        "trigger_type": "stream",
+        "function_id": "f",
+        "config": {"stream_name": "s"},
+        "metadata": {"m": 1},
+    },
+}
+
+
 def register(worker, what):
     """Registers one of the kind, and returns the refusal, or None."""
-    if what == "function":
-        worker.send({"type": "registerfunction", "id": "x"})
-    elif what == "type":
-        worker.send({"type": "registertriggertype", "id": "x", "description": "d"})
-    else:
-        trigger = {"type": "registertrigger", "id": "x", "trigger_type": "stream"}
-        worker.send({**trigger, "function_id": "f", "config": {"stream_name": "s"}, "metadata": {"m": 1}})
+    worker.send(REGISTRATIONS[what])
     worker.barrier()
     return None if worker.said_messages.empty() else worker.said_messages.get()["error"]["code"]
 
@@ -361,6 +369,20 @@ HOOK_ANSWERS = {
     "an error": (fails, "denied"),
     "no answer in time": (HELD, "invocation_timeout"),
 }
+
+
+def crashes(data):
+    raise Failure("crashed", "no", stacktrace="at /srv/secret/path.py:1")
+
+
+@pytest.mark.parametrize("what", HOOKS)
+def test_refused_client_is_not_told_the_stack_trace_of_a_hook(world, what):
+    here = world({HOOKS[what]: "hook"}, auth=ALL_ALLOWED)
+    here.plain.serve("hook", crashes)
+    with here.connect() as worker:
+        worker.send(REGISTRATIONS[what])
+        worker.barrier()
+        assert worker.said_messages.get()["error"] == {"code": "crashed", "message": "no"}
 
 
 @pytest.mark.parametrize("row", HOOK_ANSWERS)
@@ -473,6 +495,35 @@ def test_failing_middleware_fails_the_call(world, middle, code):
         here.plain.serve("middle", middle)
     with here.connect() as worker:
         assert worker.error("stream::list_all", {})["code"] == code
+
+
+def test_middleware_that_calls_the_target_over_its_own_port_is_not_called_again(world):
+    """As middleware is meant to, here on the only port there is; another middleware that waits in the stack, too."""
+    here = world(middleware_function_id="middle")
+    here.plain.serve("target", lambda data: {"target": data["n"]})
+    with here.connect() as middleware, here.connect() as newer, here.connect() as caller:
+        middleware.serve("middle")
+        pending = caller.invoke("target", {"n": 1})
+        call = middleware.called("middle")
+        newer.serve("middle", "newer")
+        call.answer(middleware.result(call.data["function_id"], n=2))
+        assert caller.answer(pending)["result"] == {"target": 2}
+        assert middleware.set("s", "g", "i", 1)["new_value"] == 1
+        assert middleware.all_called("middle") == newer.all_called("middle") == []
+        assert caller.result("target", n=3) == "newer", "calls of others go through the one that serves"
+
+
+@pytest.mark.parametrize("kind", ["call", "enqueue", "malformed"])
+def test_answer_repeats_at_most_256_bytes_of_a_function_id(world, kind):
+    """What a caller writes does not come back larger than it was, on either port."""
+    here = world({"expose_functions": []})
+    name = "x" * 255 + "\u00e9" + "y" * 1_000_000
+    fields = {"call": {}, "enqueue": {"action": {"type": "enqueue", "queue": "q"}}, "malformed": {"baggage": 5}}
+    for url in (here.node.guarded_url, here.node.worker_url()):
+        with Executor(url) as worker:
+            answer = worker.call(name, {}, **fields[kind])
+            assert answer["function_id"] == "x" * 255
+            assert "error" in answer and len(str(answer)) < 2000
 
 
 def test_middleware_does_not_see_what_is_forbidden(world):

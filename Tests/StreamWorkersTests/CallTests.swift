@@ -94,7 +94,7 @@ struct CallTests {
         let shown = String(repeating: "x", count: 256)
         #expect(
             node.call(1, id) == [
-                errorLine(1, id, "function_not_found", "Function \(shown) not found")
+                errorLine(1, shown, "function_not_found", "Function \(shown) not found")
             ])
     }
 

@@ -78,6 +78,9 @@ bool sc_json_string_equal(struct sc_bytes raw, bool escaped, struct sc_bytes tex
 size_t sc_json_unescape(struct sc_bytes raw, uint8_t *out);
 /// The bytes that sc_json_unescape writes.
 size_t sc_json_unescaped_size(struct sc_bytes raw);
+/// How many bytes of `raw` (validated, without quotes) the longest prefix of whole characters takes that is at
+/// most `size` bytes unescaped.
+size_t sc_json_prefix_size(struct sc_bytes raw, size_t size);
 /// Appends `text` (UTF-8) as a JSON string with quotes, escaping only what RFC 8259 demands.
 void sc_json_write_string(struct sc_buffer *out, struct sc_bytes text);
 /// The bytes that sc_json_write_string appends.
