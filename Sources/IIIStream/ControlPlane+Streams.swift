@@ -83,6 +83,7 @@ extension ControlPlane {
     }
 
     func authenticated(_ client: ConnectionID, _ outcome: CallOutcome) {
+        warnOfOddity(outcome)
         switch ClientAuthentication(outcome, failOpen: configuration.compatibility.failOpen) {
         case .accepted(let context):
             core.upgrade(client, refusal: nil, context: context)
@@ -91,6 +92,20 @@ extension ControlPlane {
             log.write(.warn, "client_refused", ["reason": .text(reason)])
             core.upgrade(client, refusal: status, context: nil)
         }
+    }
+
+    /// Says once what the auth function should have answered.
+    private func warnOfOddity(_ outcome: CallOutcome) {
+        guard case .success(let result?) = outcome, result.view.kind == .object,
+            let oddity = GuardAnswer(result).oddity,
+            let function = configuration.stream.authFunction, warnedFunctions.isFirst(function)
+        else { return }
+        log.write(
+            .warn, "auth_result_odd",
+            [
+                "function_id": .text(function), "found": .text(oddity),
+                "detail": .text(GuardAnswer.shape),
+            ])
     }
 
     // MARK: Overrides

@@ -32,6 +32,7 @@ actor ControlPlane {
     var evaluator: Evaluator
     var logGuard = LogGuard()
     var functionsNotice = FunctionsNotice()
+    var warnedFunctions = WarnedFunctions()
     private var routerActions: Router.Actions = []
     private var triggerActions: Evaluator.Actions = []
     private var purposes: [UInt64: Purpose] = [:]

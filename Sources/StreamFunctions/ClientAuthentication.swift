@@ -10,11 +10,16 @@ package enum ClientAuthentication: Hashable, Sendable {
     /// Bytes of a context. More: refused.
     package static let contextSizeMax = 64 << 10
 
-    /// Reads what the function has answered. Only an object lets a client in; whatever else fails closed.
+    /// Reads what the function has answered. Only an object lets a client in, and none that would refuse a
+    /// join (``GuardAnswer``); whatever else fails closed.
     /// - Parameter failOpen: whether a failure lets the client in without a context.
     package init(_ outcome: CallOutcome, failOpen: Bool) {
         switch outcome {
         case .success(let result?) where result.view.kind == .object:
+            guard !GuardAnswer(result).isRefusal else {
+                self = .refused(status: 401, reason: "unauthorized")
+                break
+            }
             let context = result.view["context"].map { JSONText(validated: Array($0.text)) }
             if let context, context.bytes.count > Self.contextSizeMax {
                 // It goes into every join and leave of the client.

@@ -73,6 +73,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     private var runs: [UInt64: Run] = [:]
     private var nextID: UInt64 = 1
     private var fullQueues: Set<Name> = []
+    private var warned = WarnedFunctions()
 
     package private(set) var counters = TriggerCounters()
 
@@ -277,21 +278,22 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         step(join, into: &actions)
     }
 
-    /// Only an object with a member `unauthorized` that is `true` refuses.
-    private func isRefusal(
+    private mutating func isRefusal(
         _ result: JSONText?, _ trigger: ActiveTrigger, into actions: inout Actions
     ) -> Bool {
-        guard let result else { return false }
-        let unauthorized = result.view["unauthorized"]
-        guard let unauthorized, unauthorized.kind == .boolean else {
+        if failOpen { return GuardAnswer.isRefusalOfTheOriginal(result) }
+        let answer = GuardAnswer(result)
+        if let oddity = answer.oddity, warned.isFirst(trigger.functionID) {
             actions.append(
                 .log(
                     LogLine(
-                        .warning, "join_result_without_unauthorized",
-                        ["trigger": trigger.id.string, "function_id": trigger.functionID])))
-            return false
+                        .warning, "join_result_odd",
+                        [
+                            "trigger": trigger.id.string, "function_id": trigger.functionID,
+                            "found": oddity, "detail": GuardAnswer.shape,
+                        ])))
         }
-        return unauthorized.text.first == UInt8(ascii: "t")
+        return answer.isRefusal
     }
 
     // MARK: Answers

@@ -48,7 +48,13 @@ OUTCOMES = {
     "a context that is a list": ({"context": [1, None]}, 101, [1, None]),
     "a context that is null": ({"context": None}, 101, None),
     "an object without a context": ({}, 101, None),
-    "an object with other keys only": ({"unauthorized": True}, 101, None),
+    "an object with other keys only": ({"user": "ann"}, 101, None),
+    "unauthorized false": ({"unauthorized": False}, 101, None),
+    "unauthorized true": ({"unauthorized": True}, 401, None),
+    "unauthorized true and a context": ({"unauthorized": True, "context": {}}, 401, None),
+    "allowed false": ({"allowed": False, "context": {}}, 401, None),
+    "authorized true": ({"authorized": True, "context": 1}, 101, 1),
+    "an error in an object": ({"error": "no"}, 401, None),
     "nothing": (None, 401, None),
     "a string": ("yes", 401, None),
     "a number": (1, 401, None),
@@ -94,6 +100,14 @@ def test_fail_open_lets_everybody_in_and_says_so_at_the_start(start_node, outcom
             subscriber.join("s", "g")
             assert subscriber.event()["type"] == "sync"
         assert guard.called("joined").data["context"] == (context if status == 101 else None)
+
+
+def test_odd_answer_of_the_auth_function_is_warned_about_once(guarded, guard):
+    answer_with(guard, {"allowed": False})
+    for _ in range(3):
+        assert status_of(guarded.stream_url()) == 401
+    warnings = [record for record in guarded.records if record["event"] == "auth_result_odd"]
+    assert [(record["function_id"], record["found"]) for record in warnings] == [("auth", "allowed")]
 
 
 def test_without_an_auth_function_everybody_may_in(node):

@@ -88,13 +88,21 @@ RESULTS = {
     "unauthorized true among other keys": ({"a": 1, "unauthorized": True}, False),
     "unauthorized false": ({"unauthorized": False}, True),
     "an empty object": ({}, True),
-    "unauthorized is a string": ({"unauthorized": "true"}, True),
+    "unauthorized is a string": ({"unauthorized": "true"}, False),
     "unauthorized is null": ({"unauthorized": None}, True),
-    "unauthorized is 1": ({"unauthorized": 1}, True),
+    "unauthorized is 1": ({"unauthorized": 1}, False),
+    "allowed true": ({"allowed": True}, True),
+    "allowed false": ({"allowed": False}, False),
+    "authorized null": ({"authorized": None}, False),
+    "error with a text": ({"error": "no"}, False),
+    "error null": ({"error": None}, True),
+    "allowed and forbidden": ({"allowed": True, "unauthorized": True}, False),
     "nothing": (None, True),
     "true": (True, True),
-    "false": (False, True),
-    "a list": ([{"unauthorized": True}], True),
+    "false": (False, False),
+    "a string": ("yes", False),
+    "a number": (0, False),
+    "a list": ([{"unauthorized": True}], False),
     "an error": (fails, False),
     "no answer in time": (HELD, False),
 }
@@ -126,6 +134,29 @@ def test_result_of_a_join_handler(hooked, worker, row, path):
         assert {worker.called("leave").data["id"] for _ in range(2)} == {None, "i"}
     worker.barrier()
     assert worker.all_called("leave") == []
+
+
+def test_odd_answer_of_a_join_handler_is_warned_about_once(hooked, worker):
+    worker.serve("odd", {"allowed": False})
+    worker.trigger("stream:join", "odd")
+    for _ in range(3):
+        with Subscriber(hooked.stream_url("/stream/s/g")) as subscriber:
+            assert subscriber.event() == {"type": "unauthorized"}
+    warnings = [record for record in hooked.records if record["event"] == "join_result_odd"]
+    assert [(record["function_id"], record["found"]) for record in warnings] == [("odd", "allowed")]
+    assert '{"unauthorized": true}' in warnings[0]["detail"]
+
+
+@pytest.mark.parametrize("row", RESULTS)
+def test_fail_open_restores_the_original_for_join_handlers(start_node, row):
+    node = start_node({"timeouts": {"handler_ms": HANDLER_MS}, "compat": {"fail_open": True}})
+    result, _ = RESULTS[row]
+    with Executor(node.worker_url()) as worker, Subscriber(node.stream_url()) as subscriber:
+        worker.serve("join", result)
+        worker.trigger("stream:join", "join")
+        subscriber.join("s", "g")
+        refuses = isinstance(result, dict) and result.get("unauthorized") is True
+        assert subscriber.event()["type"] == ("unauthorized" if refuses else "sync")
 
 
 def test_join_handler_that_is_not_there_refuses(hooked, worker):

@@ -25,11 +25,28 @@ struct ClientAuthenticationTests {
 
     @Test(
         "an object without a context is let in without one",
-        arguments: ["{}", #"{"context":null}"#, #"{"unauthorized":true}"#, #"{"x":{"context":1}}"#])
+        arguments: [
+            "{}", #"{"context":null}"#, #"{"unauthorized":false}"#, #"{"error":null}"#,
+            #"{"x":{"context":1}}"#,
+        ])
     func noContext(result: String) {
         #expect(
             ClientAuthentication(.success(text(result)), failOpen: false) == .accepted(context: nil)
         )
+    }
+
+    @Test(
+        "an object that refuses a join is refused with 401, whatever its context",
+        arguments: [
+            #"{"unauthorized":true}"#, #"{"allowed":false,"context":{}}"#, #"{"error":"no"}"#,
+            #"{"authorized":null}"#,
+        ])
+    func refusingObject(result: String) {
+        #expect(
+            ClientAuthentication(.success(text(result)), failOpen: false)
+                == .refused(status: 401, reason: "unauthorized"))
+        #expect(
+            ClientAuthentication(.success(text(result)), failOpen: true) == .accepted(context: nil))
     }
 
     @Test("no result is refused with 401") func noResult() {

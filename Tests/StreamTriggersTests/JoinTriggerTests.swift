@@ -54,19 +54,53 @@ struct JoinTriggerTests {
     }
 
     @Test(
-        "a result without a boolean unauthorized allows, and is logged",
+        "what says neither yes nor no allows in silence",
         arguments: [
-            "{}", #"{"unauthorized":null}"#, #"{"unauthorized":"true"}"#, #"{"unauthorized":1}"#,
-            "true",
-            "false", "5", "\"x\"", "[]", #"[{"unauthorized":true}]"#,
-            #"{"x":{"unauthorized":true}}"#,
+            "{}", #"{"unauthorized":null}"#, "true", "null", #"{"x":{"unauthorized":true}}"#,
         ])
-    mutating func oddResults(result: String) throws {
+    mutating func allowsAll(result: String) throws {
         _ = try bench.register("a", "stream:join")
         _ = bench.join("j")
-        #expect(
-            bench.answer(1, result)
-                == ["log join_result_without_unauthorized trigger=a function_id=fa", "5 allow j"])
+        #expect(bench.answer(1, result) == ["5 allow j"])
+    }
+
+    private static let odd: [(result: String, allows: Bool, found: String)] = [
+        ("false", false, "false"), ("5", false, "a number"), ("\"x\"", false, "a string"),
+        ("[]", false, "an array"), (#"[{"unauthorized":false}]"#, false, "an array"),
+        (#"{"unauthorized":"true"}"#, false, "unauthorized"),
+        (#"{"unauthorized":0}"#, false, "unauthorized"),
+        (#"{"allowed":false}"#, false, "allowed"), (#"{"allowed":null}"#, false, "allowed"),
+        (#"{"allowed":"yes"}"#, false, "allowed"), (#"{"allowed":true}"#, true, "allowed"),
+        (#"{"authorized":false}"#, false, "authorized"),
+        (#"{"authorized":true}"#, true, "authorized"), (#"{"error":"no"}"#, false, "error"),
+        (#"{"error":{}}"#, false, "error"), (#"{"error":null}"#, true, "error"),
+        (#"{"error":false}"#, true, "error"),
+        (#"{"unauthorized":false,"allowed":false}"#, false, "allowed"),
+        (#"{"allowed":true,"error":"no"}"#, false, "allowed"),
+    ]
+
+    @Test(
+        "a result of another shape means what it says, and is warned about once a function",
+        arguments: odd)
+    mutating func oddResults(result: String, allows: Bool, found: String) throws {
+        _ = try bench.register("a", "stream:join")
+        _ = bench.join("j")
+        let decision = "5 \(allows ? "allow" : "refuse")"
+        let warning =
+            #"log join_result_odd trigger=a function_id=fa found=\#(found) detail=\#(GuardAnswer.shape)"#
+        #expect(bench.answer(1, result) == [warning, "\(decision) j"])
+        _ = bench.join("k")
+        #expect(bench.answer(2, result) == ["\(decision) k"])
+    }
+
+    @Test("with fail_open only the value true refuses, as in the original", arguments: odd)
+    mutating func openOddResults(result: String, allows: Bool, found: String) throws {
+        bench = Bench(failOpen: true)
+        _ = try bench.register("a", "stream:join")
+        _ = bench.join("j")
+        #expect(bench.answer(1, result) == ["5 allow j"])
+        _ = bench.join("k")
+        #expect(bench.answer(2, #"{"unauthorized":true}"#) == ["5 refuse k"])
     }
 
     @Test(
