@@ -88,14 +88,14 @@ static struct sc_bytes shown_id(struct shard *shard, struct sc_bytes id) {
 }
 
 static struct call call_begin(struct connection *connection, const struct envelope *envelope) {
-    struct call call = {.invocation_id = envelope_string(envelope, ENVELOPE_INVOCATION_ID),
-                        .function_id = shown_id(
-                            connection->shard, envelope_string(envelope, ENVELOPE_FUNCTION_ID)),
-                        .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
-                        .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
-                        .connection = connection->id,
-                        .account = connection->account,
-                        .size_max = connection->worker->outbound_size_max};
+    struct call call = {
+        .invocation_id = envelope_string(envelope, ENVELOPE_INVOCATION_ID),
+        .function_id = shown_id(connection->shard, envelope_string(envelope, ENVELOPE_FUNCTION_ID)),
+        .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
+        .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
+        .connection = connection->id,
+        .account = connection->account,
+        .size_max = connection->worker->outbound_size_max};
     call.wants_answer = call.invocation_id.data != NULL;
     return call;
 }
