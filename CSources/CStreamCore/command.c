@@ -3,6 +3,12 @@
 
 #include "command.h"
 
+// Results that wait for their caller beyond so many of its budgets reach it as errors: it has asked for more than it
+// takes.
+#define RESULTS_FACTOR 2u
+// COMMAND_RESULT: in `number`.
+#define DOES_NOT_FIT 1u
+
 static struct shard *shard_of_id(struct sc_node *node, uint64_t id) {
     return node->shards[(id >> 56) % node->shard_count];
 }
@@ -158,10 +164,6 @@ static bool begin_executing(struct connection *connection) {
 }
 
 static void run_call(struct connection *connection, struct command *command) {
-    if (!begin_executing(connection)) {
-        undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
-        return;
-    }
     struct sc_message *message = command->content;
     struct sc_buffer id = {0}, function = {0}, scratch = {0};
     struct sc_bytes parts[FRAME_PARTS_MAX];
@@ -236,7 +238,8 @@ static void run_result(struct connection *connection, struct command *command) {
         parts[at++] = baggage;
     }
     parts[at++] = SC_LITERAL("}");
-    if (sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
+    if (command->number == DOES_NOT_FIT ||
+        sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
         connection->shard->counters.results_too_large++;
         at = result_parts(parts, command, name, SC_LITERAL(",\"error\":"),
                           SC_LITERAL("{\"code\":\"result_too_large\",\"message\":"
@@ -249,24 +252,90 @@ static void run_result(struct connection *connection, struct command *command) {
     sc_buffer_deinit(&baggage_text);
 }
 
+// ---- What a worker is sent when there is room
+
+static bool is_delivery(const struct command *command) {
+    return command->kind == COMMAND_SEND || command->kind == COMMAND_SEND_CALL ||
+           command->kind == COMMAND_CALL || command->kind == COMMAND_RESULT;
+}
+
+static void deliver(struct connection *connection, struct command *command) {
+    if (command->kind == COMMAND_CALL)
+        run_call(connection, command);
+    else if (command->kind == COMMAND_RESULT)
+        run_result(connection, command);
+    else
+        send_parts(connection, &command->first, 1);
+}
+
+static void command_free(struct command *command) {
+    sc_message_release(command->content);
+    free(command);
+}
+
+// Half of the budget, so that many leave together.
+static bool has_room(const struct connection *connection) {
+    return sc_out_waiting(connection) <= connection->account->limit / 2;
+}
+
+// A call stays charged to its caller, a result is charged to whom it is for from here on: its maker has done its part.
+static void delivery_wait(struct connection *connection, struct command *command) {
+    struct sc_account *account = connection->account;
+    command->charged = sizeof *command + command->first.size + command->second.size +
+                       command->third.size + command->fourth.size;
+    if (command->kind == COMMAND_RESULT) {
+        command->charged += sc_message_text(command->content).size;
+        sc_message_settle(command->content);
+        if (account_in_work(account) > RESULTS_FACTOR * account->limit)
+            command->number = DOES_NOT_FIT;
+    }
+    sc_account_charge(account, SC_PLACE_DELIVERIES, command->charged);
+    sc_wait_list_add(&connection->worker->deliveries, &command->wait);
+}
+
+static void delivery_end(struct connection *connection, struct command *command) {
+    sc_account_discharge(connection->account, SC_PLACE_DELIVERIES, command->charged);
+    command_free(command);
+}
+
+void sc_deliveries_resume(struct connection *connection) {
+    struct sc_wait_list *waiting = &connection->worker->deliveries;
+    while (connection->state == STATE_OPEN && !sc_wait_list_is_empty(waiting) &&
+           has_room(connection)) {
+        struct command *command = SC_CONTAINER_OF(sc_wait_list_take(waiting), struct command, wait);
+        deliver(connection, command);
+        delivery_end(connection, command);
+    }
+}
+
+// The control plane hears of the worker's end, and ends the calls that wait here.
+void sc_deliveries_drop(struct connection *connection) {
+    struct sc_wait_list *waiting = &connection->worker->deliveries;
+    while (!sc_wait_list_is_empty(waiting))
+        delivery_end(connection, SC_CONTAINER_OF(sc_wait_list_take(waiting), struct command, wait));
+}
+
+// Returns whether the command waits.
+static bool take_delivery(struct connection *connection, struct command *command) {
+    bool is_call = command->kind == COMMAND_CALL || command->kind == COMMAND_SEND_CALL;
+    if (is_call && !begin_executing(connection)) {
+        if (command->kind == COMMAND_CALL)
+            undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
+        return false;
+    }
+    if (!sc_wait_list_is_empty(&connection->worker->deliveries) || !has_room(connection)) {
+        delivery_wait(connection, command);
+        return true;
+    }
+    deliver(connection, command);
+    return false;
+}
+
 static void run_for_worker(struct connection *connection, struct command *command) {
     struct worker *worker = connection->worker;
     switch ((enum command_kind)command->kind) {
     case COMMAND_ADMIT:
         run_admit(connection, command);
-        break;
-    case COMMAND_SEND_CALL: // Its end is that of the connection, should it have gone.
-        if (begin_executing(connection))
-            send_parts(connection, &command->first, 1);
-        break;
-    case COMMAND_SEND:
-        send_parts(connection, &command->first, 1);
-        break;
-    case COMMAND_CALL:
-        run_call(connection, command);
-        break;
-    case COMMAND_RESULT:
-        run_result(connection, command);
         break;
     case COMMAND_LIMIT:
         worker->outbound_size_max = command->number;
@@ -285,7 +354,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         sc_worker_run_call(connection, sc_message_text(command->content));
         break;
     default:
-        assert(false); // Those are policy_run's.
+        assert(false); // Those are policy_run's, and deliveries.
     }
 }
 
@@ -314,10 +383,12 @@ static void run(struct sc_loop_message *loop_message) {
         connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
     if (command->kind >= COMMAND_WATCH)
         sc_policy_run(shard, connection, command);
-    else if (usable)
+    else if (usable && is_delivery(command)) {
+        if (take_delivery(connection, command))
+            return;
+    } else if (usable)
         run_for_worker(connection, command);
     else if (command->kind == COMMAND_CALL)
         undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
-    sc_message_release(command->content);
-    free(command);
+    command_free(command);
 }

@@ -29,6 +29,8 @@ enum command_kind {
 
 struct command {
     struct sc_loop_message message;
+    struct sc_wait_node wait; // Of a worker's deliveries.
+    uint64_t charged;         // To its account, meanwhile.
     struct sc_node *node;
     struct shard *shard;
     uint64_t connection;

@@ -59,7 +59,7 @@ void sc_list_add(struct connection_list *list, struct connection *connection) {
 
 // ---- What waits
 
-static struct inbound *inbound_of(struct connection *connection) {
+struct inbound *sc_connection_inbound(struct connection *connection) {
     if (connection->inbound == NULL) {
         connection->inbound = sc_allocate(sizeof *connection->inbound);
         *connection->inbound = (struct inbound){0};
@@ -67,11 +67,29 @@ static struct inbound *inbound_of(struct connection *connection) {
     return connection->inbound;
 }
 
+// Charges what came of messages that are not whole, or are not looked at yet.
+static void charge_unfinished(struct connection *connection) {
+    struct inbound *inbound = connection->inbound;
+    size_t size = inbound->undecoded.capacity + inbound->assembly.capacity;
+    if (size > inbound->unfinished)
+        sc_account_charge(sc_connection_account(connection), SC_PLACE_UNFINISHED,
+                          size - inbound->unfinished);
+    else if (size < inbound->unfinished)
+        sc_account_discharge(connection->account, SC_PLACE_UNFINISHED, inbound->unfinished - size);
+    inbound->unfinished = size;
+}
+
 static void inbound_free_if_empty(struct connection *connection) {
     struct inbound *inbound = connection->inbound;
-    if (inbound == NULL || inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
-        inbound->parked_first != NULL || inbound->decoding || connection->close_asked)
+    if (inbound == NULL)
         return;
+    charge_unfinished(connection);
+    if (inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
+        inbound->parked_first != NULL || inbound->decoding || inbound->pong_size > 0 ||
+        connection->close_asked)
+        return;
+    if (inbound->unfinished > 0)
+        sc_account_discharge(connection->account, SC_PLACE_UNFINISHED, inbound->unfinished);
     sc_buffer_deinit(&inbound->undecoded);
     sc_buffer_deinit(&inbound->assembly);
     free(inbound);
@@ -87,6 +105,8 @@ static void inbound_free(struct connection *connection) {
         inbound->parked_first = message->next;
         free(message);
     }
+    if (inbound->unfinished > 0)
+        sc_account_discharge(connection->account, SC_PLACE_UNFINISHED, inbound->unfinished);
     if (inbound->parked_bytes > 0)
         sc_account_discharge(connection->account, SC_PLACE_PARKED, inbound->parked_bytes);
     sc_buffer_deinit(&inbound->undecoded);
@@ -105,13 +125,11 @@ struct sc_account *sc_connection_account(struct connection *connection) {
     return connection->account;
 }
 
-// What waits to be started is no reason not to start it.
 static bool has_room(const struct sc_account *account) {
-    if (account == NULL)
-        return true;
-    uint64_t others = sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED);
-    return others <= account->limit && sc_account_messages(account) <= MESSAGES_MAX &&
-           sc_account_bytes(account, SC_PLACE_REQUESTS) <= SC_REQUESTS_SIZE_MAX;
+    return account == NULL ||
+           (account_in_work(account) <= account->limit &&
+            sc_account_messages(account) <= MESSAGES_MAX &&
+            sc_account_bytes(account, SC_PLACE_REQUESTS) <= SC_REQUESTS_SIZE_MAX);
 }
 
 bool sc_connection_can_start(struct connection *connection) {
@@ -121,14 +139,14 @@ bool sc_connection_can_start(struct connection *connection) {
         return true;
     // A worker that does not read its answers gets no more of them, long before its budget is used up. One
     // that wants to go need not read them.
-    bool reads = connection->backlog == NULL || connection->close_asked ||
+    bool reads = connection->backlog == NULL || connection->close_asked || connection->ended ||
                  connection->backlog->bytes <= sc_connection_budget(connection) / 4;
     return reads && sc_worker_can_start(connection->worker);
 }
 
 static void park(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection->shard;
-    struct inbound *inbound = inbound_of(connection);
+    struct inbound *inbound = sc_connection_inbound(connection);
     if (connection->join_asked && inbound->parked_count >= PARKED_JOINS_MAX) {
         shard->counters.joins_overrun++;
         sc_connection_close(connection, 1008, "too many messages during a join");
@@ -222,11 +240,7 @@ static void control(struct connection *connection, const struct sc_ws_event *eve
         connection->inbound->close_code = event->close_code;
         sc_socket_pause(&connection->socket);
     } else if (event->opcode == SC_WS_PING) {
-        uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
-        size_t header = sc_ws_header_write(frame, SC_WS_PONG, true, event->bytes.size, NULL);
-        if (event->bytes.size > 0)
-            memcpy(frame + header, event->bytes.data, event->bytes.size);
-        sc_out_append_control(connection, frame, header + event->bytes.size);
+        sc_out_pong(connection, event->bytes);
     }
 }
 
@@ -236,7 +250,7 @@ static void data(struct connection *connection, const struct sc_ws_event *event)
         message(connection, event->bytes);
         return;
     }
-    struct inbound *inbound = inbound_of(connection);
+    struct inbound *inbound = sc_connection_inbound(connection);
     if (event->first)
         inbound->assembly.size = 0;
     sc_buffer_append_bytes(&inbound->assembly, event->bytes);
@@ -248,6 +262,7 @@ static void data(struct connection *connection, const struct sc_ws_event *event)
         return;
     struct sc_buffer whole = inbound->assembly;
     inbound->assembly = (struct sc_buffer){0};
+    charge_unfinished(connection);
     message(connection, sc_buffer_bytes(&whole));
     sc_buffer_deinit(&whole);
 }
@@ -299,11 +314,12 @@ static size_t decode(struct connection *connection, uint8_t *bytes, size_t size)
     if (connection->deaf)
         return size;
     struct inbound *inbound = connection->inbound;
-    struct sc_ws_decoder decoder =
-        inbound != NULL && inbound->decoding ? inbound->decoder : connection->shard->decoder;
+    struct sc_ws_decoder decoder = inbound != NULL && inbound->decoding
+                                       ? inbound->decoder
+                                       : connection->shard->decoders[connection->port];
     size_t used = decode_with(connection, &decoder, bytes, size);
     if (decoder.opcode != 0) {
-        inbound = inbound_of(connection);
+        inbound = sc_connection_inbound(connection);
         inbound->decoder = decoder;
         inbound->decoding = true;
     } else if (connection->inbound != NULL) {
@@ -350,10 +366,10 @@ static void say_alive(struct connection *connection, bool alive) {
 
 static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     struct connection *connection = CONNECTION(socket);
-    if (connection->state == STATE_OPEN)
-        connection->tick = connection->shard->tick;
-    connection->pinged = false;
-    if (connection->silent && connection->state == STATE_OPEN)
+    // Of a peer for which something waits only what it takes counts.
+    if (connection->state == STATE_OPEN && !sc_out_is_behind(connection))
+        sc_connection_lives(connection);
+    if (connection->silent && connection->state == STATE_OPEN && !connection->pinged)
         say_alive(connection, true);
     struct sc_buffer held = {0};
     if (connection->inbound != NULL && connection->inbound->undecoded.size > 0) {
@@ -370,7 +386,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     }
     size_t used = connection->paused ? 0 : process(connection, bytes, size);
     if (used < size && connection->state != STATE_GONE)
-        sc_buffer_append(&inbound_of(connection)->undecoded, bytes + used, size - used);
+        sc_buffer_append(&sc_connection_inbound(connection)->undecoded, bytes + used, size - used);
     sc_buffer_deinit(&held);
     inbound_free_if_empty(connection);
 }
@@ -384,6 +400,8 @@ void sc_connection_read_on(struct connection *connection) {
     if (connection->close_asked && has_parked(connection))
         return;
     connection->paused = false;
+    if (connection->state == STATE_OPEN)
+        sc_connection_lives(connection);
     if (connection->close_asked) {
         connection->close_asked = false;
         peer_closed(connection, connection->inbound->close_code);
@@ -395,7 +413,8 @@ void sc_connection_read_on(struct connection *connection) {
     }
     size_t used = process(connection, held.data == NULL ? (uint8_t *)"" : held.data, held.size);
     if (used < held.size && connection->state != STATE_GONE)
-        sc_buffer_append(&inbound_of(connection)->undecoded, held.data + used, held.size - used);
+        sc_buffer_append(&sc_connection_inbound(connection)->undecoded, held.data + used,
+                         held.size - used);
     sc_buffer_deinit(&held);
     if (connection->ended && connection->state != STATE_GONE && !connection->paused)
         finish_ended(connection);
@@ -548,9 +567,43 @@ void sc_connection_abort(struct connection *connection) {
 
 // ---- Patience: once a tick, each connection
 
-static void look_at(struct connection *connection) {
+// Dead is who sends nothing, and who takes nothing of what waits for it. A fall of what its socket holds is a sign of
+// life as any byte is: the deadline starts anew.
+static void look_for_life(struct connection *connection, uint32_t quiet_ms) {
     struct shard *shard = connection->shard;
     const struct sc_node_config *config = &shard->node->config;
+    bool behind = sc_out_is_behind(connection);
+    if (quiet_ms < config->ping_interval_ms) {
+        if (connection->silent)
+            say_alive(connection, true);
+        return;
+    }
+    if (connection->paused && !behind)
+        return;
+    if (sc_out_progress(connection) && connection->pinged)
+        connection->tick = shard->tick - config->ping_interval_ms / shard->tick_ms;
+    else if (quiet_ms >= config->ping_interval_ms + config->ping_deadline_ms) {
+        shard->counters.dead_peers_closed++;
+        sc_shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id, (struct sc_bytes){0});
+        if (behind)
+            sc_out_close_slow(connection);
+        else
+            sc_connection_abort(connection);
+        return;
+    }
+    if (connection->worker != NULL && quiet_ms >= config->ping_deadline_ms && !connection->silent &&
+        connection->pinged)
+        say_alive(connection, false);
+    if (!connection->pinged) {
+        uint8_t ping[2];
+        connection->pinged = true;
+        sc_out_append_control(connection, ping,
+                              sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
+    }
+}
+
+static void look_at(struct connection *connection) {
+    struct shard *shard = connection->shard;
     uint32_t quiet_ms = (shard->tick - connection->tick) * shard->tick_ms;
     if (connection->state == STATE_HANDSHAKE) {
         if ((int32_t)(shard->tick - connection->tick) >= 0) {
@@ -562,23 +615,8 @@ static void look_at(struct connection *connection) {
             connection->state = STATE_GONE;
             sc_socket_close(&connection->socket, false);
         }
-    } else if (connection->state == STATE_OPEN && !connection->paused) {
-        if (quiet_ms >= config->ping_interval_ms + config->ping_deadline_ms) {
-            shard->counters.dead_peers_closed++;
-            sc_shard_log(shard, SC_LOG_INFO, "dead_peer_closed", connection->id,
-                         (struct sc_bytes){0});
-            sc_connection_abort(connection);
-            return;
-        }
-        if (connection->worker != NULL && quiet_ms >= config->ping_deadline_ms &&
-            !connection->silent && connection->pinged)
-            say_alive(connection, false);
-        if (quiet_ms >= config->ping_interval_ms && !connection->pinged) {
-            uint8_t ping[2];
-            connection->pinged = true;
-            sc_out_append_control(connection, ping,
-                                  sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
-        }
+    } else if (connection->state == STATE_OPEN) {
+        look_for_life(connection, quiet_ms);
     }
 }
 

@@ -27,6 +27,20 @@ static inline uint8_t *slice_data(struct slice slice) {
 }
 /// Puts whole frames at the end of what waits for the connection. Takes no reference: retains what it keeps.
 void sc_out_append(struct connection *connection, struct slice slice);
+/// Has the ping with these bytes answered: at once where nothing waits to be sent, else as soon as a place for it has
+/// come, unless another ping does before (RFC 6455, 5.5.3).
+void sc_out_pong(struct connection *connection, struct sc_bytes payload);
+/// The same for a worker's `{"type":"ping"}`.
+void sc_out_message_pong(struct connection *connection);
+/// Whether the peer has taken anything since this was asked last, of what its socket holds.
+bool sc_out_progress(struct connection *connection);
+/// Closes a peer that does not take what waits for it.
+void sc_out_close_slow(struct connection *connection);
+/// Bytes that wait for the peer, those of this turn among them.
+uint64_t sc_out_waiting(const struct connection *connection);
+static inline bool sc_out_is_behind(const struct connection *connection) {
+    return connection->backlog != NULL && connection->backlog->first != NULL;
+}
 /// Puts a control frame ahead of all that has not begun to leave.
 void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size);
 /// Bytes that may wait for the connection.
@@ -416,6 +430,13 @@ static inline bool sc_worker_can_start(const struct worker *worker) {
            worker->answer_tail - worker->answer_head < ANSWERS_MAX;
 }
 
+// ---- command.c
+
+/// Sends the worker what has waited for room, as far as there is some.
+void sc_deliveries_resume(struct connection *connection);
+/// Gives up what waits: the worker has gone.
+void sc_deliveries_drop(struct connection *connection);
+
 // ---- connection.c
 
 /// The connection of that id, or NULL when it is gone: another one in its place has another id.
@@ -425,6 +446,17 @@ static inline struct connection *_Nullable sc_connection_find(const struct shard
     struct connection *connection =
         place < shard->place_count ? shard->places[place].connection : NULL;
     return connection != NULL && connection->id == id ? connection : NULL;
+}
+/// Something came from the peer, or it took something.
+static inline void sc_connection_lives(struct connection *connection) {
+    connection->tick = connection->shard->tick;
+    connection->pinged = false;
+}
+struct inbound *sc_connection_inbound(struct connection *connection);
+/// What has come and is not started is no reason not to start it: all else.
+static inline uint64_t account_in_work(const struct sc_account *account) {
+    return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
+           sc_account_bytes(account, SC_PLACE_UNFINISHED);
 }
 /// The account of what waits because of the connection, which is made when there is first something.
 struct sc_account *sc_connection_account(struct connection *connection);

@@ -104,7 +104,10 @@ struct inbound {
     struct parked_message *_Nullable parked_first;
     struct parked_message *_Nullable parked_last;
     size_t parked_bytes;
+    size_t unfinished; // Of `undecoded` and `assembly`: what is charged for them.
     uint32_t parked_count;
+    uint8_t pong_size; // Of a pong that waits for its place: only the last ping is answered.
+    uint8_t pong[2 + SC_WS_CONTROL_SIZE_MAX];
     bool decoding;                // `decoder` is in the middle of a message.
     uint16_t close_code;          // With `close_asked`.
     struct sc_ws_decoder decoder; // Between messages that of the shard will do.
@@ -163,6 +166,8 @@ struct connection {
     bool has_left : 1;    // It may have frames of groups that it is in no more.
     bool deaf : 1;        // After a close frame or an error: what comes counts for nothing.
     uint8_t listener;
+    uint16_t
+        unsent_kib; // What its socket had not sent, or the peer not taken, when it was looked at last.
 };
 _Static_assert(sizeof(struct connection) <= 144, "tens of thousands of them are idle");
 
@@ -180,10 +185,12 @@ struct worker {
     bool admitted;
     bool restricted; // The control plane decides about every call.
     bool closed;     // The control plane was told: it hears no more of the connection.
+    bool pong_waits; // A pong that is a message waits for its place.
     uint32_t held;   // Messages wait for so many releases.
     uint8_t id_size;
     uint8_t id[36];
     uint64_t outbound_size_max;
+    struct sc_wait_list deliveries;        // Commands: what it is to be sent once there is room.
     uint64_t calls_received;               // Forwarded to it: it executes functions.
     struct answer_slot *_Nullable answers; // A ring of answers that are not due yet.
     uint32_t answer_mask, answer_head, answer_tail;
@@ -424,8 +431,8 @@ struct shard {
     // Connections
     struct connection_place *_Nullable places;
     uint32_t place_count, place_capacity, place_free, connection_count;
-    struct sc_heap *heap;         // Of connections and memberships.
-    struct sc_ws_decoder decoder; // As it is between messages.
+    struct sc_heap *heap;             // Of connections and memberships.
+    struct sc_ws_decoder decoders[2]; // By port: as they are between messages.
     struct connection *_Nullable dirty_first;
     struct connection *_Nullable dirty_last;
     struct connection_list parked;

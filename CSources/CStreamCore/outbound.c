@@ -144,6 +144,8 @@ static struct backlog *backlog_of(struct connection *connection) {
     if (connection->backlog == NULL) {
         connection->backlog = sc_allocate(sizeof *connection->backlog);
         *connection->backlog = (struct backlog){0};
+        if (connection->state == STATE_OPEN)
+            sc_connection_lives(connection); // From here on only what it takes counts.
     }
     return connection->backlog;
 }
@@ -183,11 +185,20 @@ uint64_t sc_connection_budget(const struct connection *connection) {
                                            : config->stream.budget;
 }
 
-static void close_slow_reader(struct connection *connection) {
+void sc_out_close_slow(struct connection *connection) {
     connection->shard->counters.slow_readers_closed++;
     sc_shard_log(connection->shard, SC_LOG_WARN, "slow_reader_closed", connection->id,
                  (struct sc_bytes){0});
-    sc_connection_close(connection, 1013, "too slow");
+    sc_out_drop_waiting(connection);
+    // SDKs come back from 1012 only.
+    sc_connection_close(connection, connection->port == PORT_WORKER ? 1012 : 1013, "too slow");
+}
+
+bool sc_out_progress(struct connection *connection) {
+    uint32_t kib = sc_socket_unacknowledged(&connection->socket) >> 10;
+    uint16_t before = connection->unsent_kib;
+    connection->unsent_kib = kib > UINT16_MAX ? UINT16_MAX : (uint16_t)kib;
+    return kib < before;
 }
 
 // A large frame that is being sent does not count, whatever its size, and neither does one that is bigger than the
@@ -202,18 +213,21 @@ static uint64_t counted(const struct backlog *backlog) {
     return bytes;
 }
 
-// Over the budget for the grace, or far over it: closed. One piece alone never is.
+// A stream client over its budget for the whole grace, or over the hard limit, is closed. One piece alone never is
+// over it. A worker gets no more than there is room for: it is closed only when it takes nothing (look_at).
 static void check_budget(struct connection *connection) {
+    if (connection->port == PORT_WORKER)
+        return;
+    struct shard *shard = connection->shard;
     struct backlog *backlog = connection->backlog;
-    uint64_t budget = sc_connection_budget(connection);
     uint64_t waiting = counted(backlog);
-    if (waiting <= budget || backlog->first == backlog->last) {
-        over_list_remove(connection->shard, connection);
+    if (waiting <= shard->node->config.stream.budget || backlog->first == backlog->last) {
+        over_list_remove(shard, connection);
         return;
     }
-    over_list_add(connection->shard, connection);
-    if (waiting > 2 * budget && connection->state == STATE_OPEN)
-        close_slow_reader(connection);
+    over_list_add(shard, connection);
+    if (waiting > shard->node->config.client_hard_size_max && connection->state == STATE_OPEN)
+        sc_out_close_slow(connection);
 }
 
 void sc_out_over_budget_check(struct sc_timer *timer) {
@@ -224,7 +238,7 @@ void sc_out_over_budget_check(struct sc_timer *timer) {
     while (connection != NULL) {
         struct connection *next = connection->backlog->over_next;
         if (connection->state == STATE_OPEN && now - connection->backlog->over_since_ns >= grace_ns)
-            close_slow_reader(connection);
+            sc_out_close_slow(connection);
         connection = next;
     }
     if (shard->over_first != NULL)
@@ -254,7 +268,19 @@ static void mark_dirty(struct connection *connection) {
 
 bool sc_out_empty(const struct connection *connection) {
     return connection->ready.chunk == NULL && !sc_socket_sending(&connection->socket) &&
-           (connection->backlog == NULL || connection->backlog->first == NULL);
+           !sc_out_is_behind(connection);
+}
+
+static uint64_t ready_size(const struct connection *connection) {
+    uint64_t size = connection->ready.size;
+    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
+        size += connection->more->slices[i].size;
+    return size;
+}
+
+uint64_t sc_out_waiting(const struct connection *connection) {
+    uint64_t behind = connection->backlog == NULL ? 0 : connection->backlog->bytes;
+    return connection->ready.chunk == NULL ? behind : behind + ready_size(connection);
 }
 
 static bool extends(struct slice *last, struct slice slice) {
@@ -286,8 +312,7 @@ void sc_out_append(struct connection *connection, struct slice slice) {
     if (connection->dirty && connection->more == NULL && !sc_socket_sending(&connection->socket) &&
         connection->ready.chunk != NULL && extends(&connection->ready, slice))
         return;
-    bool behind = connection->backlog != NULL && connection->backlog->first != NULL;
-    if (behind || sc_socket_sending(&connection->socket)) {
+    if (sc_out_is_behind(connection) || sc_socket_sending(&connection->socket)) {
         backlog_append(connection, slice, 0);
         check_budget(connection);
         if (!sc_socket_sending(&connection->socket))
@@ -318,12 +343,20 @@ void sc_out_append(struct connection *connection, struct slice slice) {
     sc_slice_retain(slice);
 }
 
+static struct backlog_piece *piece_of(const uint8_t *frame, size_t size) {
+    struct backlog_piece *piece = sc_allocate(sizeof *piece + size);
+    *piece = (struct backlog_piece){.size = (uint32_t)size, .capacity = (uint32_t)size};
+    piece->data = piece->bytes;
+    memcpy(piece->bytes, frame, size);
+    return piece;
+}
+
 void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size) {
     struct shard *shard = connection->shard;
     struct backlog *backlog = connection->backlog;
     if (connection->state >= STATE_CLOSING)
         return;
-    if (backlog == NULL || backlog->first == NULL) {
+    if (!sc_out_is_behind(connection)) {
         struct slice slice = sc_frames_take(shard, LANE_PRIVATE, size);
         memcpy(slice_data(slice), frame, size);
         sc_out_append(connection, slice);
@@ -331,10 +364,7 @@ void sc_out_append_control(struct connection *connection, const uint8_t *frame, 
         return;
     }
     // Behind the first piece, which ends with a whole frame and may be half out.
-    struct backlog_piece *piece = sc_allocate(sizeof *piece + size);
-    *piece = (struct backlog_piece){.size = (uint32_t)size, .capacity = (uint32_t)size};
-    piece->data = piece->bytes;
-    memcpy(piece->bytes, frame, size);
+    struct backlog_piece *piece = piece_of(frame, size);
     piece->next = backlog->first->next;
     backlog->first->next = piece;
     if (backlog->last == backlog->first)
@@ -342,16 +372,88 @@ void sc_out_append_control(struct connection *connection, const uint8_t *frame, 
     waits(connection, size);
 }
 
+// ---- Pongs
+
+// At most one of each kind waits: whoever pings and does not read costs no more than that.
+
+static bool takes_pongs(const struct connection *connection) {
+    return !sc_out_is_behind(connection) &&
+           (connection->ready.chunk == NULL || ready_size(connection) <= SC_PONGS_SIZE_MAX);
+}
+
+void sc_out_pong(struct connection *connection, struct sc_bytes payload) {
+    uint8_t frame[2 + SC_WS_CONTROL_SIZE_MAX];
+    size_t size = sc_ws_header_write(frame, SC_WS_PONG, true, payload.size, NULL);
+    if (payload.size > 0)
+        memcpy(frame + size, payload.data, payload.size);
+    size += payload.size;
+    if (takes_pongs(connection)) {
+        sc_out_append_control(connection, frame, size);
+        return;
+    }
+    struct inbound *inbound = sc_connection_inbound(connection);
+    inbound->pong_size = (uint8_t)size;
+    memcpy(inbound->pong, frame, size);
+}
+
+#define MESSAGE_PONG SC_LITERAL("\x81\x0f{\"type\":\"pong\"}")
+
+void sc_out_message_pong(struct connection *connection) {
+    if (takes_pongs(connection))
+        sc_connection_respond(connection, MESSAGE_PONG.data, MESSAGE_PONG.size);
+    else
+        connection->worker->pong_waits = true;
+}
+
+static void put_in_front(struct connection *connection, const uint8_t *frame, size_t size) {
+    struct backlog *backlog = connection->backlog;
+    struct backlog_piece *piece = piece_of(frame, size);
+    piece->next = backlog->first;
+    backlog->first = piece;
+    waits(connection, size);
+}
+
+// The next to leave begins with a whole frame: pongs that wait go before it, one that is a message not into the middle
+// of another.
+static void pongs_to_backlog(struct connection *connection) {
+    const struct backlog_piece *first = connection->backlog->first;
+    struct inbound *inbound = connection->inbound;
+    if (first->sent > 0 || connection->kind == KIND_UNKNOWN)
+        return;
+    bool between_messages = (first->data[0] & 0x0f) != 0;
+    if (connection->worker != NULL && connection->worker->pong_waits && between_messages) {
+        connection->worker->pong_waits = false;
+        put_in_front(connection, MESSAGE_PONG.data, MESSAGE_PONG.size);
+    }
+    if (inbound != NULL && inbound->pong_size > 0) {
+        put_in_front(connection, inbound->pong, inbound->pong_size);
+        inbound->pong_size = 0;
+    }
+}
+
+// Nothing waits any more.
+static void pongs_to_ready(struct connection *connection) {
+    struct inbound *inbound = connection->inbound;
+    if (connection->worker != NULL && connection->worker->pong_waits) {
+        connection->worker->pong_waits = false;
+        sc_connection_respond(connection, MESSAGE_PONG.data, MESSAGE_PONG.size);
+    }
+    if (inbound != NULL && inbound->pong_size > 0) {
+        uint8_t size = inbound->pong_size;
+        inbound->pong_size = 0;
+        sc_connection_respond(connection, inbound->pong, size);
+    }
+}
+
 // ---- Sending
 
-static uint64_t ready_size(const struct connection *connection) {
-    uint64_t size = connection->ready.size;
-    for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
-        size += connection->more->slices[i].size;
-    return size;
+static void room(struct connection *connection) {
+    if (connection->worker != NULL && !sc_wait_list_is_empty(&connection->worker->deliveries))
+        sc_deliveries_resume(connection);
 }
 
 static void send_backlog(struct connection *connection) {
+    pongs_to_backlog(connection);
     struct backlog_piece *piece = connection->backlog->first;
     size_t size = piece->size - piece->sent;
     if (size > SC_LOOP_SEND_SIZE_MAX)
@@ -489,6 +591,8 @@ static void sent_backlog(struct connection *connection, uint64_t sent) {
     struct backlog *backlog = connection->backlog;
     struct backlog_piece *piece = backlog->first;
     waits_no_more(connection, sent);
+    if (sent > 0 && connection->state == STATE_OPEN)
+        sc_connection_lives(connection);
     piece->sent += (uint32_t)sent;
     if (piece->sent < piece->size)
         return;
@@ -512,8 +616,9 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
         sent_ready(connection, sent);
     else
         sent_backlog(connection, sent);
-    if (connection->backlog != NULL && connection->backlog->first != NULL) {
+    if (sc_out_is_behind(connection)) {
         check_budget(connection);
+        room(connection);
         if (connection->state != STATE_GONE && !sc_socket_sending(&connection->socket))
             send_backlog(connection);
         return;
@@ -523,6 +628,8 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
         free(connection->backlog);
         connection->backlog = NULL;
     }
+    pongs_to_ready(connection);
+    room(connection);
     sc_connection_drained(connection);
 }
 

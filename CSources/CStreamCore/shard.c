@@ -214,6 +214,8 @@ static int listen_stream(struct shard *shard) {
     int fd = listen_at(&address, shared, &node->stream_port);
     if (fd < 0)
         return explain_bind(node, &address, fd);
+    // Accepted sockets inherit it.
+    sc_listen_unsent(fd, node->config.client_unsent_size);
     shard->stream_listener =
         (struct sc_listener){.on_accept = stream_accepted, .on_closed = stream_listener_closed};
     int rc = sc_listener_open(shard->loop, &shard->stream_listener, fd);
@@ -286,8 +288,14 @@ static int set_up(struct shard *shard) {
     shard->store = sc_store_create(node->config.seed);
     shard->updater = sc_json_updater_create();
     shard->heap = sc_heap_create();
-    sc_ws_decoder_init(&shard->decoder, SC_WS_SERVER, node->config.frame_size_max,
-                       node->config.message_size_max, false);
+    const struct sc_node_config *limits = &node->config;
+    uint64_t client = limits->client_message_size_max;
+    if (client > limits->message_size_max)
+        client = limits->message_size_max;
+    uint32_t frame = client < limits->frame_size_max ? (uint32_t)client : limits->frame_size_max;
+    sc_ws_decoder_init(&shard->decoders[PORT_STREAM], SC_WS_SERVER, frame, client, false);
+    sc_ws_decoder_init(&shard->decoders[PORT_WORKER], SC_WS_SERVER, limits->frame_size_max,
+                       limits->message_size_max, false);
     shard->sums = sc_account_sums_create();
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)

@@ -292,13 +292,6 @@ void sc_worker_run_call(struct connection *connection, struct sc_bytes text) {
     invoke(connection, text, &envelope, true);
 }
 
-static void send_pong(struct connection *connection) {
-    struct sc_bytes text = SC_LITERAL("{\"type\":\"pong\"}");
-    struct slice slice = sc_frame_build(connection->shard, LANE_PRIVATE, &text, 1);
-    sc_out_append(connection, slice);
-    sc_slice_release(connection->shard, slice);
-}
-
 static void broken(struct connection *connection, struct sc_bytes text,
                    const struct envelope *envelope, int rc) {
     if (!connection->binary && !sc_utf8_valid(text)) {
@@ -377,7 +370,7 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
     if (type == TYPE_IGNORED)
         return true;
     if (type == TYPE_PING && connection->worker->admitted) {
-        send_pong(connection);
+        sc_out_message_pong(connection);
         return true;
     }
     if (!may_start && type != SC_MESSAGE_RESULT)
@@ -457,7 +450,8 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
 void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
     struct worker *worker = sc_allocate(sizeof *worker);
-    *worker = (struct worker){.outbound_size_max = shard->node->config.message_size_max};
+    *worker = (struct worker){.deliveries.name = "room for deliveries",
+                              .outbound_size_max = shard->node->config.message_size_max};
     (void)sc_connection_account(connection);
     connection->worker = worker;
     shard->worker_connections++;
@@ -480,6 +474,7 @@ void sc_worker_closed(struct connection *connection) {
     if (connection->worker->closed)
         return;
     connection->worker->closed = true;
+    sc_deliveries_drop(connection);
     const struct sc_node_events *events = &connection->shard->node->events;
     events->worker_closed(events->context, connection->id);
 }
@@ -488,6 +483,7 @@ void sc_worker_free(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct shard *shard = connection->shard;
     shard->worker_connections--;
+    sc_deliveries_drop(connection);
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
         sc_slice_release(shard, worker->answers[i & worker->answer_mask].slice);
     free(worker->answers);

@@ -135,6 +135,11 @@ static void wait_for_descriptors(struct sc_loop *loop, struct sc_listener *liste
         sc_timer_start(loop, &loop->accept_timer, SC_LOOP_ACCEPT_RETRY_MS);
 }
 
+void sc_listen_unsent(int fd, uint32_t size) {
+    if (size > 0) // Not every socket is TCP; what the kernel holds then is no fault of ours.
+        (void)set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)size);
+}
+
 int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd) {
     assert(sc_loop_is_current(loop));
     assert(fd >= 0 && listener->on_accept != NULL && listener->on_closed != NULL);

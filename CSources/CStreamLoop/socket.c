@@ -4,9 +4,11 @@
 // completion tell the owner. The slot, and with it the generation, lasts until then.
 #include "loop_private.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 
 enum {
     RECEIVING = 1,  // A receive is in flight,
@@ -256,6 +258,11 @@ static void run_sent(struct sc_socket *socket, const struct sc_completion *compl
         arm_receive(socket);
     socket->handler->on_sent(socket, completion->result);
     shutdown_if_sent(socket);
+}
+
+uint32_t sc_socket_unacknowledged(const struct sc_socket *socket) {
+    int size = 0;
+    return ioctl(socket->fd, SIOCOUTQ, &size) == 0 && size > 0 ? (uint32_t)size : 0;
 }
 
 // ---- Opening and closing

@@ -28,6 +28,9 @@ extension CoreSettings {
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
         pollMicroseconds = configuration.pollMicroseconds
+        clientMessageSizeMax = limits.clientMessageSize
+        clientHardSizeMax = limits.streamClientHardSize
+        clientUnsentSize = limits.streamClientUnsentSize
     }
 
     /// Adds where the items are kept.

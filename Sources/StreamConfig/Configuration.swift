@@ -154,6 +154,9 @@ package struct Limits: Sendable, Equatable {
     package var subscriptionsPerConnection = 1000
     package var streamClientBudget = 8 << 20
     package var slowReaderGraceMilliseconds = 1000
+    package var streamClientHardSize = 64 << 20
+    package var streamClientUnsentSize = 64 << 10
+    package var clientMessageSize = 64 << 10
     package var messageSize = 64 << 20
     package var frameSize = 16 << 20
     package var valueSize = 16 << 20

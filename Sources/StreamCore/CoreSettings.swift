@@ -56,7 +56,10 @@ package struct CoreSettings: Hashable, Sendable {
     package var frameSizeMax: Int
     package var valueSizeMax: Int
     package var subscriptionsPerConnectionMax: Int
+    package var clientMessageSizeMax = 64 << 10
     package var slowReaderGraceMilliseconds: Int
+    package var clientHardSizeMax = 64 << 20
+    package var clientUnsentSize = 64 << 10
     package var connectionCountMax: Int
     package var handshakeMilliseconds: Int
     package var pingIntervalMilliseconds: Int

@@ -403,3 +403,55 @@ def test_hook_of_a_worker_that_writes_ahead(start_node):
         give(worker, take_call(worker), {})
         for call in calls:
             assert worker.answer(call)["result"]["new_value"] == value
+
+
+def test_flood_of_pings_of_a_client_that_does_not_read_costs_one_pong(port, hostile):
+    """Before it is let in, too. RFC 6455, 5.5.3: only the most recent ping needs an answer."""
+    with Raw(port, receive_buffer=4096).upgrade() as peer:
+        for _ in range(10):
+            peer.send(frame(b"", PING, masked=True) * 40_000)
+        peer.send(frame(b"last", PING))
+        assert hostile.counters()["waiting_outbox_bytes"] < 64 << 10
+        pongs = 0
+        while True:
+            opcode, payload = peer.frame()
+            pongs += opcode == PONG
+            if opcode == PONG and payload == b"last":
+                break
+        assert pongs < 400_001
+
+
+def test_flood_of_ping_messages_of_a_worker_that_does_not_read_costs_one_pong(hostile):
+    with Raw(hostile.worker_port, receive_buffer=4096).upgrade() as worker:
+        worker.message()
+        for _ in range(10):
+            worker.send(frame('{"type":"ping"}') * 20_000)
+        worker.send(frame("last", PING))
+        assert hostile.counters()["waiting_outbox_bytes"] < 64 << 10
+        answered = 0
+        while (frame_read := worker.frame()) != (PONG, b"last"):
+            answered += frame_read[0] == TEXT
+        assert 0 < answered < 200_000
+        worker.send(frame('{"type":"ping"}'))
+        while json.loads(worker.message()) != {"type": "pong"}:
+            pass
+
+
+def test_pings_that_come_one_by_one_are_answered_each(port):
+    with Raw(port).upgrade() as peer:
+        for number in range(50):
+            peer.send(frame(str(number), PING))
+            while (answer := peer.frame())[0] != PONG:
+                pass
+            assert answer[1] == str(number).encode()
+
+
+def test_ten_pings_at_once_are_answered_each(port):
+    with Raw(port).upgrade() as peer:
+        peer.send(b"".join(frame(str(number), PING) for number in range(10)))
+        answers = []
+        while len(answers) < 10:
+            opcode, payload = peer.frame()
+            if opcode == PONG:
+                answers.append(int(payload))
+        assert answers == list(range(10))

@@ -2,12 +2,13 @@
 and is counted, and nobody else notices. (The budget of a slow stream client: test_slow_reader.py.)"""
 
 import json
+import threading
 import time
 
 import pytest
 from clients import Subscriber, Worker, status_of
 from executor import HELD, Executor
-from raw import Ended, Raw, frame
+from raw import PING, PONG, Ended, Raw, frame
 
 MESSAGE_BYTES = 8192
 FRAME_BYTES = 4096
@@ -180,10 +181,12 @@ def test_calls_at_the_limit_wait_and_a_further_one_is_refused(start_node):
                 assert caller.answer(invocation)["result"] == call.data
 
 
-def test_worker_within_its_budget_is_served_and_over_it_is_closed(start_node):
-    """What waits for a worker that does not read: closed at the budget; its callers learn that it is gone."""
+def test_worker_gets_as_much_as_its_budget_holds_and_is_closed_when_it_takes_nothing(start_node):
+    """Calls wait for room. The worker sends pongs all the time, but takes nothing of what waits for it."""
     budget = 1 << 20
-    node = start_node(worker={"limits": {"worker_budget_bytes": budget}})
+    node = start_node(
+        {"ping": {"interval_ms": 400, "deadline_ms": 400}}, worker={"limits": {"worker_budget_bytes": budget}}
+    )
     node.expected_errors.append("slow")
     stopped = Raw(node.worker_port, receive_buffer=4096).upgrade()
     stopped.message()
@@ -193,16 +196,103 @@ def test_worker_within_its_budget_is_served_and_over_it_is_closed(start_node):
         while caller.call("engine::functions::list")["result"]["functions"] == [] and time.monotonic() < deadline:
             time.sleep(0.02)
         text = "x" * (64 << 10)
-        waiting = [caller.invoke("stuck", text) for _ in range(budget // (64 << 10) // 2)]
+        # The kernel holds some megabytes.
+        waiting = [caller.invoke("stuck", text) for _ in range(160)]
         caller.barrier()
         counters = node.counters()
-        assert counters["slow_readers_closed"] == 0 and counters["worker_connections"] == 2
-        # The kernel holds some megabytes of the rest.
-        waiting += [caller.invoke("stuck", text) for _ in range(160)]
+        assert counters["waiting_outbox_bytes"] <= budget + (128 << 10)
+        while node.counters()["slow_readers_closed"] == 0 and time.monotonic() < deadline:
+            stopped.send(frame(b"", opcode=PONG))
+            time.sleep(0.02)
         ends = [caller.answer(invocation)["error"]["code"] for invocation in waiting]
         assert ends[0] == "invocation_stopped"
         assert set(ends) <= {"invocation_stopped", "channel_send_failed", "function_not_found"}
         assert node.counters()["slow_readers_closed"] == 1
         assert caller.error("stuck")["code"] == "function_not_found"
-    assert stopped.close_code() in (1013, 1006)  # 1006: the close frame had no room either.
+    assert stopped.close_code() == 1012
     stopped.close()
+    ended = node.counters()
+    assert all(ended[key] == 0 for key in ended if key.startswith("waiting_")), ended
+
+
+def test_slow_worker_that_takes_something_gets_all_its_calls(start_node):
+    """Slower than its callers by far, and over its budget many times: each call reaches it, none ends with an error."""
+    budget = 1 << 20
+    node = start_node(
+        {"ping": {"interval_ms": 300, "deadline_ms": 300}}, worker={"limits": {"worker_budget_bytes": budget}}
+    )
+    slow = Raw(node.worker_port, receive_buffer=64 << 10).upgrade()
+    slow.message()
+    slow.send(frame(json.dumps({"type": "registerfunction", "id": "slow"})))
+    with Executor(node.worker_url()) as caller:
+        deadline = time.monotonic() + 20
+        while caller.call("engine::functions::list")["result"]["functions"] == [] and time.monotonic() < deadline:
+            time.sleep(0.02)
+        count, text, seen = 400, "x" * (64 << 10), []
+        waiting, most = [], 0
+        calling = threading.Thread(
+            target=lambda: waiting.extend(caller.invoke("slow", {"n": n, "text": text}) for n in range(count))
+        )
+        calling.start()
+        while len(seen) < count:
+            opcode, payload = slow.frame()
+            if opcode == PING:
+                slow.send(frame(payload, opcode=PONG))
+                continue
+            call = json.loads(payload)
+            seen.append(call["data"]["n"])
+            if len(seen) % 20 == 0:  # It works on them, slowly.
+                most = max(most, node.counters()["waiting_outbox_bytes"])
+                time.sleep(0.03)
+            slow.send(
+                frame(
+                    json.dumps(
+                        {
+                            "type": "invocationresult",
+                            "invocation_id": call["invocation_id"],
+                            "function_id": "slow",
+                            "result": call["data"]["n"],
+                        }
+                    )
+                )
+            )
+        calling.join()
+        assert seen == list(range(count)), "in the order of the calls"
+        assert budget // 4 < most <= budget + (128 << 10)
+        assert [caller.answer(invocation)["result"] for invocation in waiting] == seen
+    slow.close()
+    assert node.counters()["slow_readers_closed"] == 0
+
+
+@pytest.mark.parametrize("size, code", [(4096, None), (4097, 1009)])
+def test_message_of_a_stream_client_has_a_limit_of_its_own(start_node, size, code):
+    node = start_node({"limits": {"client_message_bytes": 4096}})
+    with Raw(node.stream_port).upgrade() as peer:
+        peer.send(frame(padded(size)) + frame(b"", opcode=9))
+        if code is None:
+            assert peer.frame()[0] == 10
+        else:
+            assert peer.close_code() == code
+    with Raw(node.worker_port).upgrade() as worker:
+        worker.message()
+        worker.send(frame(padded(size)))
+        assert json.loads(worker.message()) == {"type": "pong"}
+    assert node.counters()["messages_too_large"] == (0 if code is None else 1)
+    still_serves(node)
+
+
+def test_unfinished_messages_are_charged_and_given_back(node):
+    """Of workers: those of stream clients end with their limit."""
+    with Raw(node.worker_port).upgrade() as worker:
+        worker.message()
+        worker.send(frame(b"x" * (1 << 20), final=False))
+        worker.send(frame(b"", opcode=9))
+        while worker.frame()[0] != 10:
+            pass
+        counters = node.counters()
+        assert 1 << 20 <= counters["waiting_unfinished_bytes"] <= 4 << 20
+        worker.send(frame(b"", opcode=0))
+        worker.send(frame(b"", opcode=9))
+        while worker.frame()[0] != 10:
+            pass
+        assert node.counters()["waiting_unfinished_bytes"] == 0

@@ -189,3 +189,83 @@ def test_stopped_reader_costs_the_others_no_time(tmp_path):
         print(f"pair {pair}: p99 {p99[False]:.2f} ms without, {p99[True]:.2f} ms with, ratio {ratios[-1]:.2f}")
     print(f"median ratio {statistics.median(ratios):.2f}")
     assert statistics.median(ratios) <= RATIO_MAX
+
+
+def update_of(size, number):
+    """A void set of a value of `size` bytes."""
+    data = {"stream_name": "slow", "group_id": "group", "item_id": "item", "data": {"n": number, "x": "x" * size}}
+    return frame(json.dumps({"type": "invokefunction", "function_id": "stream::set", "data": data}))
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_reader_that_gets_more_than_twice_its_budget_at_once_is_not_closed(start_node, shards):
+    """It has the grace to take it."""
+    node = start_node({"shards": shards, "limits": {"stream_client_budget_bytes": 1 << 20}})
+    with Raw(node.stream_port).upgrade("/stream/slow/group") as reader, Raw(node.worker_port).upgrade() as writer:
+        reader.message()
+        writer.message()
+        writer.send(b"".join(update_of(700_000, number) for number in range(12)))
+        numbers = [json.loads(reader.message())["event"]["data"]["n"] for _ in range(12)]
+        assert numbers == list(range(12))
+    assert node.counters()["slow_readers_closed"] == 0
+
+
+def test_reader_over_the_hard_limit_is_closed_at_once(start_node):
+    limits = {"stream_client_budget_bytes": 1 << 20, "stream_client_hard_bytes": 4 << 20}
+    node = start_node({"limits": {**limits, "slow_reader_grace_ms": 3_600_000}})
+    node.expected_errors.append("slow")
+    with Raw(node.stream_port, receive_buffer=4096).upgrade("/stream/slow/group") as reader:
+        with Raw(node.worker_port).upgrade() as writer:
+            reader.message()
+            writer.message()
+            number, deadline = 0, time.monotonic() + 10
+            while node.counters()["slow_readers_closed"] == 0 and time.monotonic() < deadline:
+                writer.send(update_of(200_000, number))
+                number += 1
+            counters = node.counters()
+            assert counters["slow_readers_closed"] == 1
+            assert counters["waiting_outbox_bytes"] < 1 << 20
+            assert number >= 20, "not before the limit"
+        assert reader.close_code() == 1013
+
+
+PINGS = {"interval_ms": 300, "deadline_ms": 300}
+
+
+def large_group(node):
+    """A group whose `sync`, of one frame, is larger than what the kernel takes for a small window."""
+    with Worker(node.worker_url()) as worker:
+        for item in range(7):
+            worker.set("slow", "group", str(item), "x" * (1 << 20))
+
+
+def test_pongs_do_not_keep_a_client_that_takes_nothing(start_node):
+    """One frame that is larger than the budget waits for it, so it is within the budget for ever."""
+    node = start_node({"ping": PINGS, "limits": {"stream_client_budget_bytes": 1 << 20}})
+    node.expected_errors.append("slow")
+    large_group(node)
+    with Raw(node.stream_port, receive_buffer=4096) as reader:
+        reader.upgrade("/stream/slow/group")
+        deadline = time.monotonic() + 10
+        while node.counters()["slow_readers_closed"] == 0 and time.monotonic() < deadline:
+            reader.send(frame(b"", opcode=10))
+            time.sleep(0.02)
+        assert node.counters()["slow_readers_closed"] == 1
+
+
+def test_client_that_takes_something_lives_longer_than_its_deadline(start_node):
+    """It answers no ping before it comes to it, behind megabytes."""
+    node = start_node({"ping": PINGS})
+    large_group(node)
+    with Raw(node.stream_port, receive_buffer=64 << 10) as reader:
+        reader.upgrade("/stream/slow/group")
+        began = time.monotonic()
+        while len(reader.buffer) < 7 << 20:
+            reader.buffer += reader.socket.recv(64 << 10)
+            time.sleep(0.015)
+        assert time.monotonic() - began > 3 * sum(PINGS.values()) / 1000
+        while (opcode := reader.frame()[0]) != PING:
+            assert opcode == TEXT
+        reader.send(frame(b"", opcode=10))
+    counters = node.counters()
+    assert counters["slow_readers_closed"] == counters["dead_peers_closed"] == 0

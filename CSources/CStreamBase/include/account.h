@@ -21,12 +21,19 @@
 #define SC_PLACES(PLACE)                                                                           \
     PLACE(OUTBOX, outbox, CONNECTION, ONE,                                                         \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
-          "closed with 1013 after the grace", "slow_readers_closed")                               \
+          "a stream client is closed with 1013 after the grace; a worker's calls wait",            \
+          "slow_readers_closed")                                                                   \
+    PLACE(UNFINISHED, unfinished, CONNECTION, ONE,                                                 \
+          "limits.client_message_bytes, limits.message_bytes", "closed with 1009",                 \
+          "messages_too_large")                                                                    \
     PLACE(PARKED, parked, CONNECTION, ONE, "SC_PARKED_SIZE_MAX",                                   \
           "the connection is read no further; calls of an executor are answered too_many_calls",   \
           "calls_parked")                                                                          \
     PLACE(REQUESTS, requests, CONNECTION, ONE, "SC_REQUESTS_SIZE_MAX",                             \
           "no further call of the connection starts", "calls_parked")                              \
+    PLACE(DELIVERIES, deliveries, CONNECTION, ONE, "limits.worker_budget_bytes",                   \
+          "a result that waits beyond twice the budget reaches its caller as an error",            \
+          "results_too_large")                                                                     \
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
           "further messages of the connection are parked", "calls_parked")

@@ -14,6 +14,14 @@
 #define SC_FRAME_SIZE_MAX (16u << 20)
 /// Payload bytes of one inbound WebSocket message. Bigger: closed with 1009.
 #define SC_MESSAGE_SIZE_MAX (64u << 20)
+/// Payload bytes of one inbound message of a stream client. Bigger: closed with 1009.
+#define SC_CLIENT_MESSAGE_SIZE_MAX (64u << 10)
+/// Bytes that wait for a stream client beyond which it is closed at once, with 1013.
+#define SC_CLIENT_HARD_SIZE_MAX (64u << 20)
+/// Bytes for a stream client that the kernel holds before they are sent. More wait in the node, where they count.
+#define SC_CLIENT_UNSENT_SIZE (64u << 10)
+/// Bytes of pongs that one send may take along. With more only the last ping is answered.
+#define SC_PONGS_SIZE_MAX 4096u
 /// Bytes of log records in one message. More: dropped, and counted.
 #define SC_TELEMETRY_SIZE_MAX (1u << 20)
 /// Payload bytes of one outbound frame. A bigger message leaves in fragments.

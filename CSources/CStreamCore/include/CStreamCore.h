@@ -134,9 +134,8 @@ struct sc_node_storage {
 
 struct sc_node_address {
     const char *host;
-    uint16_t port; // 0: the kernel picks.
-    uint64_t
-        budget; // Bytes that may wait for one client of it; over it for the grace, or twice it: 1013.
+    uint16_t port;   // 0: the kernel picks.
+    uint64_t budget; // Bytes that may wait for one client of it. Over it: see slow_reader_grace_ms.
 };
 
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
@@ -153,10 +152,14 @@ struct sc_node_config {
     const char *_Nonnull const *_Nullable origins;
     uint32_t origin_count;
     uint64_t message_size_max;                 // Inbound message: 1009.
+    uint64_t client_message_size_max;          // The same of a stream client.
     uint32_t frame_size_max;                   // Inbound frame: 1009.
     uint32_t value_size_max;                   // Stored value: error.
     uint32_t subscriptions_per_connection_max; // `unauthorized`.
-    uint32_t slow_reader_grace_ms;
+    uint32_t
+        slow_reader_grace_ms; // A stream client over its budget for so long is closed with 1013,
+    uint64_t client_hard_size_max; // and one over this at once.
+    uint32_t client_unsent_size;   // What the kernel holds unsent for one. 0: as much as it likes.
     uint32_t connection_count_max; // Over it: accepted and closed at once.
     uint32_t handshake_timeout_ms;
     uint32_t ping_interval_ms;

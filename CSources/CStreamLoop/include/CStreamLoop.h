@@ -130,6 +130,10 @@ struct sc_listener {
 SC_CHECKED int sc_listen(const char *host, uint16_t port, bool shared, int backlog,
                          uint16_t *port_out);
 
+/// Has the kernel hold at most about `size` bytes unsent for each socket accepted on `fd`; 0: as much as it likes. What
+/// was sent and not acknowledged does not count.
+void sc_listen_unsent(int fd, uint32_t size);
+
 /// Accepts on `fd` (from sc_listen; owned from here on) until closed. On EMFILE and the like it waits
 /// SC_LOOP_ACCEPT_RETRY_MS and tries again.
 /// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
@@ -200,6 +204,9 @@ static inline bool sc_socket_sending(const struct sc_socket *socket) {
 /// that an `on_sent` starts; all other completions wait for the next turn. For use in `on_turn`, every
 /// SC_LOOP_SENDS_PER_SLICE sends; not from the callback of a socket, listener or file (asserted).
 SC_CHECKED int sc_loop_flush(struct sc_loop *loop);
+
+/// Bytes that the kernel has and the peer does not have, or has not acknowledged.
+uint32_t sc_socket_unacknowledged(const struct sc_socket *socket);
 
 /// Sends FIN once the current send is over, and what its `on_sent` sends on; receiving goes on.
 void sc_socket_shutdown(struct sc_socket *socket);
