@@ -63,13 +63,27 @@ struct sc_message *sc_change_message(uint64_t timestamp, const struct sc_group_n
 
 // ---- Joins and leaves
 
+// The id by which the node's log names the connection: hexadecimal, without leading zeros.
+static void add_connection_id(struct message_builder *builder, uint64_t connection) {
+    uint8_t digits[16];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (uint8_t)"0123456789abcdef"[connection & 15];
+        connection >>= 4;
+    } while (connection != 0);
+    sc_builder_add(builder, SC_LITERAL(",\"connection_id\":\""));
+    sc_builder_add(builder, (struct sc_bytes){digits + at, sizeof digits - at});
+    sc_builder_add(builder, SC_LITERAL("\""));
+}
+
 struct sc_message *sc_join_message(enum sc_message_type type, uint64_t timestamp,
-                                   const struct subscription_name *name,
+                                   uint64_t connection, const struct subscription_name *name,
                                    struct sc_account *account) {
     struct message_builder builder = {0};
     sc_builder_begin(&builder, SC_FIELD_DATA);
     sc_builder_add(&builder, SC_LITERAL("{\"subscription_id\":"));
     sc_builder_string(&builder, SC_FIELD_ID, name->id);
+    add_connection_id(&builder, connection);
     sc_builder_add(&builder, SC_LITERAL(",\"stream_name\":"));
     sc_builder_string(&builder, SC_FIELD_STREAM, name->stream);
     sc_builder_add(&builder, SC_LITERAL(",\"group_id\":"));
@@ -92,7 +106,7 @@ void sc_announce_leave(struct shard *shard, uint64_t connection,
                        const struct subscription_name *name, struct sc_account *account) {
     if ((sc_watch_flags(shard, name->stream) & SC_WATCH_LEAVES) != 0)
         sc_announce(shard, connection,
-                    sc_join_message(SC_MESSAGE_LEAVE, sc_now_ms(shard), name, account));
+                    sc_join_message(SC_MESSAGE_LEAVE, sc_now_ms(shard), connection, name, account));
 }
 
 struct sc_message *sc_sync_message(const struct subscription_name *name) {

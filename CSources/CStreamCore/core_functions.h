@@ -367,6 +367,7 @@ struct subscription_name {
     struct sc_bytes context; // JSON text; data == NULL: none.
 };
 struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t timestamp,
+                                             uint64_t connection,
                                              const struct subscription_name *name,
                                              struct sc_account *_Nullable account);
 /// What an overriding `get` or `list` is asked for a `sync`.

@@ -72,7 +72,7 @@ static void join(struct connection *connection, const struct subscription_name *
     connection->join_pending = connection->join_asked = true;
     shard->counters.joins_asked++;
     sc_announce(shard, connection->id,
-                sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), name, NULL));
+                sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), connection->id, name, NULL));
 }
 
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,

@@ -53,6 +53,7 @@ def test_payload_of_join_and_leave(hooked, worker, item):
         seen = {kind: worker.called(kind) for kind in ("join", "leave")}
     for kind, call in seen.items():
         assert before <= call.data.pop("timestamp") <= time.time_ns() // 10**6
+        assert int(call.data.pop("connection_id"), 16) > 0
         assert call.data == {
             "subscription_id": "sub",
             "stream_name": "s",
@@ -79,6 +80,24 @@ def test_path_subscription_has_an_id_of_its_own(hooked, worker):
         ids.append(join["subscription_id"])
     assert len(set(ids)) == 3
     assert all(len(subscription) == 36 for subscription in ids)
+
+
+def test_two_clients_with_one_subscription_id_are_two_connections(hooked, worker):
+    """Tabs of one page draw the same subscription ids: only the connection tells them apart."""
+    for kind in ("join", "leave"):
+        worker.serve(kind, None)
+        worker.trigger(f"stream:{kind}", kind)
+    seen = []
+    with Subscriber(hooked.stream_url()) as one, Subscriber(hooked.stream_url()) as two:
+        for client in (one, two):
+            client.join("s", "g")
+            assert client.event()["type"] == "sync"
+            seen.append(worker.called("join").data["connection_id"])
+        assert seen[0] != seen[1]
+        two.close()
+        assert worker.called("leave").data["connection_id"] == seen[1]
+        one.leave("s", "g")
+        assert worker.called("leave").data["connection_id"] == seen[0]
 
 
 # ---- What a join handler may answer
