@@ -49,6 +49,7 @@ let targets: [Target] = [
     core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
     core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
     core("CStreamStore", ["CStreamBase"]),
+    core("CStreamProcess"),
     core(
         "CStreamCore",
         ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
@@ -58,7 +59,7 @@ let targets: [Target] = [
     module("StreamTriggers", ["StreamModel"]),
     module("StreamFunctions", ["StreamModel"]),
     module("StreamWorkers", ["StreamConfig", "StreamModel"]),
-    module("StreamCore", ["CStreamCore", "StreamModel"]),
+    module("StreamCore", ["CStreamCore", "CStreamProcess", "StreamModel"]),
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
     module(
         "IIIStream",
@@ -67,7 +68,7 @@ let targets: [Target] = [
             "StreamTriggers", "StreamWorkers",
         ]),
     .executableTarget(
-        name: "StreamServer", dependencies: ["IIIStream", "StreamConfig"],
+        name: "StreamServer", dependencies: ["IIIStream", "StreamConfig", "StreamCore"],
         swiftSettings: swiftSettings),
     .executableTarget(
         name: "LoadGenerator", dependencies: ["CStreamLoad", "StreamConfig"],

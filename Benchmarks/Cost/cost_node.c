@@ -48,8 +48,8 @@ static void report(void) {
 
 int main(void) {
     node = plane_start();
-    printf("{\"stream_port\":%u,\"worker_port\":%u}\n", sc_node_stream_port(node),
-           sc_node_worker_port(node, 0));
+    printf("{\"stream_port\":%u,\"worker_port\":%u}\n", sc_node_port(node, -1),
+           sc_node_port(node, 0));
     fflush(stdout);
     char line[64];
     while (fgets(line, sizeof line, stdin) != NULL)

@@ -1,5 +1,7 @@
 // Connections: the request head, frames in, closing in good order, and patience that ends.
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -620,9 +622,31 @@ static void look_at(struct connection *connection) {
     }
 }
 
+// At most once a second, however many they were.
+static void log_refusals(struct shard *shard) {
+    uint64_t failed = sc_loop_counters(shard->loop)->accepts_failed;
+    uint64_t refused = shard->counters.connections_refused;
+    uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
+    bool none = failed == shard->accepts_failed_logged && refused == shard->refused_logged;
+    if (none || shard->stopping || now_ns - shard->refusals_logged_ns < 1000000000u)
+        return;
+    char text[160];
+    int size = snprintf(text, sizeof text,
+                        "connections refused over the limit of %u: %" PRIu64
+                        "; accepts that failed for want of descriptors or memory: %" PRIu64,
+                        shard->node->config.connection_count_max, refused - shard->refused_logged,
+                        failed - shard->accepts_failed_logged);
+    sc_shard_log(shard, SC_LOG_WARN, "connections_refused", SC_NODE_CONNECTION,
+                 (struct sc_bytes){(const uint8_t *)text, (size_t)size});
+    shard->accepts_failed_logged = failed;
+    shard->refused_logged = refused;
+    shard->refusals_logged_ns = now_ns;
+}
+
 void sc_sweep(struct sc_timer *timer) {
     struct shard *shard = SC_CONTAINER_OF(timer, struct shard, sweep_timer);
     shard->tick++;
+    log_refusals(shard);
     for (uint32_t i = 0; i < shard->place_count; i++)
         if (shard->places[i].connection != NULL)
             look_at(shard->places[i].connection);

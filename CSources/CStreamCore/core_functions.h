@@ -476,6 +476,14 @@ void sc_connection_respond(struct connection *connection, const uint8_t *bytes, 
 void sc_connection_begin_closing(struct connection *connection);
 void sc_sweep(struct sc_timer *timer);
 
+// ---- listen.c
+
+/// Looks the names of all hosts up. It may wait for the resolver. -ENOENT and others, with the node's reason.
+SC_CHECKED int sc_places_resolve(struct sc_node *node);
+/// Shards open theirs one after the other; the first finds the ports.
+SC_CHECKED int sc_listeners_open(struct shard *shard);
+void sc_listeners_close(struct shard *shard);
+
 // ---- shard.c
 
 void *_Nullable sc_shard_main(void *_Nullable argument);
@@ -484,9 +492,9 @@ void sc_shard_turn_again(struct shard *shard);
 /// Takes no new connections, and closes the stream clients.
 void sc_shard_close_clients(struct shard *shard);
 void sc_shard_stop(struct shard *shard);
-void sc_listeners_close(struct shard *shard);
 /// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
-int sc_shards_meet(struct shard *shard, int rc, const char *_Nullable reason);
+int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step,
+                   const char *_Nullable reason);
 /// Whether something that this shard has sent to another one is not back yet, or something here waits for the disk.
 bool sc_shard_waits_for_peers(const struct shard *shard);
 void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,

@@ -405,10 +405,16 @@ struct peer {
 
 // ---- Shards (shard.c)
 
-struct worker_listener {
+struct port_listener {
     struct sc_listener listener;
     struct shard *shard;
-    uint32_t index;
+    uint32_t index; // Of the worker port.
+};
+
+/// The addresses of a port.
+struct listen_place {
+    struct sc_host_addresses host;
+    uint16_t port; // The bound one.
 };
 
 struct connection_place {
@@ -459,9 +465,10 @@ struct shard {
     // Time
     struct sc_timer sweep_timer, parked_timer, over_timer, tidy_timer;
     uint32_t tick, tick_ms;
-    struct sc_listener stream_listener;
-    struct worker_listener *_Nullable worker_listeners; // Shard 0 only.
-    uint32_t open_listeners;
+    // What was said last of connections that could not be taken.
+    uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
+    struct port_listener *_Nullable listeners;
+    uint32_t listener_count, open_listeners;
     bool listeners_closing;
     bool stopping; // Closes what it has, takes nothing new.
     bool quiet;    // Has nothing open, and nothing under way to other shards; said so to the node.
@@ -482,8 +489,7 @@ struct sc_node {
     struct sc_node_events events;
     struct sc_node_address *_Nullable worker_addresses;
     struct sc_directory *_Nullable directory;
-    uint16_t stream_port;
-    uint16_t *_Nullable worker_ports;
+    struct listen_place *places; // Of the stream port, then of each worker port.
     uint32_t shard_count;
     struct shard *_Nonnull *_Nonnull shards;
     _Atomic uint32_t *worker_counts; // By shard, for dealing new workers out.
@@ -495,6 +501,7 @@ struct sc_node {
     int met_result;
     bool incomplete; // Some shards never were.
     int start_error;
+    enum sc_start_step start_step; // At which it was.
     char start_reason[SC_REASON_SIZE];
     bool running;
     _Atomic uint64_t visitors; // Threads that post a command; with NODE_CLOSED set, none may begin.

@@ -83,20 +83,22 @@ static void log_timer_due(struct sc_timer *timer) {
 int sc_durable_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
     char reason[SC_REASON_SIZE] = "out of memory";
-    rc = sc_shards_meet(shard, rc, NULL);
+    rc = sc_shards_meet(shard, rc, SC_START_LOOP, NULL);
     if (rc < 0 || node->config.storage.path == NULL)
         return rc;
     if (shard->index == 0)
         rc = open_directory(shard, reason);
-    rc = sc_shards_meet(shard, rc, reason);
+    rc = sc_shards_meet(shard, rc, rc == -EBADMSG ? SC_START_STORE : SC_START_DIRECTORY, reason);
     if (rc < 0)
         return rc;
-    rc = sc_shards_meet(shard, open_log(shard, reason), reason);
+    rc = open_log(shard, reason);
+    bool writes = rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS || rc == -EACCES;
+    rc = sc_shards_meet(shard, rc, writes ? SC_START_DIRECTORY : SC_START_STORE, reason);
     if (rc < 0)
         return rc;
     if (shard->index == 0)
         rc = sc_directory_commit(shard->loop, node->directory, reason);
-    rc = sc_shards_meet(shard, rc, reason);
+    rc = sc_shards_meet(shard, rc, SC_START_DIRECTORY, reason);
     if (rc == 0 && node->config.storage.durability == SC_NODE_INTERVAL) {
         shard->log_timer.on_due = log_timer_due;
         log_timer_due(&shard->log_timer);

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "core_functions.h"
@@ -39,8 +40,8 @@ static void copy_addresses(struct sc_node *node, const struct sc_node_config *co
         node->config.storage.path = strdup(config->storage.path);
     node->worker_addresses =
         sc_allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
-    node->worker_ports = sc_allocate((config->worker_count + 1) * sizeof *node->worker_ports);
-    memset(node->worker_ports, 0, (config->worker_count + 1) * sizeof *node->worker_ports);
+    node->places = sc_allocate((config->worker_count + 1) * sizeof *node->places);
+    memset(node->places, 0, (config->worker_count + 1) * sizeof *node->places);
     for (uint32_t i = 0; i < config->worker_count; i++) {
         node->worker_addresses[i] = config->workers[i];
         node->worker_addresses[i].host = strdup(config->workers[i].host);
@@ -94,8 +95,32 @@ static void join_threads(struct sc_node *node, uint32_t count) {
         pthread_join(node->shards[i]->thread, NULL);
 }
 
+// What the store and the loops may need of descriptors while clients have all others.
+static uint64_t kept_back(const struct sc_node *node) {
+    return SC_DESCRIPTORS_KEPT_BACK +
+           node->shard_count * (uint64_t)SC_DESCRIPTORS_KEPT_BACK_A_SHARD +
+           node->config.worker_count;
+}
+
+static void keep_descriptors_back(struct sc_node *node) {
+    struct rlimit limit;
+    if (node->config.without_ports || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    uint64_t kept = kept_back(node);
+    uint64_t most = limit.rlim_cur > kept ? limit.rlim_cur - kept : 0;
+    if (most < node->config.connection_count_max)
+        node->config.connection_count_max = (uint32_t)most;
+}
+
 int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
     assert(!node->running && node->started == 0);
+    keep_descriptors_back(node);
+    int found = node->config.without_ports ? 0 : sc_places_resolve(node);
+    if (found < 0) {
+        node->start_step = SC_START_LISTEN;
+        snprintf(reason, reason_size, "%s", node->start_reason);
+        return found;
+    }
     uint32_t count = 0;
     while (count < node->shard_count && pthread_create(&node->shards[count]->thread, NULL,
                                                        sc_shard_main, node->shards[count]) == 0)
@@ -120,13 +145,8 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
     return rc;
 }
 
-uint16_t sc_node_stream_port(const struct sc_node *node) {
-    return node->stream_port;
-}
-
-uint16_t sc_node_worker_port(const struct sc_node *node, uint32_t listener) {
-    assert(listener < node->config.worker_count);
-    return node->worker_ports[listener];
+enum sc_start_step sc_node_start_step(const struct sc_node *node) {
+    return node->start_step;
 }
 
 const char *sc_node_backend(const struct sc_node *node) {
@@ -252,7 +272,7 @@ void sc_node_destroy(struct sc_node *node) {
     free_origins(node);
     free((char *)node->config.storage.path);
     free(node->worker_addresses);
-    free(node->worker_ports);
+    free(node->places);
     free(node->shards);
     free((void *)node->worker_counts);
     pthread_cond_destroy(&node->changed);
@@ -297,6 +317,7 @@ static void gather_counters(struct shard *shard, void *context) {
     for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)
         own.waiting[place] = sc_account_sums_bytes(shard->sums, place);
     own.calls_waiting = shard->call_queues.waiting;
+    own.accepts_failed = loop->accepts_failed;
     own.turns = loop->turns;
     own.enters = loop->enters;
     own.submissions = loop->submissions;

@@ -130,136 +130,6 @@ void sc_shard_turn_again(struct shard *shard) {
     sc_loop_post(shard->loop, &shard->again);
 }
 
-// ---- Accepting
-
-struct adoption {
-    struct sc_loop_message message;
-    struct shard *shard;
-    int fd;
-    uint32_t listener;
-};
-
-static void adopt(struct sc_loop_message *message) {
-    struct adoption *adoption = SC_CONTAINER_OF(message, struct adoption, message);
-    sc_connection_adopt(adoption->shard, adoption->fd, PORT_WORKER, adoption->listener);
-    free(adoption);
-}
-
-static void stream_accepted(struct sc_listener *listener, int fd) {
-    struct shard *shard = SC_CONTAINER_OF(listener, struct shard, stream_listener);
-    sc_connection_adopt(shard, fd, PORT_STREAM, 0);
-}
-
-// Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
-static void worker_accepted(struct sc_listener *listener, int fd) {
-    struct worker_listener *own = SC_CONTAINER_OF(listener, struct worker_listener, listener);
-    struct sc_node *node = own->shard->node;
-    uint32_t best = 0, fewest = UINT32_MAX;
-    for (uint32_t i = 0; i < node->shard_count; i++) {
-        uint32_t count = atomic_load_explicit(&node->worker_counts[i], memory_order_relaxed);
-        if (count < fewest) {
-            fewest = count;
-            best = i;
-        }
-    }
-    atomic_fetch_add_explicit(&node->worker_counts[best], 1, memory_order_relaxed);
-    if (best == own->shard->index) {
-        sc_connection_adopt(own->shard, fd, PORT_WORKER, own->index);
-        return;
-    }
-    struct adoption *adoption = sc_allocate(sizeof *adoption);
-    *adoption = (struct adoption){
-        .message.run = adopt, .shard = node->shards[best], .fd = fd, .listener = own->index};
-    sc_loop_post(adoption->shard->loop, &adoption->message);
-}
-
-static void stream_listener_closed(struct sc_listener *listener) {
-    SC_CONTAINER_OF(listener, struct shard, stream_listener)->open_listeners--;
-}
-
-static void worker_listener_closed(struct sc_listener *listener) {
-    SC_CONTAINER_OF(listener, struct worker_listener, listener)->shard->open_listeners--;
-}
-
-static int explain_bind(struct sc_node *node, const struct sc_node_address *address, int rc) {
-    if (rc == -EADDRINUSE)
-        snprintf(node->start_reason, sizeof node->start_reason, "address %s:%u is already in use",
-                 address->host, address->port);
-    else
-        snprintf(node->start_reason, sizeof node->start_reason, "failed to bind to %s:%u: %s",
-                 address->host, address->port, rc == -ENOENT ? "no such host" : strerror(-rc));
-    return rc;
-}
-
-#define BACKLOG 4096
-
-// A process that was killed has its addresses for some milliseconds after its end: the kernel frees its ring, and with
-// it the listeners, a little later.
-static int listen_at(const struct sc_node_address *address, bool shared, uint16_t *port) {
-    static const struct timespec pause = {.tv_nsec = 5000000};
-    for (uint32_t waited_ms = 0;; waited_ms += 5) {
-        int fd = sc_listen(address->host, address->port, shared, BACKLOG, port);
-        if (fd != -EADDRINUSE || waited_ms >= SC_LISTEN_PATIENCE_MS)
-            return fd;
-        nanosleep(&pause, NULL);
-    }
-}
-
-static int listen_stream(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    struct sc_node_address address = node->config.stream;
-    bool shared = shard->index > 0;
-    if (shared)
-        address.port = node->stream_port;
-    int fd = listen_at(&address, shared, &node->stream_port);
-    if (fd < 0)
-        return explain_bind(node, &address, fd);
-    // Accepted sockets inherit it.
-    sc_listen_unsent(fd, node->config.client_unsent_size);
-    shard->stream_listener =
-        (struct sc_listener){.on_accept = stream_accepted, .on_closed = stream_listener_closed};
-    int rc = sc_listener_open(shard->loop, &shard->stream_listener, fd);
-    if (rc < 0) {
-        close(fd);
-        return explain_bind(node, &address, rc);
-    }
-    shard->open_listeners++;
-    return 0;
-}
-
-static int listen_workers(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    shard->worker_listeners =
-        sc_allocate((node->config.worker_count + 1) * sizeof *shard->worker_listeners);
-    for (uint32_t i = 0; i < node->config.worker_count; i++) {
-        const struct sc_node_address *address = &node->worker_addresses[i];
-        int fd = listen_at(address, false, &node->worker_ports[i]);
-        if (fd < 0)
-            return explain_bind(node, address, fd);
-        struct worker_listener *own = &shard->worker_listeners[shard->open_listeners - 1];
-        *own = (struct worker_listener){
-            .listener = {.on_accept = worker_accepted, .on_closed = worker_listener_closed},
-            .shard = shard,
-            .index = i};
-        int rc = sc_listener_open(shard->loop, &own->listener, fd);
-        if (rc < 0) {
-            close(fd);
-            return explain_bind(node, address, rc);
-        }
-        shard->open_listeners++;
-    }
-    return 0;
-}
-
-void sc_listeners_close(struct shard *shard) {
-    if (shard->open_listeners == 0 || shard->listeners_closing)
-        return;
-    shard->listeners_closing = true;
-    sc_listener_close(shard->loop, &shard->stream_listener);
-    for (uint32_t i = 0; i + 1 < shard->open_listeners; i++)
-        sc_listener_close(shard->loop, &shard->worker_listeners[i].listener);
-}
-
 // ---- Start
 
 static uint32_t tick_ms(const struct sc_node_config *config) {
@@ -312,11 +182,12 @@ static int set_up(struct shard *shard) {
     return 0;
 }
 
-int sc_shards_meet(struct shard *shard, int rc, const char *reason) {
+int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step, const char *reason) {
     struct sc_node *node = shard->node;
     pthread_mutex_lock(&node->lock);
     if (rc < 0 && node->start_error == 0) {
         node->start_error = rc;
+        node->start_step = step;
         if (reason != NULL)
             snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
     }
@@ -337,8 +208,10 @@ int sc_shards_meet(struct shard *shard, int rc, const char *reason) {
 static int report_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
     pthread_mutex_lock(&node->lock);
-    if (rc < 0 && node->start_error == 0)
+    if (rc < 0 && node->start_error == 0) {
         node->start_error = rc;
+        node->start_step = SC_START_LISTEN;
+    }
     node->started++;
     pthread_cond_broadcast(&node->changed);
     while (node->started < node->shard_count && node->start_error == 0)
@@ -419,7 +292,7 @@ static void tear_down(struct shard *shard) {
     free(shard->parked.all);
     free(shard->closing.all);
     sc_heap_destroy(shard->heap);
-    free(shard->worker_listeners);
+    free(shard->listeners);
     sc_json_updater_destroy(shard->updater);
     sc_store_destroy(shard->store);
     sc_loop_destroy(shard->loop);
@@ -451,12 +324,8 @@ static int open_listeners(struct shard *shard) {
         pthread_cond_wait(&node->changed, &node->lock);
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
-    if (node->config.without_ports)
-        return rc;
-    if (rc == 0)
-        rc = listen_stream(shard);
-    if (rc == 0 && shard->index == 0)
-        rc = listen_workers(shard);
+    if (rc == 0 && !node->config.without_ports)
+        rc = sc_listeners_open(shard);
     return rc;
 }
 

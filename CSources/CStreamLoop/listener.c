@@ -84,6 +84,34 @@ static int resolve(const char *host, uint16_t port, struct addrinfo **out) {
     return error == 0 ? 0 : resolve_error(error);
 }
 
+static bool has(const struct sc_host_addresses *addresses, const char *text) {
+    for (uint32_t i = 0; i < addresses->count; i++)
+        if (strcmp(addresses->texts[i], text) == 0)
+            return true;
+    return false;
+}
+
+int sc_host_addresses(const char *host, struct sc_host_addresses *out) {
+    struct addrinfo *addresses;
+    out->count = 0;
+    int rc = resolve(host, 0, &addresses);
+    if (rc != 0)
+        return rc;
+    for (const struct addrinfo *address = addresses; address != NULL; address = address->ai_next) {
+        char number[NI_MAXHOST], text[sizeof out->texts[0]];
+        bool six = address->ai_family == AF_INET6;
+        if (out->count == SC_HOST_ADDRESSES_MAX ||
+            getnameinfo(address->ai_addr, address->ai_addrlen, number, sizeof number, NULL, 0,
+                        NI_NUMERICHOST) != 0 ||
+            (size_t)snprintf(text, sizeof text, six ? "[%s]" : "%s", number) >= sizeof text ||
+            has(out, text))
+            continue;
+        memcpy(out->texts[out->count++], text, sizeof text);
+    }
+    freeaddrinfo(addresses);
+    return out->count > 0 ? 0 : -ENOENT;
+}
+
 // An address that this host does not have is skipped; one that is taken is not, or a second process would
 // get the other address of "localhost" and nobody would know.
 static bool is_missing(int rc) {

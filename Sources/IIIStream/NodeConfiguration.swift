@@ -1,4 +1,5 @@
 package import StreamConfig
+internal import StreamCore
 internal import StreamModel
 
 /// What a node is started with.
@@ -81,12 +82,42 @@ package struct StoreRecovery: Sendable, Hashable {
 public enum NodeError: Error, Sendable, CustomStringConvertible {
     /// Every problem of the configuration, a line each.
     case configuration(String)
-    /// One sentence: what failed, and what helps.
+    // Of all others, one sentence: what failed, and what helps.
+
+    /// An address is in use, or is none of this host's.
+    case addressUnavailable(String)
+    /// The kernel is too old, or refuses what is needed.
+    case kernelUnsupported(String)
+    /// The directory of the store is in use, or cannot be made, read or written.
+    case storeUnavailable(String)
+    /// What is in the directory of the store is damaged, or cannot be read.
+    case storeDamaged(String)
+    /// Anything else.
     case start(String)
 
     public var description: String {
         switch self {
-        case .configuration(let text), .start(let text): text
+        case .configuration(let text), .addressUnavailable(let text),
+            .kernelUnsupported(let text), .storeUnavailable(let text), .storeDamaged(let text),
+            .start(let text):
+            text
         }
+    }
+}
+
+extension NodeError {
+    init(_ error: CoreError) {
+        guard case .startFailed(let step, let sentence) = error else {
+            self = .start("out of memory")
+            return
+        }
+        self =
+            switch step {
+            case .kernel: .kernelUnsupported(sentence)
+            case .directory: .storeUnavailable(sentence)
+            case .store: .storeDamaged(sentence)
+            case .address: .addressUnavailable(sentence)
+            case .other: .start(sentence)
+            }
     }
 }

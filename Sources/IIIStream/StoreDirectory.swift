@@ -5,7 +5,7 @@ internal import StreamCore
 /// The directory of a node that does not run: looked into, checked, filled.
 package enum StoreDirectory {
     /// Calls `line` with each batch and record that a start would read, as JSON.
-    /// - Throws: ``NodeError/start(_:)`` with what is wrong, in a sentence.
+    /// - Throws: ``NodeError`` with what is wrong, in a sentence.
     package static func inspect(
         _ path: String, line: @escaping (ArraySlice<UInt8>) -> Void,
         remark: @escaping (String) -> Void
@@ -14,7 +14,7 @@ package enum StoreDirectory {
     }
 
     /// Reads all that a start would read, and counts batches and records.
-    /// - Throws: ``NodeError/start(_:)`` with what is wrong, in a sentence.
+    /// - Throws: ``NodeError`` with what is wrong, in a sentence.
     package static func verify(
         _ path: String, remark: @escaping (String) -> Void
     ) throws(NodeError) -> (batches: Int, records: Int) {
@@ -27,15 +27,13 @@ package enum StoreDirectory {
     ) throws(NodeError) -> StorageInspection.Summary {
         do throws(CoreError) {
             return try StorageInspection.read(path, line: line, remark: remark)
-        } catch .startFailed(let sentence) {
-            throw .start(sentence)
         } catch {
-            throw .start("out of memory")
+            throw NodeError(error)
         }
     }
 
     /// Takes the original's files in the directory into a log of our own, as a start would, and ends. Blocks.
-    /// - Throws: ``NodeError/start(_:)`` with what is wrong, in a sentence.
+    /// - Throws: ``NodeError`` with what is wrong, in a sentence.
     package static func importOriginals(
         _ path: String, _ recovery: StoreRecovery, log: @escaping @Sendable (LogRecord) -> Void
     ) throws(NodeError) {
@@ -52,10 +50,8 @@ package enum StoreDirectory {
             let core = try NodeCore(settings: settings, inbox: inbox)
             try core.start()
             core.stop(timeoutMilliseconds: 1000)
-        } catch .startFailed(let sentence) {
-            throw .start(sentence)
         } catch {
-            throw .start("out of memory")
+            throw NodeError(error)
         }
     }
 }

@@ -7,6 +7,7 @@ internal import StreamFunctions
 internal import StreamModel
 internal import StreamTriggers
 internal import StreamWorkers
+internal import Synchronization
 
 /// One node: a real-time stream server inside this process.
 ///
@@ -25,6 +26,7 @@ public final class StreamNode: Sendable {
     private let signals: AsyncStream<Void>.Continuation
     private let log: NodeLog
     private let shutdownMilliseconds: Int
+    private let stopping = Mutex<Task<Void, Never>?>(nil)
 
     /// The port that stream clients connect to.
     public let streamPort: UInt16
@@ -81,10 +83,7 @@ public final class StreamNode: Sendable {
             try core.start()
         } catch {
             continuation.finish()
-            switch error {
-            case .startFailed(let sentence): throw .start(sentence)
-            case .outOfMemory: throw .start("out of memory")
-            }
+            throw NodeError(error)
         }
         streamPort = core.streamPort
         workerPorts = core.workerPorts
@@ -97,11 +96,11 @@ public final class StreamNode: Sendable {
     }
 
     private func announce(_ configuration: Configuration, _ store: SelectedStore) {
-        let workers = zip(configuration.workerListeners, workerPorts).map { "\($0.host):\($1)" }
+        let workers = core.workerAddresses.map { $0.joined(separator: ", ") }
         log.write(
             .info, "listening",
             [
-                "stream": .text("\(configuration.stream.host):\(streamPort)"),
+                "stream": .text(core.streamAddresses.joined(separator: ", ")),
                 "workers": .list(workers),
                 "shards": .number(UInt64(Self.shardCount(configuration))),
                 "io": .text(core.backend), "store": .text(store.summary),
@@ -157,8 +156,20 @@ public final class StreamNode: Sendable {
     }
 
     /// Ends the node: takes no new connections, gives calls in flight the configured time, closes stream
-    /// clients with 1001 after what waits for them and workers with 1012. May be called once.
+    /// clients with 1001 after what waits for them and workers with 1012.
+    ///
+    /// Returns when the node has ended, whoever asked for that first. The cancellation of the caller's task changes
+    /// nothing.
     public func stop() async {
+        let end = stopping.withLock { task in
+            let end = task ?? Task { await self.end() }
+            task = end
+            return end
+        }
+        await end.value
+    }
+
+    private func end() async {
         log.write(.info, "stopping")
         let clock = ContinuousClock()
         let deadline = clock.now + .milliseconds(shutdownMilliseconds)
@@ -184,7 +195,7 @@ public final class StreamNode: Sendable {
     /// Calls a function, built in or of a worker, with `data` as its input.
     /// - Parameters:
     ///   - data: one JSON value.
-    ///   - timeout: until the call ends with an error.
+    ///   - timeout: until the call ends with an error. More than a year is as good as for ever.
     /// - Returns: the result as JSON text; nil when there is none, or null.
     /// - Throws: ``CallError`` with the function's error.
     public func call(
@@ -193,7 +204,8 @@ public final class StreamNode: Sendable {
         guard let text = jsonText(data) else {
             throw CallError(code: "invalid_message", message: "the data is not JSON")
         }
-        let milliseconds = UInt64(max(timeout / .milliseconds(1), 1))
+        let patience = min(timeout, .seconds(366 * 86400))
+        let milliseconds = UInt64(max(patience / .milliseconds(1), 1))
         switch await control.call(functionID, text, timeout: milliseconds) {
         case .success(let result): return result.map { String(decoding: $0.bytes, as: UTF8.self) }
         case .failure(let error): throw CallError(code: error.code, message: error.message)

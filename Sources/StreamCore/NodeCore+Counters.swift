@@ -17,6 +17,7 @@ extension NodeCore {
             ("calls_waiting", all.calls_waiting),
             ("connections_accepted", all.connections_accepted),
             ("connections_refused", all.connections_refused),
+            ("accepts_failed", all.accepts_failed),
             ("handshakes_refused", all.handshakes_refused),
             ("handshakes_timed_out", all.handshakes_timed_out),
             ("calls", all.calls),

@@ -71,7 +71,7 @@ package import StreamModel
     }
 
     /// Starts the shards and listens. Blocks until they run.
-    /// - Throws: ``CoreError/startFailed(_:)`` with a sentence for the operator.
+    /// - Throws: ``CoreError/startFailed(_:_:)`` with a sentence for the operator.
     package func start() throws(CoreError) {
         var reason = [CChar](repeating: 0, count: 512)
         let rc = unsafe reason.withUnsafeMutableBufferPointer { buffer -> Int32 in
@@ -80,7 +80,15 @@ package import StreamModel
         }
         guard rc < 0 else { return }
         let text = reason.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        throw .startFailed(String(decoding: text, as: UTF8.self))
+        let step: CoreError.StartStep =
+            switch unsafe sc_node_start_step(handle) {
+            case SC_START_LOOP: .kernel
+            case SC_START_DIRECTORY: .directory
+            case SC_START_STORE: .store
+            case SC_START_LISTEN: .address
+            default: .other
+            }
+        throw .startFailed(step, String(decoding: text, as: UTF8.self))
     }
 
     /// Takes no new connections, and closes the stream clients. Blocks for a turn of each shard.
@@ -98,9 +106,21 @@ package import StreamModel
         unsafe sc_node_stop(handle, UInt32(timeoutMilliseconds))
     }
 
-    package var streamPort: UInt16 { unsafe sc_node_stream_port(handle) }
+    package var streamPort: UInt16 { unsafe sc_node_port(handle, -1) }
     package var workerPorts: [UInt16] {
-        (0..<workerCount).map { unsafe sc_node_worker_port(handle, UInt32($0)) }
+        (0..<workerCount).map { unsafe sc_node_port(handle, Int32($0)) }
+    }
+    /// Where it listens for stream clients: a host of several addresses has several.
+    package var streamAddresses: [String] { addresses(-1) }
+    /// The same for each worker port.
+    package var workerAddresses: [[String]] { (0..<workerCount).map { addresses(Int32($0)) } }
+
+    private func addresses(_ worker: Int32) -> [String] {
+        let port = unsafe sc_node_port(handle, worker)
+        return (0..<(unsafe sc_node_address_count(handle, worker))).map { index in
+            let host = unsafe String(cString: sc_node_address_text(handle, worker, index))
+            return "\(host):\(port)"
+        }
     }
     package var backend: String { unsafe String(cString: sc_node_backend(handle)) }
 

@@ -1,4 +1,5 @@
 internal import CStreamCore
+internal import Glibc
 
 /// A look into the directory of a node that does not run.
 package enum StorageInspection {
@@ -27,7 +28,7 @@ package enum StorageInspection {
     /// - Parameters:
     ///   - line: Gets each batch and record as a line of JSON; nil: they are only checked.
     ///   - remark: Gets what a start would say about the directory.
-    /// - Throws: ``CoreError/startFailed(_:)`` with what is wrong, in a sentence.
+    /// - Throws: ``CoreError/startFailed(_:_:)`` with what is wrong, in a sentence.
     package static func read(
         _ path: String, line: ((ArraySlice<UInt8>) -> Void)?, remark: @escaping (String) -> Void
     ) throws(CoreError) -> Summary {
@@ -57,6 +58,7 @@ package enum StorageInspection {
             return Summary(batches: Int(summary.batches), records: Int(summary.records))
         }
         let text = reason.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-        throw .startFailed(String(decoding: text, as: UTF8.self))
+        let isAbsent = [EWOULDBLOCK, ENOENT, EACCES, ENOTDIR, EPERM].contains(-rc)
+        throw .startFailed(isAbsent ? .directory : .store, String(decoding: text, as: UTF8.self))
     }
 }

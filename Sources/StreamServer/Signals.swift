@@ -5,10 +5,12 @@ internal import Foundation
 final class Signals {
     enum Event: Sendable {
         case stop
+        case reload
         case logCounters
     }
 
-    /// SIGTERM and SIGINT end the node, SIGUSR1 asks for its counters. SIGPIPE is ignored.
+    /// SIGTERM and SIGINT end the node, SIGHUP asks it to read its configuration again, SIGUSR1 asks for its counters.
+    /// SIGPIPE is ignored.
     let events: AsyncStream<Event>
     private let sources: [any DispatchSourceSignal]
 
@@ -17,7 +19,7 @@ final class Signals {
         signal(SIGPIPE, SIG_IGN)
         let (stream, continuation) = AsyncStream.makeStream(of: Event.self)
         let wanted: [(Int32, Event)] = [
-            (SIGTERM, .stop), (SIGINT, .stop), (SIGUSR1, .logCounters),
+            (SIGTERM, .stop), (SIGINT, .stop), (SIGHUP, .reload), (SIGUSR1, .logCounters),
         ]
         events = stream
         var sources: [any DispatchSourceSignal] = []

@@ -22,6 +22,38 @@ struct StreamNodeTests {
         await node.stop()
     }
 
+    @Test("stops once, whoever asks, and however often", arguments: [1, 2])
+    func stops(shards: Int) async throws {
+        let node = try await start(shards: shards)
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<4 { group.addTask { await node.stop() } }
+            group.cancelAll()  // A cancelled caller waits as well.
+        }
+        await node.stop()
+    }
+
+    @Test("waits for a call as long as its caller wants, for ever if that is what it says")
+    func patience() async throws {
+        let node = try await start()
+        #expect(
+            try await node.call("stream::list_all", "{}", timeout: .seconds(Int64.max))
+                == #"{"stream":[],"count":0}"#)
+        await node.stop()
+    }
+
+    @Test("says what a start has failed at") func failures() async throws {
+        let node = try await start()
+        var configuration = NodeConfiguration()
+        configuration.stream.port = node.streamPort
+        await #expect {
+            _ = try await StreamNode.start(configuration)
+        } throws: { error in
+            guard case .addressUnavailable? = error as? NodeError else { return false }
+            return true
+        }
+        await node.stop()
+    }
+
     @Test(
         "looks for work before it sleeps for a millisecond at most", arguments: [-1, 0, 1000, 1001])
     func polling(microseconds: Int) async throws {

@@ -601,7 +601,7 @@ def test_entry_of_expose_functions_that_is_wrong_ends_the_start(tmp_path, entry)
     node = Node(tmp_path, text_of({"expose_functions": [entry]}))
     try:
         node.launch()
-        assert node.wait_exit() == 1
+        assert node.wait_exit() == 78
         assert "expose_functions" in node.tail() or "match(" in node.tail()
     finally:
         node.kill()

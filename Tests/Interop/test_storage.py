@@ -149,7 +149,7 @@ def test_import_splits_at_the_last_colon_when_told_to(tmp_path, start):
     check_groups(node, expected(split_last=True))
     node.kill()
     again = run("import", folder)
-    assert again.returncode == 1 and "a log of its own" in again.stderr
+    assert again.returncode == 73 and "a log of its own" in again.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b'{"a":1}' + b"\0" * 5 + b"\x87\0\0\0\0\0\0\0", b"[1]\xff\xff\xff\xff\xff"])
@@ -158,7 +158,7 @@ def test_a_damaged_file_of_the_original_is_named_and_stops_the_start(tmp_path, s
     originals(folder)
     (folder / "stream%3At%3Ag.bin").write_bytes(content)
     node = start(folder, refuses=True)
-    assert node.wait_exit() == 1
+    assert node.wait_exit() == 74
     assert "stream%3At%3Ag.bin" in node.tail() and "--import-skip-damaged" in node.tail()
     node = start(folder, "--import-skip-damaged")
     groups = expected(split_last=False)
@@ -197,10 +197,10 @@ def test_damage_stops_the_start_and_a_repair_keeps_a_copy(tmp_path, start):
     flip(path, offsets[5] + 60)
     damaged = path.read_bytes()
     node = start(folder, refuses=True)
-    assert node.wait_exit() == 1
+    assert node.wait_exit() == 74
     assert f"{path.name} is damaged at byte {offsets[5]}" in node.tail()
     assert "--repair would keep a copy and drop batches" in node.tail()
-    assert run("verify", folder).returncode == 1
+    assert run("verify", folder).returncode == 74
     node = start(folder, "--repair")
     assert [value[0] for value in listed(node)] == [i for i in range(20) if i != 5]
     assert pathlib.Path(f"{path}.damaged").read_bytes() == damaged
@@ -231,7 +231,7 @@ def test_a_manifest_that_is_not_whole_stops_the_start(tmp_path, start, harm):
     else:
         (folder / "MANIFEST").unlink()
     node = start(folder, refuses=True)
-    assert node.wait_exit() == 1 and "MANIFEST" in node.tail()
+    assert node.wait_exit() == 74 and "MANIFEST" in node.tail()
 
 
 # ---- The directory and its lock
@@ -241,15 +241,15 @@ def test_a_directory_has_one_owner(tmp_path, start):
     folder = tmp_path / "store"
     start(folder)
     second = start(folder, refuses=True)
-    assert second.wait_exit() == 1 and "in use by another process" in second.tail()
+    assert second.wait_exit() == 73 and "in use by another process" in second.tail()
     done = run("verify", folder)
-    assert done.returncode == 1 and "in use by another process" in done.stderr
+    assert done.returncode == 73 and "in use by another process" in done.stderr
 
 
 def test_a_directory_that_cannot_be_made_is_a_start_up_error(tmp_path, start):
     (tmp_path / "file").write_text("")
     node = start(tmp_path / "file" / "store", refuses=True)
-    assert node.wait_exit() == 1 and "Not a directory" in node.tail()
+    assert node.wait_exit() == 73 and "Not a directory" in node.tail()
 
 
 def test_verify_and_inspect_say_what_is_there(tmp_path, start):
@@ -262,7 +262,7 @@ def test_verify_and_inspect_say_what_is_there(tmp_path, start):
     sets = [json.loads(line) for line in run("inspect", folder).stdout.splitlines()]
     sets = [line for line in sets if line.get("kind") == "set"]
     assert [(line["item"], line["value"]) for line in sets] == [(f"i{i}", [i, ""]) for i in range(5)]
-    assert run("inspect", tmp_path / "nowhere").returncode == 1
+    assert run("inspect", tmp_path / "nowhere").returncode == 73
 
 
 # ---- Modes

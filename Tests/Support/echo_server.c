@@ -43,7 +43,7 @@ int main(void) {
         fprintf(stderr, "echo server: %s\n", reason);
         return EXIT_FAILURE;
     }
-    printf("%u\n", sc_node_stream_port(node));
+    printf("%u\n", sc_node_port(node, -1));
     fflush(stdout);
     char byte;
     while (read(STDIN_FILENO, &byte, 1) > 0)

@@ -52,6 +52,10 @@
 #define SC_LOOP_POLL_US_MAX 1000u
 /// How long a start waits for an address that is in use.
 #define SC_LISTEN_PATIENCE_MS 500u
+/// Descriptors that connections leave to the process, and to each shard: for its ring, its listener and the files of its
+/// store, the next of each among them.
+#define SC_DESCRIPTORS_KEPT_BACK 32u
+#define SC_DESCRIPTORS_KEPT_BACK_A_SHARD 12u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
 /// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,

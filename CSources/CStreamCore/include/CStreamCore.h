@@ -181,9 +181,19 @@ struct sc_node *_Nullable sc_node_create(const struct sc_node_config *config,
 /// sentence.
 /// Errors: -EADDRINUSE and other binding errors, those of sc_loop_create, -EAGAIN (no thread).
 SC_CHECKED int sc_node_start(struct sc_node *node, char *reason, size_t reason_size);
-/// The bound ports, after start.
-uint16_t sc_node_stream_port(const struct sc_node *node);
-uint16_t sc_node_worker_port(const struct sc_node *node, uint32_t listener);
+/// What a start failed at, for what may be done about it.
+enum sc_start_step {
+    SC_START_THREADS,
+    SC_START_LOOP,      // The kernel does not offer what is needed.
+    SC_START_DIRECTORY, // The directory of the store is locked, or cannot be made, read or written.
+    SC_START_STORE,     // What is in it is damaged, or cannot be read.
+    SC_START_LISTEN,    // An address.
+};
+enum sc_start_step sc_node_start_step(const struct sc_node *node);
+/// The bound port and the addresses, IPv6 in brackets, after start: of a worker port, or with -1 of the stream port.
+uint16_t sc_node_port(const struct sc_node *node, int worker);
+uint32_t sc_node_address_count(const struct sc_node *node, int worker);
+const char *sc_node_address_text(const struct sc_node *node, int worker, uint32_t index);
 /// The backend in use, for the log.
 const char *sc_node_backend(const struct sc_node *node);
 /// Takes no new connections and closes the stream clients with 1001 after what waits for them; workers go
@@ -288,7 +298,8 @@ struct sc_node_counters {
     uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
     uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
     uint64_t calls_waiting;           // A gauge: at the owners of their groups.
-    uint64_t connections_accepted, connections_refused, handshakes_refused, handshakes_timed_out;
+    uint64_t connections_accepted, connections_refused, accepts_failed, handshakes_refused,
+        handshakes_timed_out;
     uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,
         syncs_serialised;
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;

@@ -119,6 +119,17 @@ struct sc_listener {
     void (*on_closed)(struct sc_listener *listener);
 };
 
+#define SC_HOST_ADDRESSES_MAX 8u
+struct sc_host_addresses {
+    uint32_t count;
+    char texts[SC_HOST_ADDRESSES_MAX][64]; // IPv6 in brackets.
+};
+/// The addresses of a host, as numbers, each once. A host of more has its first ones. May wait for the resolver.
+///
+/// Thread: any.
+/// Errors: -ENOENT (no such host), -ENOMEM, ...
+SC_CHECKED int sc_host_addresses(const char *host, struct sc_host_addresses *out);
+
 /// Binds and listens on `host` (a name or an address, IPv6 with or without brackets) and `port` (0: the
 /// kernel picks). The first listener of an address binds without SO_REUSEPORT, so that a second process is
 /// refused, and sets it after; further ones of this process pass `shared` with the port that was picked.
