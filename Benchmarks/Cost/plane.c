@@ -9,7 +9,7 @@ static void worker_opened(void *context, uint64_t connection, uint32_t listener,
                           struct sc_bytes address, struct sc_message *head) {
     (void)context, (void)listener, (void)telemetry, (void)address, (void)head;
     struct sc_bytes id = SC_LITERAL("00000000-0000-4000-8000-000000000000");
-    sc_node_admit(node, connection, id, id, false);
+    sc_node_admit(node, connection, id, id, false, 0);
 }
 
 static void on_message(void *context, uint64_t connection, struct sc_message *message) {

@@ -1,6 +1,7 @@
 // Commands of the control plane: each travels to the shard of its connection as a message.
 #include <stdlib.h>
 
+#include "call_input.h"
 #include "command.h"
 
 // Results that wait for their caller beyond so many of its budgets reach it as errors: it has asked for more than it
@@ -47,13 +48,18 @@ void sc_command_post(struct sc_node *node, struct command command) {
 }
 
 void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
-                   struct sc_bytes reattach_token, bool restricted) {
+                   struct sc_bytes reattach_token, bool restricted, uint32_t allowed_ops) {
     assert(worker_id.size <= 36);
     sc_command_post(node, (struct command){.kind = COMMAND_ADMIT,
                                            .connection = connection,
-                                           .number = restricted,
+                                           .number = (uint64_t)allowed_ops << 1 | restricted,
                                            .first = worker_id,
                                            .second = reattach_token});
+}
+
+uint32_t sc_node_stream_op(struct sc_bytes function_id) {
+    int op = sc_call_op_find(function_id);
+    return op < 0 ? 0 : 1u << op;
 }
 
 static struct shard *shard_after(const struct shard *shard) {
@@ -138,7 +144,8 @@ static void run_admit(struct connection *connection, const struct command *comma
     if (connection->kind == KIND_WORKER)
         send_parts(connection, parts, 5);
     worker->admitted = true;
-    worker->restricted = command->number != 0;
+    worker->restricted = (command->number & 1) != 0;
+    worker->allowed_ops = (uint32_t)(command->number >> 1);
     worker->id_size = (uint8_t)id.size;
     memcpy(worker->id, id.data, id.size);
     sc_connection_resume(connection);

@@ -183,10 +183,11 @@ struct answer_slot {
 };
 struct worker {
     bool admitted;
-    bool restricted; // The control plane decides about every call.
-    bool closed;     // The control plane was told: it hears no more of the connection.
-    bool pong_waits; // A pong that is a message waits for its place.
-    uint32_t held;   // Messages wait for so many releases.
+    bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
+    bool closed;          // The control plane was told: it hears no more of the connection.
+    bool pong_waits;      // A pong that is a message waits for its place.
+    uint32_t allowed_ops; // Of a restricted one: a bit for each enum sc_call_op that runs at once.
+    uint32_t held;        // Messages wait for so many releases.
     uint8_t id_size;
     uint8_t id[36];
     uint64_t outbound_size_max;

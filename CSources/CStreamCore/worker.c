@@ -260,12 +260,20 @@ static bool invocation_is_valid(struct connection *connection, const struct enve
     return why == NULL;
 }
 
+// Whether the control plane has said of a stream function, once for all, that the worker may call it.
+static bool runs_at_once(const struct worker *worker, const struct envelope *envelope) {
+    if (worker->allowed_ops == 0)
+        return false;
+    int op = sc_envelope_stream_op(envelope);
+    return op >= 0 && (worker->allowed_ops & 1u << op) != 0;
+}
+
 static void invoke(struct connection *connection, struct sc_bytes text,
                    const struct envelope *envelope, bool allowed) {
     enum action action = envelope_action(envelope);
     if (!invocation_is_valid(connection, envelope, action))
         return;
-    if (connection->worker->restricted && !allowed) {
+    if (connection->worker->restricted && !allowed && !runs_at_once(connection->worker, envelope)) {
         hand_over(connection, SC_MESSAGE_INVOKE, text, envelope, action);
         return;
     }

@@ -40,11 +40,20 @@ extension ControlPlane {
     func fireFunctionsChanged(at moment: Moment) {
         functionsNotice.fire(at: moment)
         let triggers = router.triggers.triggers(onEventOf: "engine::functions-available")
-        guard !triggers.isEmpty else { return }
+        // Those without rules see the same; each of the others sees what it may call.
+        let open = triggers.filter { !$0.isRestricted }
+        if !open.isEmpty { fire(functionsChanged(for: .node), open, at: moment) }
+        let restricted = Dictionary(grouping: triggers.filter(\.isRestricted), by: \.owner)
+        for (owner, triggers) in restricted {
+            fire(functionsChanged(for: owner), triggers, at: moment)
+        }
+    }
+
+    private func functionsChanged(for worker: ConnectionID) -> JSONText {
         var payload = JSONObjectWriter()
         payload.add("event", "functions_changed")
-        payload.add("functions", router.functionInfos(includeInternal: true))
-        fire(payload.finish(), triggers, at: moment)
+        payload.add("functions", router.functionInfos(includeInternal: true, for: worker))
+        return payload.finish()
     }
 
     func fireWorkersChanged(_ event: String, _ workerID: String, at moment: Moment) {

@@ -25,8 +25,9 @@ extension ControlPlane {
 
     /// The connections that serve what a trigger calls: making them wait would make the trigger wait.
     private func servers(of trigger: ActiveTrigger) -> [ConnectionID] {
-        [trigger.functionID, trigger.conditionFunctionID].compactMap {
-            $0.flatMap { router.functions.owner(of: Name($0)) }
+        [trigger.handlerCall, trigger.conditionCall].compactMap(\.self).compactMap { call in
+            guard case .function(let id) = router.target(of: call) else { return nil }
+            return router.functions.owner(of: Name(id))
         }
     }
 

@@ -202,7 +202,13 @@ actor ControlPlane {
 
     private func perform(_ action: TriggerAction<CoreMessage>, at moment: Moment) {
         switch action {
-        case .call(let run, let functionID, let input, let traceparent, let timeout):
+        case .call(let run, let call, let input, let traceparent, let timeout):
+            let functionID: String
+            switch router.target(of: call) {
+            case .function(let id): functionID = id
+            case .forbidden: return evaluate { $0.callForbidden(run, $1, into: &$2) }
+            case .gone: return evaluate { $0.callEnded(run, .gone, $1, into: &$2) }
+            }
             logGuard.begin(
                 run: run, traceparent: traceparent,
                 server: router.functions.owner(of: Name(functionID)))
@@ -222,10 +228,11 @@ actor ControlPlane {
 
     private func perform(_ action: WorkerAction<CoreMessage>, at moment: Moment) {
         switch action {
-        case .admit(let connection, let workerID, let reattachToken, let isRestricted):
+        case .admit(
+            let connection, let workerID, let reattachToken, let isRestricted, let allowed):
             core.admit(
                 connection, workerID: workerID, reattachToken: reattachToken,
-                isRestricted: isRestricted)
+                isRestricted: isRestricted, allowed: allowed)
         case .send(let connection, let text):
             core.send(text, to: connection)
         case .sendCall(let executor, let text):
@@ -339,6 +346,12 @@ struct ControlCounters: Sendable {
 extension InvocationError {
     fileprivate static let nodeStopped = InvocationError(
         code: "invocation_stopped", message: "Invocation stopped")
+}
+
+extension CallOutcome {
+    /// The registrant of a trigger has gone, and with it what says whether the call may be made.
+    fileprivate static let gone = CallOutcome.failure(
+        InvocationError(code: "invocation_stopped", message: "Invocation stopped"))
 }
 
 extension WatchedStream {

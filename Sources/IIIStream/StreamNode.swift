@@ -132,6 +132,7 @@ public final class StreamNode: Sendable {
         return ControlPlane.Router(
             limits: StreamWorkers.WorkerLimits(), listenerLimits: limits,
             listeners: configuration.workerListeners,
+            namedByConfiguration: configuration.namedFunctionIDs,
             timeouts: (UInt64(timeouts.authMilliseconds), UInt64(timeouts.handlerMilliseconds)),
             builtInFunctions: BuiltInFunctions.all,
             logOrigin: LogOrigin(
@@ -239,6 +240,7 @@ public final class StreamNode: Sendable {
             ("trigger_events_dropped", triggers.dropped),
             ("trigger_writers_held", triggers.holds),
             ("joins_refused", triggers.joinsRefused),
+            ("trigger_calls_forbidden", triggers.forbidden),
         ]
     }
 }

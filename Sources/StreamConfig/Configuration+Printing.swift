@@ -102,6 +102,7 @@ extension AccessControl {
             ("on_trigger_registration_function_id", .text(triggerRegistrationFunctionID)),
             ("on_trigger_type_registration_function_id", .text(triggerTypeRegistrationFunctionID)),
             ("on_function_registration_function_id", .text(functionRegistrationFunctionID)),
+            ("allow_stream_overrides", .boolean(allowsStreamOverrides)),
         ])
     }
 }

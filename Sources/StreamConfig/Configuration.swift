@@ -107,8 +107,28 @@ package struct AccessControl: Sendable, Equatable {
     package var triggerRegistrationFunctionID: String?
     package var triggerTypeRegistrationFunctionID: String?
     package var functionRegistrationFunctionID: String?
+    /// Whether functions of all workers of the listener may take over stream functions for one stream.
+    package var allowsStreamOverrides = false
 
     package init() {}
+}
+
+extension Configuration {
+    /// The functions that the configuration names, each once, in its order. Whoever serves one decides for
+    /// others, so a worker with rules may not register any.
+    package var namedFunctionIDs: [String] {
+        var ids = [stream.authFunction]
+        for listener in workerListeners {
+            ids.append(listener.middlewareFunctionID)
+            guard let access = listener.accessControl else { continue }
+            ids += [
+                access.authFunctionID, access.triggerRegistrationFunctionID,
+                access.triggerTypeRegistrationFunctionID, access.functionRegistrationFunctionID,
+            ]
+        }
+        var seen: Set<Name> = []
+        return ids.compactMap(\.self).filter { seen.insert(Name($0)).inserted }
+    }
 }
 
 /// One entry of `expose_functions`.

@@ -11,6 +11,7 @@ extension ConfigurationDecoder {
             "on_trigger_type_registration_function_id", &report)
         access.functionRegistrationFunctionID = map.functionID(
             "on_function_registration_function_id", &report)
+        map.read("allow_stream_overrides", into: &access.allowsStreamOverrides, &report)
         guard map.has("expose_functions"), let node = map["expose_functions"] else { return access }
         guard case .list(let items) = node.value else {
             map.refuse("expose_functions", "a list", &report)
@@ -22,6 +23,23 @@ extension ConfigurationDecoder {
             }
         }
         return access
+    }
+
+    /// Functions that the configuration names can be registered on a port without rules only.
+    mutating func checkNamedFunctions() {
+        let ids = configuration.namedFunctionIDs
+        guard !ids.isEmpty, configuration.workerListeners.allSatisfy({ $0.accessControl != nil })
+        else { return }
+        let names = ids.map { "`\($0)`" }.joined(separator: ", ")
+        report.error(
+            """
+            nobody may register \(names): functions that the configuration names are reserved to workers of a\
+             port without `rbac`, and there is none. Add one that only this machine reaches:
+              - name: iii-worker-manager
+                config:
+                  host: 127.0.0.1
+                  port: 49134
+            """, at: nil)
     }
 
     private mutating func exposedFunctions(

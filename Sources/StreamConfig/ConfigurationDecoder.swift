@@ -43,6 +43,7 @@ struct ConfigurationDecoder {
                 "the file must be a map, found \(root.kind). \(Self.shape)", at: root.position)
         }
         checkAddresses()
+        checkNamedFunctions()
     }
 
     private static let shape = """

@@ -30,6 +30,7 @@ enum Schema {
     static let accessControl = [
         "auth_function_id", "expose_functions", "on_trigger_registration_function_id",
         "on_trigger_type_registration_function_id", "on_function_registration_function_id",
+        "allow_stream_overrides",
     ]
     static let exposedFunctions = ["metadata"]
     static let workerLimits = WorkerLimits.settings.map(\.key)

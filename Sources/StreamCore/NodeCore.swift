@@ -136,11 +136,16 @@ package import StreamModel
     }
 
     package func admit(
-        _ connection: ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool
+        _ connection: ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool,
+        allowed: [String]
     ) {
+        let operations = allowed.reduce(0) { bits, id in
+            unsafe bits | lend(Array(id.utf8)) { unsafe sc_node_stream_op($0) }
+        }
         unsafe lend(Array(workerID.utf8)) { id in
             unsafe lend(Array(reattachToken.utf8)) { token in
-                unsafe sc_node_admit(handle, connection.rawValue, id, token, isRestricted)
+                unsafe sc_node_admit(
+                    handle, connection.rawValue, id, token, isRestricted, operations)
             }
         }
     }

@@ -19,8 +19,13 @@ package struct FunctionRegistry: FunctionDirectory {
     private var stacks: [Name: [Entry]] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
     private var changedIDs: Set<Name> = []
+    package private(set) var generation: UInt64 = 0
 
     package init() {}
+
+    package func isStreamOverride(_ id: Name) -> Bool {
+        StreamOverride(functionID: id.string) != nil
+    }
 
     /// Ids that are served now and were not at the last call, or the other way round.
     package mutating func takeChangedIDs() -> Set<Name> {
@@ -55,6 +60,7 @@ package struct FunctionRegistry: FunctionDirectory {
         _ function: FunctionRegistration, by owner: ConnectionID
     ) -> ConnectionID? {
         let id = Name(function.id)
+        generation += 1
         let previous = stacks[id]?.last?.owner
         if previous == nil { noteChange(id) }
         removeEntry(of: owner, under: id)
@@ -68,6 +74,7 @@ package struct FunctionRegistry: FunctionDirectory {
         _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool
     ) {
         let served = self.owner(of: id) == owner
+        generation += 1
         removeEntry(of: owner, under: id)
         guard served else { return }
         if stacks[id] == nil { noteChange(id) } else { raiseLivingEntry(under: id, isAlive) }

@@ -25,6 +25,39 @@ package enum CallInput<Payload: CallPayload>: Sendable {
     }
 }
 
+/// A function that a trigger has the node call.
+package struct TriggerCall: Hashable, Sendable {
+    /// The trigger's id, and the connection that registered it.
+    package var trigger: Name
+    package var owner: ConnectionID
+    /// Whether the rules of the owner's listener are looked at.
+    package var isRestricted: Bool
+    /// As registered: of a condition without the owner's prefix.
+    package var functionID: String
+    package var isCondition: Bool
+
+    package init(
+        trigger: Name, owner: ConnectionID, isRestricted: Bool, functionID: String,
+        isCondition: Bool
+    ) {
+        self.trigger = trigger
+        self.owner = owner
+        self.isRestricted = isRestricted
+        self.functionID = functionID
+        self.isCondition = isCondition
+    }
+}
+
+/// What the rules make of a ``TriggerCall``.
+package enum TriggerTarget: Hashable, Sendable {
+    /// Call this function.
+    case function(String)
+    /// The registrant of the trigger may not call it.
+    case forbidden
+    /// The registrant has gone: nothing tells what it may call.
+    case gone
+}
+
 /// How a call ended.
 package enum CallOutcome: Hashable, Sendable {
     /// The result; nil when there is none, or null.

@@ -36,6 +36,12 @@ package protocol FunctionDirectory: Sendable {
     /// What serves `id`.
     func function(_ id: Name) -> FunctionRegistration?
 
+    /// Whether a function of this id takes over a stream function for one stream.
+    func isStreamOverride(_ id: Name) -> Bool
+
+    /// Counts what has changed of who serves what, so that what was decided before can be told from it.
+    var generation: UInt64 { get }
+
     /// All functions that are served, sorted by id.
     var served: [OwnedFunction] { get }
 
@@ -87,6 +93,9 @@ package protocol TriggerDirectory: Sendable {
     mutating func unregisterAll(of owner: ConnectionID) -> [TriggerRegistration]
 
     func trigger(_ id: Name) -> OwnedTrigger?
+
+    /// The condition function that the configuration of a trigger of a built-in type names.
+    func conditionFunctionID(of trigger: TriggerRegistration) throws(JSONMismatch) -> String?
 
     /// The triggers of a type, in their order.
     func triggers(of type: Name) -> [OwnedTrigger]

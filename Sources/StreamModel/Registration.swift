@@ -58,6 +58,8 @@ package struct TriggerRegistration: Hashable, Sendable {
     package var functionID: String
     package var config: JSONText
     package var metadata: JSONText?
+    /// Whether its registrant has rules, which are looked at whenever the trigger fires.
+    package var isRestricted = false
 
     package init(
         id: String, triggerType: String, functionID: String, config: JSONText = .null,

@@ -2,9 +2,10 @@ package import StreamModel
 
 /// What the evaluation of triggers wants done, in this order.
 package enum TriggerAction<Payload: CallPayload>: Sendable {
-    /// Call a function; the answer, or what came of it, is given back with ``TriggerEvaluator/callEnded``.
+    /// Call a function, if the rules let it; the answer, or what came of it, is given back with
+    /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``.
     case call(
-        run: UInt64, functionID: String, CallInput<Payload>, traceparent: String?, timeout: UInt64)
+        run: UInt64, TriggerCall, CallInput<Payload>, traceparent: String?, timeout: UInt64)
     /// A join is decided.
     case decideJoin(ConnectionID, Payload, isAllowed: Bool)
     /// Read no further calls of this connection, or read them again. They pair up.
@@ -27,6 +28,8 @@ package struct TriggerCounters: Hashable, Sendable {
     /// Times that a writer was made to wait.
     package var holds: UInt64 = 0
     package var joinsRefused: UInt64 = 0
+    /// Handlers and conditions that were not called, because the registrant may not call them.
+    package var forbidden: UInt64 = 0
 
     package init() {}
 }
@@ -170,12 +173,12 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var run = run
         let number = takeID()
         if trigger.conditionFunctionID == nil { run.stage = .handler }
-        let function = trigger.conditionFunctionID ?? trigger.functionID
+        let call = trigger.conditionCall ?? trigger.handlerCall
         if run.stage == .handler { counters.handled += 1 }
         runs[number] = .queue(run)
         actions.append(
             .call(
-                run: number, functionID: function, run.event.input,
+                run: number, call, run.event.input,
                 traceparent: run.event.traceparent, timeout: limits.timeout))
     }
 
@@ -242,15 +245,15 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var join = join
         let trigger = join.triggers[join.next]
         if join.stage == .condition, trigger.conditionFunctionID == nil { join.stage = .handler }
-        let function =
+        let call =
             join.stage == .condition
-            ? trigger.conditionFunctionID ?? trigger.functionID : trigger.functionID
+            ? trigger.conditionCall ?? trigger.handlerCall : trigger.handlerCall
         if join.stage == .handler { counters.handled += 1 }
         let number = takeID()
         runs[number] = .join(join)
         actions.append(
             .call(
-                run: number, functionID: function, .message(join.payload), traceparent: nil,
+                run: number, call, .message(join.payload), traceparent: nil,
                 timeout: limits.timeout))
     }
 
@@ -273,6 +276,12 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         case (.handler, .success(let result)):
             if isRefusal(result, trigger, into: &actions) { join.isRefused = true }
         }
+        goOn(join, into: &actions)
+    }
+
+    /// The next trigger is asked.
+    private mutating func goOn(_ join: JoinRun, into actions: inout Actions) {
+        var join = join
         join.next += 1
         join.stage = .condition
         step(join, into: &actions)
@@ -310,6 +319,43 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         }
     }
 
+    /// A call that an action asked for was not made: the registrant of the trigger may not call the function. A
+    /// handler is skipped; a condition counts as failed.
+    package mutating func callForbidden(
+        _ run: UInt64, _ registry: TriggerRegistry, into actions: inout Actions
+    ) {
+        counters.forbidden += 1
+        switch runs.removeValue(forKey: run) {
+        case .join(let join):
+            let trigger = join.triggers[join.next]
+            guard join.stage == .handler else {
+                return joinCallEnded(join, .forbidden, into: &actions)
+            }
+            counters.handled -= 1
+            noteForbidden(trigger.handlerCall, into: &actions)
+            goOn(join, into: &actions)
+        case .queue(let run):
+            guard run.stage == .handler else {
+                return queueCallEnded(run, .forbidden, registry, into: &actions)
+            }
+            counters.handled -= 1
+            if let trigger = registry.active(run.trigger) {
+                noteForbidden(trigger.handlerCall, into: &actions)
+            }
+            finish(run, registry, into: &actions)
+        case nil:
+            break
+        }
+    }
+
+    private func noteForbidden(_ call: TriggerCall, into actions: inout Actions) {
+        actions.append(
+            .log(
+                LogLine(
+                    .warning, "trigger_forbidden",
+                    ["trigger": call.trigger.string, "function_id": call.functionID])))
+    }
+
     private mutating func queueCallEnded(
         _ run: QueueRun, _ outcome: CallOutcome, _ registry: TriggerRegistry,
         into actions: inout Actions
@@ -326,6 +372,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
                 return handle(run, trigger, into: &actions)
             }
         }
+        finish(run, registry, into: &actions)
+    }
+
+    private mutating func finish(
+        _ run: QueueRun, _ registry: TriggerRegistry, into actions: inout Actions
+    ) {
+        guard queues[run.trigger]?.id == run.queue else { return }
         queues[run.trigger]?.queue.finish(run.event.lane)
         startWaiting(run.trigger, registry, into: &actions)
     }
@@ -340,7 +393,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         runs[number] = .queue(run)
         actions.append(
             .call(
-                run: number, functionID: trigger.functionID, run.event.input,
+                run: number, trigger.handlerCall, run.event.input,
                 traceparent: run.event.traceparent, timeout: limits.timeout))
     }
 
@@ -359,4 +412,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
                         "code": error.code.prefix(bytes: 64),
                     ])))
     }
+}
+
+extension CallOutcome {
+    fileprivate static let forbidden = CallOutcome.failure(
+        InvocationError(code: "FORBIDDEN", message: "the registrant may not call it"))
 }

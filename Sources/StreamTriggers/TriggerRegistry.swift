@@ -34,6 +34,20 @@ package struct ActiveTrigger: Hashable, Sendable {
     package var id: Name
     package var functionID: String
     package var conditionFunctionID: String?
+    /// Who registered it, and whether rules say what that one may call.
+    package var owner: ConnectionID
+    package var isRestricted: Bool
+
+    package var handlerCall: TriggerCall { call(functionID, isCondition: false) }
+    package var conditionCall: TriggerCall? {
+        conditionFunctionID.map { call($0, isCondition: true) }
+    }
+
+    private func call(_ functionID: String, isCondition: Bool) -> TriggerCall {
+        TriggerCall(
+            trigger: id, owner: owner, isRestricted: isRestricted, functionID: functionID,
+            isCondition: isCondition)
+    }
 }
 
 /// A stream, or all of them, to be told about.
@@ -147,6 +161,12 @@ package struct TriggerRegistry: TriggerDirectory {
         return ids.compactMap { removeEntry($0) }.sorted { $0.place < $1.place }.map(\.trigger)
     }
 
+    package func conditionFunctionID(
+        of trigger: TriggerRegistration
+    ) throws(JSONMismatch) -> String? {
+        try TriggerFilter(trigger).conditionFunctionID
+    }
+
     package func trigger(_ id: Name) -> OwnedTrigger? {
         entries[id].map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
     }
@@ -238,7 +258,8 @@ package struct TriggerRegistry: TriggerDirectory {
         entries[id].map {
             ActiveTrigger(
                 id: id, functionID: $0.trigger.functionID,
-                conditionFunctionID: $0.filter.conditionFunctionID)
+                conditionFunctionID: $0.filter.conditionFunctionID, owner: $0.owner,
+                isRestricted: $0.trigger.isRestricted)
         }
     }
 

@@ -49,8 +49,10 @@ package enum UndeliverableReason: Hashable, Sendable {
 /// What the router wants done, in this order.
 package enum WorkerAction<Payload: CallPayload>: Sendable {
     /// Send `workerregistered`, and let the connection's messages through. A restricted one's calls of stream
-    /// functions come to the router too.
-    case admit(ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool)
+    /// functions come to the router too, but for those named, which it may call always.
+    case admit(
+        ConnectionID, workerID: String, reattachToken: String, isRestricted: Bool,
+        allowed: [String])
     /// Send one JSON text message.
     case send(ConnectionID, [UInt8])
     /// Send one JSON text message, which is a call of the node itself.

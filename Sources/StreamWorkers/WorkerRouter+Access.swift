@@ -24,20 +24,45 @@ extension WorkerRouter {
         workers[connection].flatMap { listeners[$0.peer.listener].accessControl }
     }
 
+    func exposure(of connection: ConnectionID) -> Exposure? {
+        workers[connection].flatMap { exposures[$0.peer.listener] }
+    }
+
+    /// Whether rules say what the worker may do. A listener that has only a middleware has none.
+    func isRestricted(_ connection: ConnectionID) -> Bool { access(of: connection) != nil }
+
+    /// The stream functions that a worker may call as long as it is connected: no rule for them can change, since
+    /// they are built in. Not where a middleware is called instead.
+    mutating func functionsToRunAtOnce(of worker: ConnectionID) -> [String] {
+        guard isRestricted(worker), let listener = workers[worker]?.peer.listener,
+            listeners[listener].middlewareFunctionID == nil
+        else { return [] }
+        let streams = builtInFunctions.map(\.id).filter { !$0.hasPrefix("engine::") }
+        return streams.filter { refusal(of: Name($0), by: worker) == nil }
+    }
+
     // MARK: Calls
 
     /// Whether the caller may call; answers it if not, void calls too.
     mutating func mayCall(
         _ invocation: Invocation<Payload>, _ answer: AnswerAddress, into actions: inout Actions
     ) -> Bool {
-        guard let session = workers[answer.caller]?.session else { return true }
-        let id = Name(invocation.functionID)
-        let error = session.refusal(
-            of: invocation.functionID, functions.function(id), access(of: answer.caller))
-        guard let error else { return true }
+        guard workers[answer.caller]?.session != nil else { return true }
+        let refusal = refusal(of: Name(invocation.functionID), by: answer.caller)
+        guard let error = refusal?.error(of: invocation.functionID) else { return true }
         counters.callsForbidden += 1
         send(.failure(error), to: answered(answer, invocation), into: &actions)
         return false
+    }
+
+    /// Why a worker may not call a function; nil: it may. Decided once, until a function changes.
+    mutating func refusal(of id: Name, by caller: ConnectionID) -> Refusal? {
+        guard let session = workers[caller]?.session else { return nil }
+        let exposure = exposure(of: caller)
+        let function = functions.function(id)
+        return workers[caller]?.decisions.refusal(of: id, functions.generation) {
+            session.refusal(of: id, function, exposure)
+        }
     }
 
     /// Whether a call is the middleware's matter, which is then asked.
@@ -46,7 +71,7 @@ extension WorkerRouter {
     ) -> Bool {
         guard let worker = workers[answer.caller], let session = worker.session,
             let middleware = listeners[worker.peer.listener].middlewareFunctionID,
-            !Name(invocation.functionID).hasPrefix("engine::"),
+            !isEngineFunction(Name(invocation.functionID)),
             // The middleware calls the target itself: its own calls pass it by, also while a newer
             // registrant serves.
             functions.size(of: Name(middleware), by: answer.caller) == nil
@@ -91,8 +116,8 @@ extension WorkerRouter {
             perform(registration, by: worker, into: &actions)
             return actions.append(.release(worker))
         }
-        guard session.mayRegister(registration) else {
-            refuse(registration, registration.denied, by: worker, into: &actions)
+        if let error = refusal(of: registration, session) {
+            refuse(registration, error, by: worker, into: &actions)
             return actions.append(.release(worker))
         }
         guard let hook = access.hook(of: registration) else {
@@ -105,18 +130,32 @@ extension WorkerRouter {
             into: &actions)
     }
 
+    /// Registers what may be registered, under the prefix of its worker, if the rules for what it names let it.
     private mutating func perform(
         _ registration: Registration, by worker: ConnectionID, into actions: inout Actions
     ) {
+        let prefixed = prefixed(registration, worker)
+        if let error = refusal(ofPrefixed: prefixed, by: worker) {
+            return refuse(registration, error, by: worker, into: &actions)
+        }
+        switch prefixed {
+        case .function(let function): register(function, by: worker, into: &actions)
+        case .triggerType(let type): register(type, by: worker, into: &actions)
+        case .trigger(let trigger): register(trigger, by: worker, into: &actions)
+        }
+    }
+
+    private func prefixed(_ registration: Registration, _ worker: ConnectionID) -> Registration {
         switch registration {
         case .function(var function):
             function.id = prefixed(function.id, worker)
-            register(function, by: worker, into: &actions)
-        case .triggerType(let type):
-            register(type, by: worker, into: &actions)
+            return .function(function)
+        case .triggerType:
+            return registration
         case .trigger(var trigger):
             trigger.functionID = prefixed(trigger.functionID, worker)
-            register(trigger, by: worker, into: &actions)
+            trigger.isRestricted = isRestricted(worker)
+            return .trigger(trigger)
         }
     }
 
@@ -180,10 +219,10 @@ extension WorkerRouter {
         case .success(let result?) where result.view.kind == .object:
             let changed = registration.merging(result.view)
             // A hook may name another trigger type than the one that was checked.
-            if session.mayRegister(changed) {
-                perform(changed, by: worker, into: &actions)
+            if let error = refusal(of: changed, session) {
+                refuse(registration, error, by: worker, into: &actions)
             } else {
-                refuse(registration, registration.denied, by: worker, into: &actions)
+                perform(changed, by: worker, into: &actions)
             }
         case .success:
             let error = InvocationError(
@@ -211,17 +250,6 @@ extension WorkerRouter {
     }
 }
 
-extension AccessSession {
-    fileprivate func mayRegister(_ registration: Registration) -> Bool {
-        switch registration {
-        case .function: mayRegisterFunctions
-        case .triggerType: mayRegisterTriggerTypes
-        case .trigger(let trigger):
-            allowedTriggerTypes?.contains(Name(trigger.triggerType)) ?? true
-        }
-    }
-}
-
 extension AccessControl {
     fileprivate func hook(of registration: Registration) -> String? {
         switch registration {
@@ -233,7 +261,7 @@ extension AccessControl {
 }
 
 extension Registration {
-    fileprivate var denied: InvocationError {
+    var denied: InvocationError {
         let what =
             switch self {
             case .function(let function): "function '\(function.id.prefix(bytes: 256))'"

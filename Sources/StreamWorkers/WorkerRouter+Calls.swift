@@ -21,7 +21,7 @@ extension WorkerRouter {
             return send(.failure(error), to: answer, into: &actions)
         }
         let id = Name(invocation.functionID)
-        if id.hasPrefix("engine::") {
+        if isEngineFunction(id) {
             let data = invocation.data ?? .null
             let result = runEngineFunction(
                 invocation.functionID, data, for: caller, into: &actions)
@@ -104,7 +104,7 @@ extension WorkerRouter {
             invocationID: Name(invocationID), executor: .node, caller: caller,
             functionID: functionID, purpose: purpose, timeout: timeout)
         if let timeout { call.deadline = moment.uptime + timeout }
-        if id.hasPrefix("engine::") {
+        if isEngineFunction(id) {
             let result = runEngineFunction(functionID, input.text, for: .node, into: &actions)
             return end(call, CallOutcome(result), into: &actions)
         }

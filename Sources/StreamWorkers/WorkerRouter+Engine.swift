@@ -2,6 +2,12 @@ package import StreamModel
 
 /// The functions under `engine::`, which the router serves itself.
 extension WorkerRouter {
+    /// Whether the router serves the function, or nobody does. Workers without rules may register other
+    /// functions under `engine::`.
+    func isEngineFunction(_ id: Name) -> Bool {
+        id.hasPrefix("engine::") && functions.owner(of: id) == nil
+    }
+
     /// Runs one. `caller` is the node itself when it calls, for a trigger say.
     mutating func runEngineFunction(
         _ id: String, _ data: JSONText, for caller: ConnectionID, into actions: inout Actions
@@ -58,19 +64,20 @@ extension WorkerRouter {
 
     // MARK: Functions
 
-    /// What `engine::functions::list` and the trigger type `engine::functions-available` show.
-    package func functionInfos(includeInternal: Bool) -> JSONText {
-        JSONText(array: callable(includeInternal, by: nil).map(\.info))
+    /// What `engine::functions::list` and the trigger type `engine::functions-available` show a worker: what it
+    /// may call.
+    package func functionInfos(includeInternal: Bool, for worker: ConnectionID) -> JSONText {
+        JSONText(array: callable(includeInternal, by: worker).map(\.info))
     }
 
-    private func callable(_ includeInternal: Bool, by caller: ConnectionID?)
+    private func callable(_ includeInternal: Bool, by caller: ConnectionID)
         -> [FunctionRegistration]
     {
-        let session = caller.flatMap { workers[$0]?.session }
-        let rules = caller.flatMap { access(of: $0) }
+        let session = workers[caller]?.session
+        let rules = exposure(of: caller)
         return (builtInFunctions + functions.served.map(\.function)).filter {
             (includeInternal || !Name($0.id).hasPrefix("engine::"))
-                && session?.refusal(of: $0.id, $0, rules) == nil
+                && session?.refusal(of: Name($0.id), $0, rules) == nil
         }
     }
 
@@ -102,9 +109,9 @@ extension WorkerRouter {
 
     private func shownFunctions(_ ids: [String], for caller: ConnectionID) -> [JSONText] {
         let session = workers[caller]?.session
-        let rules = access(of: caller)
+        let rules = exposure(of: caller)
         return ids.filter { id in
-            session?.refusal(of: id, functions.function(Name(id)), rules) == nil
+            session?.refusal(of: Name(id), functions.function(Name(id)), rules) == nil
         }.map { JSONText(string: $0) }
     }
 
@@ -157,12 +164,12 @@ extension WorkerRouter {
 
     private func triggerList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText {
         let session = workers[caller]?.session
-        let rules = access(of: caller)
+        let rules = exposure(of: caller)
         let shown = triggers.allTriggers.filter { owned in
             let id = owned.trigger.functionID
             return (includesInternal || !Name(id).hasPrefix("engine::"))
                 && (owned.owner == caller
-                    || session?.refusal(of: id, functions.function(Name(id)), rules) == nil)
+                    || session?.refusal(of: Name(id), functions.function(Name(id)), rules) == nil)
         }
         var result = JSONObjectWriter()
         result.add("triggers", JSONText(array: shown.map(\.trigger.info)))

@@ -33,7 +33,7 @@ extension WorkerRouter {
     private func refusal(
         of function: FunctionRegistration, _ id: Name, by worker: ConnectionID
     ) -> InvocationError? {
-        if builtInIDs.contains(id) || id.hasPrefix("engine::") {
+        if builtInIDs.contains(id) {
             return InvocationError(
                 code: "reserved",
                 message: "Function \(function.id.prefix(bytes: limits.nameSize)) is built in")

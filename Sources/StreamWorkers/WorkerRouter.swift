@@ -23,11 +23,17 @@ package struct WorkerRouter<
         /// What it may do; nil: everything. Set once it is admitted.
         var session: AccessSession?
         var metadata: WorkerMetadata?
+        /// What was decided about its calls.
+        var decisions = CallDecisions()
     }
 
     let limits: WorkerLimits
     let listenerLimits: [WorkerLimits]
     let listeners: [WorkerListener]
+    /// What each listener with rules exposes.
+    let exposures: [Exposure?]
+    /// Functions that only workers without rules may register.
+    let namedByConfiguration: Set<Name>
     /// Milliseconds for auth functions, and for hooks and middleware.
     let timeouts: (authentication: UInt64, handler: UInt64)
     let builtInFunctions: [FunctionRegistration]
@@ -39,6 +45,8 @@ package struct WorkerRouter<
     var connections: [String: ConnectionID] = [:]
     var calls = CallTable()
     var moment = Moment()
+    /// What was decided about the calls of triggers.
+    var triggerDecisions = TriggerDecisions()
     let startedAt: UInt64
 
     /// Who serves which function.
@@ -52,13 +60,16 @@ package struct WorkerRouter<
     /// - Parameters:
     ///   - listenerLimits: the limits of the workers of each listener; `limits` for all when nil.
     ///   - listeners: the worker ports; a connection names its own by index.
+    ///   - namedByConfiguration: functions that the configuration names: only workers without rules may
+    ///     register them.
     ///   - timeouts: milliseconds for auth functions, and for hooks and middleware.
-    ///   - builtInFunctions: those that the node serves; reserved, as are all ids under `engine::`.
+    ///   - builtInFunctions: those that the node serves; reserved.
     ///   - makeUUID: makes a random UUID, version 4, in lower case with hyphens; never the same twice.
     ///   - makeToken: makes a secret that proves who a worker is after a reconnect; a UUID if nil.
     package init(
         limits: WorkerLimits, listenerLimits: [WorkerLimits]? = nil,
         listeners: [WorkerListener] = [WorkerListener()],
+        namedByConfiguration: [String] = [],
         timeouts: (authentication: UInt64, handler: UInt64) = (10_000, 30_000),
         builtInFunctions: [FunctionRegistration], logOrigin: LogOrigin,
         functions: Functions, triggers: Triggers, startedAt: UInt64 = 0,
@@ -68,6 +79,8 @@ package struct WorkerRouter<
         self.limits = limits
         self.listenerLimits = listenerLimits ?? listeners.map { _ in limits }
         self.listeners = listeners
+        exposures = listeners.map { $0.accessControl.map(Exposure.init) }
+        self.namedByConfiguration = Set(namedByConfiguration.map(Name.init))
         self.timeouts = timeouts
         self.builtInFunctions = builtInFunctions
         builtInIDs = Set(builtInFunctions.map { Name($0.id) })
@@ -203,7 +216,7 @@ package struct WorkerRouter<
         actions.append(
             .admit(
                 connection, workerID: worker.id, reattachToken: worker.reattachToken,
-                isRestricted: session != nil))
+                isRestricted: session != nil, allowed: functionsToRunAtOnce(of: connection)))
         noteChange("worker_connected", worker, into: &actions)
     }
 

@@ -282,6 +282,8 @@ def test_rules_bind_the_worker_and_not_its_functions(world):
 
 # ---- What may be registered
 
+READS = {"expose_functions": ['match("stream::get")']}  # What a trigger of the type `stream` needs.
+
 GATES = {
     "functions by default": ({}, "function", True),
     "functions forbidden": ({"allow_function_registration": False}, "function", False),
@@ -329,7 +331,7 @@ def registered(here, what):
 @pytest.mark.parametrize("row", GATES)
 def test_registration_gate(world, row):
     answer, what, allowed = GATES[row]
-    here = world(auth=answer)
+    here = world(READS, auth=answer)
     with here.connect() as worker:
         assert register(worker, what) == (None if allowed else "FORBIDDEN")
         assert registered(here, what) == allowed
@@ -337,7 +339,7 @@ def test_registration_gate(world, row):
 
 @pytest.mark.parametrize("what", ["function", "type", "trigger"])
 def test_without_an_auth_function_everything_may_be_registered(world, what):
-    here = world({"expose_functions": []})
+    here = world(READS)
     with here.connect() as worker:
         assert register(worker, what) is None
         assert registered(here, what)
@@ -377,7 +379,7 @@ def crashes(data):
 
 @pytest.mark.parametrize("what", HOOKS)
 def test_refused_client_is_not_told_the_stack_trace_of_a_hook(world, what):
-    here = world({HOOKS[what]: "hook"}, auth=ALL_ALLOWED)
+    here = world({HOOKS[what]: "hook", **READS}, auth=ALL_ALLOWED)
     here.plain.serve("hook", crashes)
     with here.connect() as worker:
         worker.send(REGISTRATIONS[what])
@@ -389,7 +391,7 @@ def test_refused_client_is_not_told_the_stack_trace_of_a_hook(world, what):
 @pytest.mark.parametrize("what", HOOKS)
 def test_hook_decides_on_a_registration(world, what, row):
     answer, code = HOOK_ANSWERS[row]
-    here = world({HOOKS[what]: "hook"}, auth=ALL_ALLOWED)
+    here = world({HOOKS[what]: "hook", **READS}, auth=ALL_ALLOWED)
     here.plain.serve("hook", answer)
     with here.connect() as worker:
         assert register(worker, what) == code
@@ -404,7 +406,7 @@ def test_hook_replaces_what_it_names(world):
         "config": {"stream_name": "t"},
         "metadata": {"m": 2},
     }
-    here = world({HOOKS["trigger"]: "hook"}, auth=ALL_ALLOWED)
+    here = world({HOOKS["trigger"]: "hook", "expose_functions": ['match("stream::get")', 'match("g")']}, auth=ALL_ALLOWED)
     here.plain.serve("hook", changed)
     here.plain.serve("g", None)
     with here.connect() as worker:
@@ -453,6 +455,164 @@ def test_pings_and_results_pass_while_a_hook_runs(world):
         assert behind not in worker.results
         hook.answer({})
         assert "result" in worker.answer(behind)
+
+
+# ---- What triggers call
+
+def stream_trigger(worker, function_id, condition=None, trigger_id="t"):
+    """Registers a trigger on the changes of the stream `s`, and returns the refusal, or None."""
+    config = {"stream_name": "s", **({} if condition is None else {"condition_function_id": condition})}
+    worker.trigger("stream", function_id, config, trigger_id=trigger_id)
+    return None if worker.said_messages.empty() else worker.said_messages.get()["error"]["code"]
+
+
+def test_trigger_calls_nothing_that_its_worker_may_not(world):
+    """As target and as condition, with and without a prefix, whether it is served already or registered later."""
+    here = world(READS, auth=lambda data: {"function_registration_prefix": data["query_params"].get("p", [None])[0]})
+    here.plain.serve("admin::wipe", True)
+    with here.connect() as worker, here.connect("/?p=tenant") as tenant:
+        for each in (worker, tenant):
+            each.serve("own", None)
+        assert stream_trigger(worker, "admin::wipe") == "FORBIDDEN"
+        assert stream_trigger(worker, "own", condition="admin::wipe") == "FORBIDDEN"
+        assert stream_trigger(tenant, "own", condition="admin::wipe") == "FORBIDDEN"
+        assert stream_trigger(worker, "later", trigger_id="a") is None
+        assert stream_trigger(worker, "own", condition="later", trigger_id="b") is None
+        assert stream_trigger(tenant, "own", condition="later", trigger_id="c") is None
+        here.plain.serve("later", True)
+        here.plain.set("s", "g", "i", 1)
+        here.plain.set("s", "g", "i", 2)
+        # One trigger handles the changes of an item in order: all have been dealt with when this one has.
+        here.plain.serve("seen", None)
+        here.plain.trigger("stream", "seen", {"stream_name": "s"})
+        here.plain.set("s", "g", "i", 3)
+        here.plain.called("seen")
+        for each in (worker, tenant):
+            each.barrier()
+            assert each.all_called("own") == []
+        assert here.plain.all_called("later") == here.plain.all_called("admin::wipe") == []
+        assert here.node.counters()["trigger_calls_forbidden"] >= 6
+        here.node.wait_for("trigger_forbidden")
+
+
+def test_trigger_calls_own_functions_and_conditions_and_what_is_exposed(world):
+    here = world({"expose_functions": ['match("stream::list")', 'match("open::*")']}, auth={"function_registration_prefix": "p"})
+    here.plain.serve("open::f", True)
+    here.plain.serve("c", False)  # Not what the tenant means by `c`.
+    with here.connect() as worker:
+        worker.serve("own", None)
+        worker.serve("c", True)
+        assert stream_trigger(worker, "own", condition="c", trigger_id="a") is None
+        here.plain.set("s", "g", "i", 1)
+        assert worker.called("c").data["event_type"] == "create"
+        assert worker.called("own").data["event_type"] == "create"
+        worker.untrigger("a")
+        assert stream_trigger(worker, "own", condition="open::f", trigger_id="b") is None
+        here.plain.set("s", "g", "i", 2)
+        here.plain.called("open::f")
+        assert worker.called("own").data["event_type"] == "update"
+        # Somebody without rules takes the function over: it is not the worker's own any more.
+        here.plain.serve("p::own", None)
+        here.plain.set("s", "g", "i", 3)
+        here.plain.called("open::f")
+        here.node.wait_for("trigger_forbidden")
+        assert here.plain.all_called("p::own") == []
+        here.plain.withdraw("p::own")
+        here.plain.set("s", "g", "i", 4)
+        assert worker.called("own").data["event"]["data"] == 4
+
+
+@pytest.mark.parametrize("kind", ["stream:join", "stream:leave", "log", "engine::workers-available"])
+@pytest.mark.parametrize("types", [None, "named"])
+def test_type_that_shows_more_than_may_be_called_has_to_be_allowed_by_name(world, kind, types):
+    here = world({"expose_functions": ['match("*")']}, auth={"allowed_trigger_types": types and [kind]})
+    with here.connect() as worker:
+        worker.serve("own", None)
+        worker.trigger(kind, "own", {})
+        assert worker.said_messages.empty() == (types is not None)
+        assert types or worker.said("triggerregistrationresult")["error"]["code"] == "FORBIDDEN"
+
+
+@pytest.mark.parametrize("exposed, allowed", [("stream::get", True), ("stream::list", True), ("stream::set", False)])
+def test_trigger_of_a_stream_needs_the_right_to_read(world, exposed, allowed):
+    here = world({"expose_functions": [f'match("{exposed}")']})
+    with here.connect() as worker:
+        worker.serve("own", None)
+        assert stream_trigger(worker, "own") == (None if allowed else "FORBIDDEN")
+
+
+OVERRIDES = {
+    "by default": ({}, {}, False),
+    "by the listener": ({"allow_stream_overrides": True}, {}, True),
+    "by the auth function": ({}, {"allow_stream_overrides": True}, True),
+    "by its context": ({}, {"context": {"iii_stream": {"allow_stream_overrides": True}}}, True),
+    "refused by all": ({"allow_stream_overrides": False}, {"context": {"iii_stream": {"allow_stream_overrides": False}}}, False),
+}
+
+
+@pytest.mark.parametrize("row", OVERRIDES)
+def test_taking_over_the_writes_of_others_has_to_be_allowed(world, row):
+    rbac, auth, allowed = OVERRIDES[row]
+    here = world(rbac, auth=auth)
+    with here.connect() as worker:
+        worker.serve("stream::set(pay)", lambda data: {"new_value": data["data"]})
+        if not allowed:
+            error = worker.said("functionregistrationresult")["error"]
+            assert error["code"] == "FORBIDDEN" and "allow_stream_overrides" in error["message"]
+        here.plain.set("pay", "g", "i", 1)
+        assert len(worker.all_called("stream::set(pay)")) == (1 if allowed else 0)
+
+
+def test_functions_that_the_configuration_names_are_reserved(start_node):
+    """The auth function of the stream port, and all that rules name: whoever serves them decides about others."""
+    own = {"host": "127.0.0.1", "port": 0}
+    hooks = {key: f"hook::{what}" for what, key in HOOKS.items()}
+    rbac = {"auth_function_id": "auth", "expose_functions": ['match("*")'], **hooks}
+    managers = [own, {**own, "rbac": rbac}, {**own, "middleware_function_id": "middle"}]
+    entries = [{"name": "iii-worker-manager", "config": config} for config in managers]
+    node = start_node(text=yaml({"workers": [{"name": "iii-stream", "config": {**own, "auth_function": "client"}}, *entries]}))
+    names = ["client", "auth", "middle", *hooks.values()]
+    plain, middle = (Executor(f"ws://127.0.0.1:{node.worker_ports[index]}") for index in (0, 2))
+    with plain, middle:
+        plain.serve("auth", lambda data: {"function_registration_prefix": data["query_params"].get("p", [None])[0]})
+        for what in HOOKS:
+            plain.serve(f"hook::{what}", lambda data: {"function_id": "auth"} if data.get("function_id") == "disguised" else {})
+        for path, ids in (("/", [*names, "disguised"]), ("/?p=hook", ["function", "type", "trigger"])):
+            with Executor(f"ws://127.0.0.1:{node.worker_ports[1]}{path}") as worker:
+                for name in ids:
+                    worker.serve(name, {"allowed_functions": ["*"]})
+                    refusal = worker.said("functionregistrationresult")
+                    shown = "auth" if name == "disguised" else name  # What the hook made of it.
+                    assert (refusal["id"], refusal["error"]["code"]) == (shown, "reserved")
+                worker.serve("engine::mine")
+                if path == "/":
+                    assert worker.said("functionregistrationresult")["error"]["code"] == "reserved"
+                worker.nothing_said()
+        middle.serve("middle", "the middleware's own port may")
+        assert plain.result("middle") == "the middleware's own port may"
+
+
+def test_functions_available_shows_what_may_be_called(world):
+    here = world({"expose_functions": ['match("open::*")', 'match("engine::functions::list")']})
+    here.plain.serve("noticed", None)
+    here.plain.trigger("engine::functions-available", "noticed")
+    with here.connect() as worker:
+        worker.serve("open::noticed", None)
+        worker.trigger("engine::functions-available", "open::noticed")
+        here.plain.serve("closed::f", None)
+        here.plain.serve("open::last", None)
+        while True:
+            told = {f["function_id"] for f in worker.called("open::noticed").data["functions"]}
+            assert "closed::f" not in told and "stream::set" not in told
+            if "open::last" in told:
+                break
+        assert told - {f"engine::log::{level}" for level in ("info", "warn", "error", "debug", "trace")} == {
+            "open::noticed", "open::last", "engine::functions::list", "engine::workers::register"}
+        while True:
+            told = {f["function_id"] for f in here.plain.called("noticed").data["functions"]}
+            if "open::last" in told:
+                break
+        assert {"closed::f", "stream::set", "open::noticed"} <= told
 
 
 # ---- Middleware
@@ -592,6 +752,28 @@ def test_file_with_rules_only_has_no_plain_port(tmp_path):
         with Executor(node.worker_url()) as worker:
             assert worker.error("stream::list_all", {})["code"] == "FORBIDDEN"
         node.stop()
+    finally:
+        node.kill()
+
+
+@pytest.mark.parametrize("names", ["auth_function", "auth_function_id", "middleware_function_id"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_named_functions_need_a_port_without_rules(tmp_path, names, plain):
+    own = {"host": "127.0.0.1", "port": 0}
+    rbac = {"expose_functions": [], **({names: "guard"} if names == "auth_function_id" else {})}
+    manager = {**own, "rbac": rbac, **({names: "guard"} if names == "middleware_function_id" else {})}
+    stream = {**own, **({names: "guard"} if names == "auth_function" else {})}
+    entries = [{"name": "iii-stream", "config": stream}, {"name": "iii-worker-manager", "config": manager}]
+    if plain:
+        entries.append({"name": "iii-worker-manager", "config": own})
+    node = Node(tmp_path, yaml({"workers": entries}))
+    try:
+        if plain:
+            node.start().stop()
+        else:
+            node.launch()
+            assert node.wait_exit() != 0
+            assert "`guard`" in node.tail() and "host: 127.0.0.1" in node.tail()
     finally:
         node.kill()
 

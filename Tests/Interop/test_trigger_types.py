@@ -191,11 +191,24 @@ def test_built_in_types_are_reserved(node, provider, worker, reserved):
 
 
 def test_reserved_functions_are_refused_visibly(worker):
-    for function_id in ("stream::set", "stream::list_all", "engine::anything"):
+    for function_id in ("stream::set", "stream::list_all", "engine::functions::list", "engine::log::info"):
         worker.send({"type": "registerfunction", "id": function_id})
         refusal = worker.said("functionregistrationresult")
         assert (refusal["id"], refusal["error"]["code"]) == (function_id, "reserved")
     assert worker.set("s", "g", "i", 1) == {"old_value": None, "new_value": 1}
+
+
+def test_other_ids_under_engine_are_free(worker, provider):
+    """Consoles register such."""
+    provider.serve("engine::console::status", {"up": True})
+    assert worker.result("engine::console::status") == {"up": True}
+    listed = lambda **data: {f["function_id"] for f in worker.result("engine::functions::list", **data)["functions"]}
+    assert "engine::console::status" in listed(include_internal=True) - listed()
+    worker.trigger("stream", "engine::console::status", {"stream_name": "s"})
+    worker.set("s", "g", "i", 1)
+    assert provider.called("engine::console::status") and provider.called("engine::console::status")
+    provider.withdraw("engine::console::status")
+    assert worker.error("engine::console::status")["code"] == "function_not_found"
 
 
 def test_lists_of_types_and_triggers(provider, worker):

@@ -470,19 +470,21 @@ struct SettingTests {
 
     @Test("access control is read whole")
     func accessControl() throws {
-        let text = manager(
-            """
-            middleware_function_id: m
-            rbac:
-              auth_function_id: a
-              on_trigger_registration_function_id: t
-              on_trigger_type_registration_function_id: tt
-              on_function_registration_function_id: f
-              expose_functions:
-                - match("api::*")
-                - match( 'x' )
-                - metadata: {public: true, tier: match("g*"), n: 1.5, deep: {a: [null, "é\\n"]}}
-            """)
+        let text =
+            manager(
+                """
+                middleware_function_id: m
+                rbac:
+                  auth_function_id: a
+                  on_trigger_registration_function_id: t
+                  on_trigger_type_registration_function_id: tt
+                  on_function_registration_function_id: f
+                  expose_functions:
+                    - match("api::*")
+                    - match( 'x' )
+                    - metadata: {public: true, tier: match("g*"), n: 1.5, deep: {a: [null, "é\\n"]}}
+                  allow_stream_overrides: true
+                """) + "\n- name: iii-worker-manager\n  config: {host: 127.0.0.1, port: 49135}\n"
         let listener = try read(text).configuration.workerListeners[0]
         let access = try #require(listener.accessControl)
         #expect(listener.middlewareFunctionID == "m")

@@ -37,6 +37,7 @@ struct PrintingTests {
             var configuration = Configuration()
             configuration.stream.authFunction = text
             configuration.workerListeners[0].middlewareFunctionID = text
+            configuration.workerListeners.append(WorkerListener(host: "127.0.0.1", port: 49135))
             if !text.contains("\n") {
                 var access = AccessControl()
                 let json = JSONText(validated: Array("{\"k\":\(doubleQuoted(text))}".utf8))
@@ -85,6 +86,7 @@ struct PrintingTests {
                 if Bool.random(using: &source) {
                     var access = AccessControl()
                     access.authFunctionID = "auth"
+                    access.allowsStreamOverrides = .random(using: &source)
                     access.exposedFunctions = [
                         .metadata([
                             MetadataCondition(
@@ -97,6 +99,7 @@ struct PrintingTests {
                 }
                 return listener
             }
+            configuration.workerListeners.append(WorkerListener(host: "127.0.0.1", port: 49135))
             try roundTrip(configuration)
         }
     }

@@ -77,6 +77,13 @@ struct Bench {
         return actions.map(line)
     }
 
+    /// The registrant of the trigger may not call what `run` would call.
+    mutating func forbid(_ run: UInt64) -> [String] {
+        var actions: TriggerEvaluator<Packet>.Actions = []
+        evaluator.callForbidden(run, registry, into: &actions)
+        return actions.map(line)
+    }
+
     mutating func tick() -> [String] {
         var actions: TriggerEvaluator<Packet>.Actions = []
         evaluator.tick(now: now, into: &actions)
@@ -109,8 +116,8 @@ func calls(_ lines: [String]) -> [String] {
 
 private func line(_ action: TriggerAction<Packet>) -> String {
     switch action {
-    case .call(let run, let function, let input, let traceparent, let timeout):
-        "call \(run) \(function) \(input.message)"
+    case .call(let run, let call, let input, let traceparent, let timeout):
+        "call \(run) \(call.functionID) \(input.message)"
             + (traceparent.map { " \($0)" } ?? "") + (timeout == 30_000 ? "" : " \(timeout)")
     case .decideJoin(let connection, let payload, let isAllowed):
         "\(connection.rawValue) \(isAllowed ? "allow" : "refuse") \(payload.text)"

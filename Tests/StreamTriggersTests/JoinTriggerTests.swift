@@ -173,6 +173,31 @@ struct JoinTriggerTests {
         #expect(bench.fail(1).last == "5 allow j")
     }
 
+    // MARK: Rules
+
+    @Test("a handler that may not be called is skipped, which is no refusal")
+    mutating func forbiddenHandler() throws {
+        for id in ["a", "b"] { _ = try bench.register(id, "stream:join") }
+        _ = bench.join("j")
+        #expect(
+            bench.forbid(1) == ["log trigger_forbidden trigger=a function_id=fa", "call 2 fb j"])
+        #expect(bench.answer(2) == ["5 allow j"])
+        #expect(bench.evaluator.counters.forbidden == 1)
+        #expect(bench.evaluator.counters.handled == 1)
+    }
+
+    @Test("a condition that may not be called counts as failed") mutating func forbiddenCondition()
+        throws
+    {
+        _ = try bench.register("a", "stream:join", condition: "c")
+        _ = bench.join("j")
+        #expect(
+            bench.forbid(1)
+                == [
+                    "log trigger_join_failed trigger=a function_id=fa code=FORBIDDEN", "5 refuse j",
+                ])
+    }
+
     @Test("a trigger that goes meanwhile is asked all the same") mutating func triggerGoes() throws
     {
         for id in ["a", "b"] { _ = try bench.register(id, "stream:join") }

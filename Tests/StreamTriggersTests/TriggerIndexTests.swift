@@ -109,7 +109,9 @@ struct TriggerIndexTests {
             try register("a", type, condition)
             #expect(
                 registry.active(Name("a"))
-                    == ActiveTrigger(id: Name("a"), functionID: "f", conditionFunctionID: "c"))
+                    == ActiveTrigger(
+                        id: Name("a"), functionID: "f", conditionFunctionID: "c", owner: ann,
+                        isRestricted: false))
         }
         try register("a", "log", condition)
         #expect(registry.active(Name("a"))?.conditionFunctionID == nil)

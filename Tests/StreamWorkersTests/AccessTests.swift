@@ -8,7 +8,7 @@ extension Node {
     /// The functions of worker 1: `auth`, `hook`, `middle`, and `f`.
     static func guarded(
         isAuthenticated: Bool = true, hasMiddleware: Bool = false, hasRules: Bool = true,
-        limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(),
+        limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(), named: [String] = [],
         _ adjust: (inout AccessControl) -> Void = { _ in }
     ) -> Node {
         var access = AccessControl()
@@ -17,7 +17,8 @@ extension Node {
         var listener = WorkerListener()
         if hasRules { listener.accessControl = access }
         if hasMiddleware { listener.middlewareFunctionID = "middle" }
-        var node = Node(limits: limits, listeners: [WorkerListener(), listener])
+        var node = Node(
+            limits: limits, listeners: [WorkerListener(), listener], named: named)
         _ = node.open(1)
         for function in ["auth", "hook", "middle", "f"] { _ = node.registerFunction(1, function) }
         return node
@@ -141,7 +142,7 @@ struct WorkerAuthenticationTests {
         #expect(node.open(2, listener: 1) == ["2 admit \(uuid(2)) restricted"])
         #expect(node.registerFunction(2, "g").isEmpty)
         #expect(node.registerType(2, "cron").isEmpty)
-        #expect(node.registerTrigger(2, "t", "queue").isEmpty)
+        #expect(node.registerTrigger(2, "t", "queue", "g").isEmpty)
         #expect(node.releases == 7)
     }
 
@@ -160,14 +161,14 @@ struct WorkerAuthenticationTests {
                 == #"2 send {"type":"triggertyperegistrationresult","id":"cron","error":{"code":"FORBIDDEN","message":"trigger type 'cron' may not be registered"}}"#
         )
         #expect(node.registerFunction(2, "g").isEmpty)
-        #expect(node.registerTrigger(2, "t", "anything").isEmpty)
+        #expect(node.registerTrigger(2, "t", "anything", "g").isEmpty)
         #expect(node.router.functions.owner(of: Name("g")) == connectionID(2))
     }
 
     @Test("null stands for all trigger types, and for no prefix") mutating func nulls() {
         _ = node.enter(#"{"allowed_trigger_types":null,"function_registration_prefix":null}"#)
         #expect(node.registerFunction(2, "g").isEmpty)
-        #expect(node.registerTrigger(2, "t", "anything").isEmpty)
+        #expect(node.registerTrigger(2, "t", "anything", "g").isEmpty)
         #expect(node.router.functions.owner(of: Name("g")) == connectionID(2))
     }
 
@@ -189,7 +190,8 @@ struct WorkerAuthenticationTests {
 
     @Test("only triggers of the allowed types may be registered") mutating func triggers() {
         _ = node.enter(#"{"allowed_trigger_types":["stream","cron"]}"#)
-        #expect(node.registerTrigger(2, "t", "cron").isEmpty)
+        #expect(node.registerFunction(2, "g").isEmpty)
+        #expect(node.registerTrigger(2, "t", "cron", "g").isEmpty)
         #expect(
             node.registerTrigger(2, "u", "log", "g").first
                 == #"2 send {"type":"triggerregistrationresult","id":"u","trigger_type":"log","function_id":"g","error":{"code":"FORBIDDEN","message":"trigger of the type 'log' may not be registered"}}"#
@@ -246,6 +248,43 @@ struct CallAccessTests {
         #expect(node.call(2, "f") == ["1 call \(uuid(4)) f in"])
         #expect(node.call(2, "stream::get") == ["2 run in"])
         #expect(node.call(2, "stream::set") == [forbidden("stream::set", notExposed)])
+    }
+
+    @Test("the stream functions that may be called are told once, and run without being asked for")
+    mutating func runAtOnce() {
+        #expect(
+            node.enter(#"{"allowed_functions":["f","stream::get","stream::set"]}"#)
+                == ["2 admit \(uuid(2)) restricted stream::set stream::get"])
+        node = .guarded { $0.exposedFunctions = [.pattern("stream::li*")] }
+        #expect(
+            node.enter(#"{"forbidden_functions":["stream::list_all"]}"#)
+                == ["2 admit \(uuid(2)) restricted stream::list stream::list_groups"])
+        node = .guarded(hasMiddleware: true) { $0.exposedFunctions = [.pattern("*")] }
+        #expect(node.enter() == ["2 admit \(uuid(2)) restricted"])
+    }
+
+    @Test("what was decided holds until a function changes") mutating func decidedOnce() {
+        let condition = MetadataCondition(key: "a", test: .equals(text("1")))
+        node = .guarded { $0.exposedFunctions = [.metadata([condition])] }
+        _ = node.enter()
+        for _ in 0..<2 { #expect(!isAllowed("f")) }
+        let exposed = FunctionRegistration(id: "f", metadata: text(#"{"a":1}"#))
+        _ = node.say(1, .registerFunction(exposed))
+        for _ in 0..<2 { #expect(isAllowed("f")) }
+        _ = node.registerFunction(1, "f")
+        #expect(!isAllowed("f"))
+    }
+
+    @Test("more ids than are remembered are decided all the same", arguments: [127, 128, 129, 300])
+    mutating func manyIDs(count: Int) {
+        node = .guarded { $0.exposedFunctions = [.pattern("yes*")] }
+        _ = node.enter()
+        for round in 0..<2 {
+            for number in 0..<count {
+                #expect(isAllowed("yes\(number)"), "round \(round)")
+                #expect(!isAllowed("no\(number)"), "round \(round)")
+            }
+        }
     }
 
     @Test("forbidden comes before allowed and exposed") mutating func forbiddenFirst() {

@@ -151,7 +151,8 @@ struct EngineListTests {
         _ = node.open(2, listener: 1)
         _ = node.registerTrigger(1, "a", "cron", "f")
         _ = node.registerTrigger(1, "b", "cron", "g")
-        _ = node.registerTrigger(2, "c", "cron", "g")
+        _ = node.registerFunction(2, "own")
+        _ = node.registerTrigger(2, "c", "cron", "own")
         #expect(strings(list("triggers", by: 2), "triggers", "id") == ["a", "c"])
     }
 

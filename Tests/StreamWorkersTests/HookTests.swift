@@ -17,6 +17,7 @@ struct HookTests {
     private static func node(session: String? = nil, hook: String = "hook") -> Node {
         var node = Node.guarded {
             $0.functionRegistrationFunctionID = hook
+            $0.exposedFunctions = [.pattern("*")]
             $0.triggerRegistrationFunctionID = hook
             $0.triggerTypeRegistrationFunctionID = hook
         }
@@ -125,17 +126,25 @@ struct HookTests {
         )
         #expect(
             node.router.triggers.allTriggers.map(\.trigger) == [
-                TriggerRegistration(
-                    id: "u", triggerType: "clock", functionID: "h", config: text("6"),
-                    metadata: text("false"))
+                restricted(
+                    TriggerRegistration(
+                        id: "u", triggerType: "clock", functionID: "h", config: text("6"),
+                        metadata: text("false")))
             ])
         _ = node.registerTrigger(2, "v", "cron", "g", config: "[5]", metadata: "true")
         _ = hookAnswers(#"{"trigger_id":null,"config":null,"metadata":null}"#, number: 5)
         #expect(
             node.router.triggers.trigger(Name("v"))?.trigger
-                == TriggerRegistration(
-                    id: "v", triggerType: "cron", functionID: "g", config: text("[5]"),
-                    metadata: text("true")))
+                == restricted(
+                    TriggerRegistration(
+                        id: "v", triggerType: "cron", functionID: "g", config: text("[5]"),
+                        metadata: text("true"))))
+    }
+
+    private func restricted(_ trigger: TriggerRegistration) -> TriggerRegistration {
+        var trigger = trigger
+        trigger.isRestricted = true
+        return trigger
     }
 
     @Test(

@@ -49,13 +49,13 @@ struct Node {
 
     init(
         limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(),
-        listeners: [WorkerListener] = [WorkerListener()],
+        listeners: [WorkerListener] = [WorkerListener()], named: [String] = [],
         builtIns: [FunctionRegistration] = Node.builtIns, types: [TriggerTypeRegistration] = []
     ) {
         let next = Counter()
         let tokens = Counter()
         router = Router(
-            limits: limits, listeners: listeners, timeouts: (100, 300),
+            limits: limits, listeners: listeners, namedByConfiguration: named, timeouts: (100, 300),
             builtInFunctions: builtIns, logOrigin: origin, functions: FunctionRegistry(),
             triggers: TriggerRegistry(builtInTypes: types), startedAt: 1_767_225_500_000,
             makeUUID: { uuid(next.increment()) }, makeToken: { "token \(tokens.increment())" })
@@ -179,8 +179,9 @@ func connectionID(_ number: Int) -> ConnectionID { ConnectionID(rawValue: UInt64
 
 private func line(_ action: WorkerAction<Packet>) -> String? {
     switch action {
-    case .admit(let connection, let workerID, _, let isRestricted):
+    case .admit(let connection, let workerID, _, let isRestricted, let allowed):
         "\(connection.rawValue) admit \(workerID)\(isRestricted ? " restricted" : "")"
+            + allowed.map { " \($0)" }.joined()
     case .send(let connection, let bytes), .sendCall(let connection, let bytes):
         "\(connection.rawValue) send \(String(decoding: bytes, as: UTF8.self))"
     case .forwardCall(let payload, let connection, let invocationID, let functionID):

@@ -209,9 +209,12 @@ void sc_node_destroy(struct sc_node *_Nullable node);
 
 /// Sends `workerregistered` with `worker_id` and `reattach_token` (a telemetry connection gets nothing), and
 /// lets the connection's messages through. `restricted`: every call is handed to the control plane, those of
-/// stream functions too, which come back by sc_node_run_call.
+/// stream functions too, which come back by sc_node_run_call; but those of the stream functions in `allowed_ops`
+/// (bits of sc_node_stream_op) run at once.
 void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
-                   struct sc_bytes reattach_token, bool restricted);
+                   struct sc_bytes reattach_token, bool restricted, uint32_t allowed_ops);
+/// The bit of the stream function with this id; 0 when there is none.
+uint32_t sc_node_stream_op(struct sc_bytes function_id);
 /// Sends one text message.
 void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text);
 /// Sends the text of a call: the connection is read from now on, however much of it waits.
