@@ -48,6 +48,43 @@ void sc_account_release(struct sc_account *account) {
     free(account);
 }
 
+// Answers are kept for one another, so they are no reason for what has none to wait, nor for the one that they wait for.
+static bool lets_start(const struct sc_account *account, struct sc_account_call call) {
+    if (sc_account_state(account) != SC_ACCOUNT_OPEN ||
+        sc_account_outgoing(account) <= account->limit)
+        return true;
+    bool awaited = atomic_load_explicit(&account->next_answer, memory_order_relaxed) == call.place;
+    return (!call.answers || awaited) &&
+           sc_account_outgoing(account) - sc_account_bytes(account, SC_PLACE_ANSWERS) <=
+               account->limit;
+}
+
+// Either the one who waits sees what was discharged, or the one who discharges sees who waits.
+bool sc_account_lets_start(struct sc_account *account, struct sc_account_call call,
+                           uint32_t shard) {
+    if (account == NULL || lets_start(account, call))
+        return true;
+    atomic_fetch_or_explicit(&account->waiting, UINT64_C(1) << shard, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    return lets_start(account, call);
+}
+
+uint64_t sc_account_take_waiting(struct sc_account *account) {
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_load_explicit(&account->waiting, memory_order_relaxed) == 0 ||
+        !lets_start(account, (struct sc_account_call){0}))
+        return 0;
+    return atomic_exchange_explicit(&account->waiting, 0, memory_order_acq_rel);
+}
+
+uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place) {
+    atomic_store_explicit(&account->next_answer, place, memory_order_relaxed);
+    if (sc_account_outgoing(account) <= account->limit)
+        return 0; // Who waits hears of the room.
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_exchange_explicit(&account->waiting, 0, memory_order_acq_rel);
+}
+
 void sc_account_hand_over(struct sc_account *account, uint64_t size) {
     if (account == NULL)
         return;

@@ -70,6 +70,25 @@ static void release_answer(struct shard *shard, struct effect *effect) {
         answer_connection(shard, effect->connection, effect->answer, effect->slice);
 }
 
+// Of an effect that has to wait for the disk. Others leave before anything else is looked at.
+static void effect_charge(struct shard *shard, struct effect *effect, struct sc_account *account,
+                          uint64_t size) {
+    if (account == NULL || effect->position <= sc_durable_position(shard))
+        return;
+    effect->account = sc_account_retain(account);
+    effect->charged = sizeof *effect + size;
+    sc_account_charge(account, SC_PLACE_EFFECTS, effect->charged);
+}
+
+void sc_effect_settle(struct shard *shard, struct effect *effect) {
+    if (effect->account == NULL)
+        return;
+    sc_account_discharge(effect->account, SC_PLACE_EFFECTS, effect->charged);
+    sc_account_fell(shard, effect->account);
+    sc_account_release(effect->account);
+    effect->account = NULL;
+}
+
 // Nothing is before it, and it needs not wait: an effect of now may leave without having been one.
 static bool leaves_at_once(const struct shard *shard) {
     return shard->effects.head == shard->effects.tail &&
@@ -84,6 +103,7 @@ void sc_effects_release_some(struct shard *shard) {
         if (effect.position > durable)
             return;
         effects->head++;
+        sc_effect_settle(shard, &effect);
         if (effect.kind == EFFECT_EVENT)
             release_event(shard, &effect);
         else if (effect.kind == EFFECT_TRIGGER)
@@ -188,6 +208,7 @@ static void answer_node(struct call *call, struct effect *effect, const struct s
     if (call->request == NULL) {
         effect->message = node_answer(sc_buffer_bytes(&text));
     } else {
+        sc_blob_release(call->request->reply);
         call->request->reply = sc_blob_create(text.size);
         if (call->request->reply != NULL)
             memcpy(call->request->reply->data, text.data, text.size);
@@ -230,8 +251,14 @@ static void answer_effect(struct shard *shard, struct call *call, const struct s
         answer_node(call, effect, parts, part_count);
     else if (call->request == NULL)
         effect->slice = sc_frame_build(shard, LANE_PRIVATE, parts, part_count);
-    else
+    else {
+        sc_blob_release(call->request->reply); // Of a list that could not be read to its end.
         call->request->reply = sc_frame_build_blob(parts, part_count, 0);
+    }
+    if (call->request != NULL)
+        sc_request_charge_reply(call->request);
+    else
+        effect_charge(shard, effect, call->account, effect->slice.size);
 }
 
 void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,
@@ -320,6 +347,7 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
         if (names->failed)
             abort();
     }
+    effect_charge(shard, effect, happening->account, slice.size);
     topic->in_flight++;
     shard->counters.events++;
     if (topic->kept != NULL)

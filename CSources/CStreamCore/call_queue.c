@@ -1,6 +1,7 @@
 // Calls that wait at the owner of their groups, one queue a connection. A call runs when it arrives, unless
 // something holds it: an earlier call of its connection waits here, its connection's list has not begun, the log or
-// another shard has no room for what the call would write, or its connection has used more of the shard's time
+// another shard has no room for what the call would write, its connection has not yet got the answers to earlier
+// ones (the account, which wakes the shard), or its connection has used more of the shard's time
 // than its share. A call that must wait goes behind the others of its connection, so their order stays.
 //
 // The shares follow deficit round robin. Work that takes long is measured and becomes the debt of its
@@ -87,6 +88,13 @@ static bool request_writes(const struct request *request) {
     return request->kind == REQUEST_CALL && sc_call_writes(request->call.op);
 }
 
+// Whether there is room at the caller for what the request brings.
+static bool may_answer(const struct shard *shard, const struct request *request) {
+    struct sc_account_call call = {request->call.wants_answer, request->call.answer};
+    return request->kind != REQUEST_CALL ||
+           sc_account_lets_start(request->call.account, call, shard->index);
+}
+
 bool sc_call_queue_holds(struct shard *shard, uint64_t connection, bool writes) {
     if (!has_room(shard, writes))
         return true;
@@ -108,7 +116,8 @@ void sc_call_queue_append(struct shard *shard, struct request *request) {
 }
 
 void sc_call_queue_take(struct shard *shard, struct request *request) {
-    if (sc_call_queue_holds(shard, request->call.connection, request_writes(request)))
+    if (sc_call_queue_holds(shard, request->call.connection, request_writes(request)) ||
+        !may_answer(shard, request))
         sc_call_queue_append(shard, request);
     else
         sc_request_evaluate(shard, request);
@@ -139,7 +148,7 @@ void sc_call_queue_charge(struct shard *shard, uint64_t connection, uint64_t ns)
 
 static bool is_runnable(const struct shard *shard, const struct call_queue *queue) {
     return queue->first != NULL && queue->lists == 0 &&
-           has_room(shard, request_writes(queue->first));
+           has_room(shard, request_writes(queue->first)) && may_answer(shard, queue->first);
 }
 
 static void run_first(struct shard *shard, struct call_queue *queue) {

@@ -485,6 +485,7 @@ static void on_closed(struct sc_socket *socket) {
                                   memory_order_relaxed);
     sc_out_discard(connection);
     inbound_free(connection);
+    sc_account_fell(shard, connection->account);
     sc_account_release(connection->account);
     place_give(shard, connection->id);
     shard->connection_count--;

@@ -188,6 +188,8 @@ static inline void sc_effects_release(struct shard *shard) {
         sc_effects_release_some(shard);
 }
 void sc_effects_deinit(struct shard *shard);
+/// What the effect keeps is given back to whom it is charged; nothing for one that is charged to nobody.
+void sc_effect_settle(struct shard *shard, struct effect *effect);
 /// Announces what an overriding function has done.
 void sc_emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
                       enum sc_event_kind kind, struct sc_bytes data, uint64_t writer);
@@ -277,6 +279,12 @@ void sc_request_send(struct request *request);
 void sc_request_free(struct request *request);
 /// Counts a request that stays on its shard as under way.
 void sc_request_count(struct request *request);
+/// Charges the reply of a call to its caller, in place of what was charged before.
+void sc_request_charge_reply(struct request *request);
+/// Wakes the shards that wait for room in the account, if there is some now. For who has discharged something.
+void sc_account_fell(struct shard *shard, struct sc_account *_Nullable account);
+/// Has each shard of the set take a turn.
+void sc_shards_wake(struct shard *shard, uint64_t waiting);
 void sc_request_evaluate(struct shard *shard, struct request *request);
 void sc_request_finish(struct request *request); // At the owner, when `reply` is set.
 void sc_event_to_peers(struct shard *shard, struct topic *topic,

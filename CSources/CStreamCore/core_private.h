@@ -320,6 +320,8 @@ struct effect {
     uint64_t connection;
     struct topic *_Nullable topic;
     struct request *_Nullable request;
+    struct sc_account *_Nullable account; // Charged with so many bytes until it leaves.
+    uint64_t charged;
     struct sc_message
         *_Nullable message; // EFFECT_TRIGGER; EFFECT_ANSWER: of a call of the node itself.
     bool has_item;
@@ -346,6 +348,7 @@ struct request {
     struct gather *_Nullable gather;   // REQUEST_NAMES
     struct sc_bytes subscription_id;   // REQUEST_JOIN
     struct sc_blob *_Nullable reply;   // A frame, a message, or the names.
+    uint64_t reply_charged;            // To the caller, as an answer.
     struct sc_blob *_Nullable context; // REQUEST_JOIN: of the client.
     uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.

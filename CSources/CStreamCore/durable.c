@@ -290,6 +290,7 @@ static bool answer_failed(struct shard *shard, const struct effect *effect, int 
 
 // Becomes what it is without the changes that were taken back.
 static void effect_failed(struct shard *shard, struct effect *effect, int error, bool unknown) {
+    sc_effect_settle(shard, effect);
     switch ((enum effect_kind)effect->kind) {
     case EFFECT_EVENT:
         sc_slice_release(shard, effect->slice);

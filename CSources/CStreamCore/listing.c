@@ -123,6 +123,8 @@ static bool begin_answer(struct listing_job *job, uint64_t array_size) {
     job->blob = sc_blob_create(text ? payload : sc_frame_size(payload));
     if (job->blob == NULL)
         return false;
+    job->request->reply = sc_blob_retain(job->blob);
+    sc_request_charge_reply(job->request);
     job->writer = text ? sc_writer_begin_text(job->blob->data, payload)
                        : sc_writer_begin(job->blob->data, payload);
     for (size_t i = 0; i < ARRAY_AT; i++)
@@ -196,7 +198,6 @@ static void answer(struct shard *shard, struct listing_job *job) {
     for (size_t i = ARRAY_AT + 1; i < count; i++)
         sc_writer_put(&job->writer, parts[i]);
     assert(job->writer.left == 0);
-    request->reply = sc_blob_retain(job->blob);
     struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_ANSWER;
     effect->request = request;

@@ -447,9 +447,14 @@ static void pongs_to_ready(struct connection *connection) {
 
 // ---- Sending
 
+// Of a worker: what it is sent, and calls that it has begun at other shards, wait for this.
 static void room(struct connection *connection) {
-    if (connection->worker != NULL && !sc_wait_list_is_empty(&connection->worker->deliveries))
+    if (connection->worker == NULL)
+        return;
+    if (!sc_wait_list_is_empty(&connection->worker->deliveries))
         sc_deliveries_resume(connection);
+    if (atomic_load_explicit(&connection->account->waiting, memory_order_relaxed) != 0)
+        sc_account_fell(connection->shard, connection->account);
 }
 
 static void send_backlog(struct connection *connection) {

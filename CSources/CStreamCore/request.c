@@ -56,7 +56,43 @@ static uint64_t size_of(const struct request *request) {
 
 // ---- The way back, at the origin
 
+void sc_request_charge_reply(struct request *request) {
+    struct sc_account *account = request->call.account;
+    if (account == NULL)
+        return;
+    uint64_t size = request->reply == NULL ? 0 : request->reply->size;
+    sc_account_charge(account, SC_PLACE_ANSWERS, size);
+    sc_account_discharge(account, SC_PLACE_ANSWERS, request->reply_charged);
+    request->reply_charged = size;
+}
+
+struct room {
+    struct sc_loop_message message;
+};
+
+// The turn that it makes looks at the calls that wait.
+static void room_made(struct sc_loop_message *message) {
+    free(SC_CONTAINER_OF(message, struct room, message));
+}
+
+void sc_account_fell(struct shard *shard, struct sc_account *account) {
+    if (account != NULL)
+        sc_shards_wake(shard, sc_account_take_waiting(account));
+}
+
+void sc_shards_wake(struct shard *shard, uint64_t waiting) {
+    for (; waiting != 0; waiting &= waiting - 1) {
+        struct room *room = sc_allocate(sizeof *room);
+        room->message.run = room_made;
+        sc_loop_post(shard->node->shards[__builtin_ctzll(waiting)]->loop, &room->message);
+    }
+}
+
 void sc_request_free(struct request *request) {
+    if (request->reply_charged > 0) {
+        sc_account_discharge(request->call.account, SC_PLACE_ANSWERS, request->reply_charged);
+        sc_account_fell(request->origin, request->call.account);
+    }
     sc_blob_release(request->reply);
     sc_blob_release(request->tail);
     sc_blob_release(request->context);

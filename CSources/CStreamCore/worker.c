@@ -30,12 +30,21 @@ uint32_t sc_worker_answer_begin(struct connection *connection) {
     return worker->answer_tail++;
 }
 
-static void answer_keep(struct worker *worker, uint32_t place, struct slice slice) {
+static void answer_keep(struct connection *connection, uint32_t place, struct slice slice) {
+    struct worker *worker = connection->worker;
     struct answer_slot *slot = &worker->answers[place & worker->answer_mask];
     assert(!slot->ready);
     *slot = (struct answer_slot){true, slice};
+    sc_account_charge(connection->account, SC_PLACE_ANSWERS, slice.size);
     if (slice.chunk != NULL)
         sc_slice_retain(slice);
+}
+
+// The next answer is awaited: whoever is to make it may be waiting for room.
+static void answer_left(struct connection *connection) {
+    struct sc_account *account = connection->account;
+    uint32_t next = ++connection->worker->answer_head;
+    sc_shards_wake(connection->shard, sc_account_answer_next(account, next));
 }
 
 // Hands out the answers that had to wait for the one before them.
@@ -47,21 +56,23 @@ static void answers_follow(struct connection *connection) {
             return;
         if (slot->slice.chunk != NULL)
             sc_out_append(connection, slot->slice);
+        sc_account_discharge(connection->account, SC_PLACE_ANSWERS, slot->slice.size);
         sc_slice_release(connection->shard, slot->slice);
         *slot = (struct answer_slot){0};
-        worker->answer_head++;
+        answer_left(connection);
     }
 }
 
 void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
     struct worker *worker = connection->worker;
     if (place != worker->answer_head) {
-        answer_keep(worker, place, slice);
+        answer_keep(connection, place, slice);
         return;
     }
     if (slice.chunk != NULL)
         sc_out_append(connection, slice);
-    if (++worker->answer_head != worker->answer_tail)
+    answer_left(connection);
+    if (worker->answer_head != worker->answer_tail)
         answers_follow(connection);
 }
 
@@ -492,8 +503,12 @@ void sc_worker_free(struct connection *connection) {
     struct shard *shard = connection->shard;
     shard->worker_connections--;
     sc_deliveries_drop(connection);
-    for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail; i++)
-        sc_slice_release(shard, worker->answers[i & worker->answer_mask].slice);
+    for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail;
+         i++) {
+        struct slice slice = worker->answers[i & worker->answer_mask].slice;
+        sc_account_discharge(connection->account, SC_PLACE_ANSWERS, slice.size);
+        sc_slice_release(shard, slice);
+    }
     free(worker->answers);
     free(worker);
     connection->worker = NULL;

@@ -135,6 +135,11 @@ class Raw:
         except Ended:
             return 1006
 
+    def reset(self):
+        """Ends the connection without a goodbye."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
     def wait_end(self):
         """Reads until the peer ends the connection."""
         try:

@@ -4,6 +4,7 @@ device, and is skipped without."""
 import json
 import os
 import subprocess
+import threading
 import time
 
 import pytest
@@ -274,3 +275,53 @@ def test_a_disk_that_fails_while_further_subscriptions_wait(start_on_failing_dis
         with pytest.raises(TimeoutError):
             client.message()  # No event of what was taken back.
     assert call(writer, "stream::list", stream_name="s", group_id="big")["result"] == old
+
+
+@pytest.mark.parametrize("what", ["events", "answers"])
+def test_what_waits_for_a_disk_that_stalls_is_charged_to_its_caller(tmp_path, disk, what):
+    """Void events, and large answers of reads, wait behind a change that the disk does not have."""
+    home, budget = tmp_path / "bounded", 2 * MIB
+    home.mkdir()
+    node = Node(
+        home,
+        configuration(
+            {**store(disk / "store", segment_bytes=4 * MIB), "shards": 1},
+            {"limits": {"worker_budget_bytes": budget}},
+        ),
+    ).start()
+    try:
+        reader = Raw(node.stream_port).upgrade("/stream/s/g")
+        assert json.loads(reader.message())["event"]["type"] == "sync"
+        writer, caller = Raw(node.worker_port).upgrade(), Raw(node.worker_port).upgrade()
+        call(writer, "stream::set", stream_name="s", group_id="g", item_id="i", data="x" * 60000)
+        assert json.loads(reader.message())["event"]["type"] == "create"
+        caller.message()
+        send = {"stream_name": "s", "group_id": "g", "type": "t", "data": "x" * 60000}
+        message = {
+            "events": frame(json.dumps({"type": "invokefunction", "function_id": "stream::send", "data": send})),
+            "answers": invoke(1, "stream::get", {"stream_name": "s", "group_id": "g", "item_id": "i"}),
+        }[what]
+        frozen = Frozen(disk, 1.5)
+        began = time.monotonic()
+        writer.send(invoke(2, "stream::set", {"stream_name": "s", "group_id": "g", "item_id": "j", "data": "x"}))
+        while node.counters()["waiting_effects_bytes"] == 0:
+            assert time.monotonic() - began < 1
+        count = 200
+        sending = threading.Thread(target=lambda: caller.send(message * count))
+        sending.start()
+        while (counters := node.counters())["waiting_effects_bytes"] < budget or counters["calls_parked"] == 0:
+            assert time.monotonic() - began < 1.4, json.dumps(counters)[:900]
+        assert counters["waiting_effects_bytes"] < budget + 256 * 1024
+        frozen.wait()
+        if what == "answers":
+            for _ in range(count):
+                answer(caller)
+        else:
+            assert json.loads(reader.message())["event"]["type"] == "create"
+            for _ in range(count):
+                assert json.loads(reader.message())["event"]["type"] == "event"
+        sending.join()
+        while node.counters()["waiting_effects_bytes"] > 0:
+            assert time.monotonic() - began < 20
+    finally:
+        node.kill()

@@ -31,6 +31,10 @@
           "calls_parked")                                                                          \
     PLACE(REQUESTS, requests, CONNECTION, ONE, "SC_REQUESTS_SIZE_MAX",                             \
           "no further call of the connection starts", "calls_parked")                              \
+    PLACE(ANSWERS, answers, CONNECTION, ANY, "limits.worker_budget_bytes",                         \
+          "the worker's calls wait", "calls_parked")                                               \
+    PLACE(EFFECTS, effects, CONNECTION, ANY, "limits.worker_budget_bytes",                         \
+          "the worker's calls wait", "calls_parked")                                               \
     PLACE(DELIVERIES, deliveries, CONNECTION, ONE, "limits.worker_budget_bytes",                   \
           "a result that waits beyond twice the budget reaches its caller as an error",            \
           "results_too_large")                                                                     \
@@ -80,10 +84,12 @@ enum sc_account_owner_state {
 /// Thread: retain, release, and places of ANY from any thread; places of ONE from that of the account's shard.
 struct sc_account {
     _Atomic uint32_t references;
-    _Atomic uint32_t messages; // In the control plane's hands.
-    _Atomic uint8_t state;     // enum sc_account_owner_state; only ever grows.
-    _Atomic uint64_t own;      // Of the places of ONE,
-    _Atomic uint64_t shared;   // and of ANY.
+    _Atomic uint32_t messages;    // In the control plane's hands.
+    _Atomic uint8_t state;        // enum sc_account_owner_state; only ever grows.
+    _Atomic uint32_t next_answer; // The place of the one that is to leave next.
+    _Atomic uint64_t waiting;     // Shards that want to hear when there is room again.
+    _Atomic uint64_t own;         // Of the places of ONE,
+    _Atomic uint64_t shared;      // and of ANY.
     _Atomic uint64_t bytes[SC_PLACE_COUNT];
     uint64_t limit;
     struct sc_account_sums *sums;
@@ -168,6 +174,33 @@ static inline void sc_account_end(struct sc_account *_Nullable account,
     if (sc_account_state(account) == SC_ACCOUNT_OPEN && account != NULL)
         atomic_store_explicit(&account->state, (uint8_t)state, memory_order_relaxed);
 }
+
+// ---- Room for what goes out
+
+/// What waits to be sent to the owner, or to whom its calls concern.
+static inline uint64_t sc_account_outgoing(const struct sc_account *account) {
+    return sc_account_bytes(account, SC_PLACE_OUTBOX) +
+           sc_account_bytes(account, SC_PLACE_ANSWERS) +
+           sc_account_bytes(account, SC_PLACE_EFFECTS) +
+           sc_account_bytes(account, SC_PLACE_DELIVERIES);
+}
+/// What a call that has to start brings.
+struct sc_account_call {
+    bool answers;
+    uint32_t place; // Of its answer. The one that all others wait for does not wait for them.
+};
+/// Whether a call may start for what it may bring: it may go over the limit, the next one waits then. If not,
+/// sc_account_take_waiting tells `shard` (under SC_SHARD_COUNT_MAX) when there is room.
+///
+/// Thread: any.
+bool sc_account_lets_start(struct sc_account *_Nullable account, struct sc_account_call call,
+                           uint32_t shard);
+/// The shards that wait for room, once there is some; 0: none. For who has discharged something.
+uint64_t sc_account_take_waiting(struct sc_account *account);
+/// The answer at `place` is the next: the shards that wait look whether theirs is it. 0: none.
+///
+/// Thread: that of the account's shard.
+uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place);
 
 // ---- Messages in the control plane's hands
 
