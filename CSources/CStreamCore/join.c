@@ -387,63 +387,99 @@ struct client_message {
     bool is_join;
     bool has_item;
     struct sc_bytes subscription_id, stream, group, item;
-    bool complete;
     uint8_t storage[4][SC_NAME_SIZE_MAX];
 };
 
-enum field_result { FIELD_ABSENT, FIELD_OK, FIELD_WRONG };
+// A name in `data`, and what is said of it when it is not there, or is none.
+struct name_field {
+    const char *key;
+    const char *missing, *wrong, *long_name;
+};
 
-static enum field_result read_name(const struct sc_json_index *index, int parent,
-                                   struct sc_bytes key, uint8_t *storage, struct sc_bytes *out) {
+#define NAME_FIELD(name)                                                                           \
+    {name, "`data." name "` is missing", "`data." name "` is no string",                           \
+     "`data." name "` is longer than 256 bytes"}
+static_assert(SC_NAME_SIZE_MAX == 256, "the texts say so");
+
+enum { SUBSCRIPTION_ID, STREAM_NAME, GROUP_ID, ITEM_ID };
+static const struct name_field name_fields[] = {[SUBSCRIPTION_ID] = NAME_FIELD("subscriptionId"),
+                                                [STREAM_NAME] = NAME_FIELD("streamName"),
+                                                [GROUP_ID] = NAME_FIELD("groupId"),
+                                                [ITEM_ID] = NAME_FIELD("id")};
+
+// Reads a name. `out` has no data when the message has none. Returns what is wrong, or NULL.
+static const char *read_name(const struct sc_json_index *index, int parent,
+                             const struct name_field *field, uint8_t *storage,
+                             struct sc_bytes *out) {
     struct sc_json_member scratch;
+    struct sc_bytes key = {(const uint8_t *)field->key, strlen(field->key)};
     const struct sc_json_member *member = sc_json_index_find(index, parent, key, &scratch);
+    *out = (struct sc_bytes){0};
     if (member == NULL || member->value.kind == SC_JSON_NULL)
-        return FIELD_ABSENT;
+        return NULL;
     if (member->value.kind != SC_JSON_STRING)
-        return FIELD_WRONG;
+        return field->wrong;
     struct sc_bytes raw = {member->value.text.data + 1, member->value.text.size - 2};
     if (!member->value.escaped) {
         *out = raw;
-        return raw.size <= SC_NAME_SIZE_MAX ? FIELD_OK : FIELD_WRONG;
+        return raw.size <= SC_NAME_SIZE_MAX ? NULL : field->long_name;
     }
     if (raw.size > 6 * SC_NAME_SIZE_MAX)
-        return FIELD_WRONG;
+        return field->long_name;
     uint8_t decoded[6 * SC_NAME_SIZE_MAX];
     size_t size = sc_json_unescape(raw, decoded);
     if (size > SC_NAME_SIZE_MAX)
-        return FIELD_WRONG;
+        return field->long_name;
     memcpy(storage, decoded, size);
     *out = (struct sc_bytes){storage, size};
-    return FIELD_OK;
+    return NULL;
 }
 
-static bool read_message(const struct sc_json_index *index, struct client_message *message) {
-    struct sc_json_member scratch, data_scratch;
+static const char *read_type(const struct sc_json_index *index, bool *is_join) {
+    struct sc_json_member scratch;
     const struct sc_json_member *type = sc_json_index_find(index, -1, SC_LITERAL("type"), &scratch);
-    if (type == NULL || type->value.kind != SC_JSON_STRING)
-        return false;
+    if (type == NULL)
+        return "`type` is missing";
+    if (type->value.kind != SC_JSON_STRING)
+        return "`type` is no string";
     struct sc_bytes raw = {type->value.text.data + 1, type->value.text.size - 2};
-    message->is_join = sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("join"));
-    if (!message->is_join && !sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("leave")))
-        return false;
-    const struct sc_json_member *data =
-        sc_json_index_find(index, -1, SC_LITERAL("data"), &data_scratch);
-    if (data == NULL || data->value.kind != SC_JSON_OBJECT || data == &data_scratch)
-        return false;
+    *is_join = sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("join"));
+    if (!*is_join && !sc_json_string_equal(raw, type->value.escaped, SC_LITERAL("leave")))
+        return "`type` is neither join nor leave";
+    return NULL;
+}
+
+// Reads a join or leave. Returns the field that is wrong, with what is wrong about it, or NULL.
+static const char *read_message(const struct sc_json_index *index, struct client_message *message) {
+    if (index->root.kind != SC_JSON_OBJECT)
+        return "the message is no object";
+    const char *wrong = read_type(index, &message->is_join);
+    if (wrong != NULL)
+        return wrong;
+    struct sc_json_member scratch;
+    const struct sc_json_member *data = sc_json_index_find(index, -1, SC_LITERAL("data"), &scratch);
+    if (data == NULL)
+        return "`data` is missing";
+    if (data->value.kind != SC_JSON_OBJECT)
+        return "`data` is no object";
+    if (data == &scratch)
+        return "the message has too many members";
     int parent = (int)(data - index->members);
-    enum field_result id = read_name(index, parent, SC_LITERAL("subscriptionId"),
-                                     message->storage[0], &message->subscription_id);
-    enum field_result stream =
-        read_name(index, parent, SC_LITERAL("streamName"), message->storage[1], &message->stream);
-    enum field_result group =
-        read_name(index, parent, SC_LITERAL("groupId"), message->storage[2], &message->group);
-    enum field_result item =
-        read_name(index, parent, SC_LITERAL("id"), message->storage[3], &message->item);
-    if (id != FIELD_OK || stream == FIELD_WRONG || group == FIELD_WRONG || item == FIELD_WRONG)
-        return false;
-    message->has_item = item == FIELD_OK;
-    message->complete = stream == FIELD_OK && group == FIELD_OK;
-    return true;
+    struct sc_bytes *names[] = {[SUBSCRIPTION_ID] = &message->subscription_id,
+                                [STREAM_NAME] = &message->stream,
+                                [GROUP_ID] = &message->group,
+                                [ITEM_ID] = &message->item};
+    for (int i = SUBSCRIPTION_ID; i <= ITEM_ID; i++) {
+        wrong = read_name(index, parent, &name_fields[i], message->storage[i], names[i]);
+        if (wrong != NULL)
+            return wrong;
+        // A leave says enough with its subscription.
+        bool required = i == SUBSCRIPTION_ID || (message->is_join && i != ITEM_ID);
+        if (required && names[i]->data == NULL)
+            return name_fields[i].missing;
+    }
+    message->has_item = message->item.data != NULL;
+    return NULL;
 }
 
 static bool is_blank(struct sc_bytes text) {
@@ -453,9 +489,10 @@ static bool is_blank(struct sc_bytes text) {
     return true;
 }
 
-static void invalid(struct connection *connection, struct sc_bytes why) {
+static void invalid(struct connection *connection, const char *why) {
     connection->shard->counters.messages_invalid++;
-    sc_shard_log(connection->shard, SC_LOG_WARN, "stream_message_invalid", connection->id, why);
+    sc_shard_log(connection->shard, SC_LOG_WARN, "stream_message_invalid", connection->id,
+                 (struct sc_bytes){(const uint8_t *)why, strlen(why)});
 }
 
 bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
@@ -470,13 +507,13 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
         if (!connection->binary && !sc_utf8_valid(text))
             sc_connection_close(connection, 1007, "text is not UTF-8");
         else
-            invalid(connection, SC_LITERAL("not JSON"));
+            invalid(connection, rc == -ELOOP ? "the message is nested too deep" : "not JSON");
         return true;
     }
     struct client_message message;
-    if (index->root.kind != SC_JSON_OBJECT || !read_message(index, &message) ||
-        (message.is_join && !message.complete)) {
-        invalid(connection, SC_LITERAL("not a join or leave"));
+    const char *wrong = read_message(index, &message);
+    if (wrong != NULL) {
+        invalid(connection, wrong);
         return true;
     }
     struct subscription_name name = {.id = message.subscription_id,

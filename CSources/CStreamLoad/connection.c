@@ -191,6 +191,16 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
         sc_load_caller_receive(CALLER(connection), data, size);
 }
 
+static void not_connected(struct connection *connection, int reason) {
+    const struct sc_load_config *config = &connection->load->config;
+    bool subscriber = connection->role == ROLE_SUBSCRIBER;
+    sc_load_load_violation(connection->load, "no connection to %s:%u, the %s port: %s",
+                           subscriber ? config->stream_host : config->worker_host,
+                           subscriber ? config->stream_port : config->worker_port,
+                           subscriber ? "stream" : "worker",
+                           reason == 0 ? "closed before the upgrade" : strerror(-reason));
+}
+
 static void lost(struct connection *connection, int reason) {
     struct work *work = connection->work;
     bool faulty = connection->role == ROLE_SUBSCRIBER && SUBSCRIBER(connection)->excused;
@@ -200,7 +210,7 @@ static void lost(struct connection *connection, int reason) {
         work->counters.stalled_closed++;
     } else if (connection->state <= STATE_CONNECTING) {
         work->counters.connect_failures++;
-        sc_load_load_violation(connection->load, "no connection: %s", strerror(-reason));
+        not_connected(connection, reason);
     } else {
         work->counters.lost++;
         sc_load_load_violation(connection->load,
@@ -292,7 +302,7 @@ static void dial(struct connection *connection) {
             close(fd);
         connection->state = STATE_CLOSED;
         connection->work->counters.connect_failures++;
-        sc_load_load_violation(load, "no connection: %s", strerror(-rc));
+        not_connected(connection, rc);
         return;
     }
     connection->state = STATE_CONNECTING;

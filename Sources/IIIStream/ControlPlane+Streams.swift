@@ -79,18 +79,25 @@ extension ControlPlane {
             return core.upgrade(client, refusal: nil, context: nil)
         }
         startCall(
-            function, .message(message), .authentication(client),
+            function, .message(message),
+            .authentication(client, address: message.json(.data)?.view["addr"]?.string ?? ""),
             timeout: UInt64(configuration.timeouts.authMilliseconds), at: moment)
     }
 
-    func authenticated(_ client: ConnectionID, _ outcome: CallOutcome) {
+    func authenticated(_ client: ConnectionID, at address: String, _ outcome: CallOutcome) {
         warnOfOddity(outcome)
         switch ClientAuthentication(outcome, failOpen: configuration.compatibility.failOpen) {
         case .accepted(let context):
             core.upgrade(client, refusal: nil, context: context)
         case .refused(let status, let reason):
             noteRefusedClient()
-            log.write(.warn, "client_refused", ["reason": .text(reason)])
+            log.write(
+                .warn, "client_refused",
+                [
+                    "reason": .text(reason),
+                    "function_id": .text(configuration.stream.authFunction ?? ""),
+                    "address": .text(address),
+                ])
             core.upgrade(client, refusal: status, context: nil)
         }
     }

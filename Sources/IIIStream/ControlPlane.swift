@@ -17,7 +17,7 @@ actor ControlPlane {
     /// What a call of the node was for.
     enum Purpose {
         case trigger(run: UInt64)
-        case authentication(ConnectionID)
+        case authentication(ConnectionID, address: String)
         case override(StreamOverride, ConnectionID, CoreMessage)
         case sync(ConnectionID, CoreMessage)
         case host(CheckedContinuation<CallOutcome, Never>)
@@ -187,8 +187,8 @@ actor ControlPlane {
         case .trigger(let run):
             logGuard.end(run: run)
             evaluate { $0.callEnded(run, outcome, $1, into: &$2) }
-        case .authentication(let connection):
-            authenticated(connection, outcome)
+        case .authentication(let connection, let address):
+            authenticated(connection, at: address, outcome)
         case .override(let override, let caller, let call):
             overrideEnded(override, caller, call, outcome)
         case .sync(let connection, let request):

@@ -1,0 +1,196 @@
+"""The examples of the protocol documents are played against a real node.
+
+A fenced block whose first line is "```json client sends" (and so on) is an example. The words behind the language
+say which connection does what:
+
+    yaml node            the configuration; without one the node has its defaults. Ports become those of the test
+    text NAME opens      a URL, and header lines; NAME begins with "client" or "worker"
+    text NAME refused    the same, and the HTTP status that answers it as the first line
+    text NAME refused    the status alone: what NAME was opening has been refused
+    json NAME sends      messages, in this order
+    json NAME receives   messages that come, in this order and with nothing between them
+    text NAME closed     the close code that comes
+    text log             a line that the node logs: event and detail
+
+Each section (`##`) is played on a node of its own. Ids, time stamps and client ports in a document stand for those
+of the run: the first use binds one, further uses have to be the same. The order of keys says nothing; a key "…"
+stands for further keys, a value "…" for any. All else is compared exactly."""
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+from clients import TIMEOUT_SECONDS, Connection, status_of
+from node import ROOT, configuration
+
+DOCUMENTS = [ROOT / "docs" / name for name in ("stream-protocol.md", "worker-protocol.md")]
+FENCE = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", re.M | re.S)
+UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+CONNECTION = re.compile(r"[0-9a-f]{9,16}")
+ADDRESS = re.compile(r"127\.0\.0\.1:\d{5}")
+STAMP_DIGITS = 13
+MORE = "…"
+
+
+def sections():
+    for document in DOCUMENTS:
+        for section in re.split(r"^(?=## )", document.read_text(), flags=re.M):
+            title = section.partition("\n")[0].lstrip("# ")
+            if (blocks := FENCE.findall(section)):
+                yield pytest.param(blocks, id=f"{document.stem}: {title}")
+
+
+def kind_of(text):
+    """What stands for something of the run: an id or an address."""
+    return next((kind for kind in (UUID, CONNECTION, ADDRESS) if kind.fullmatch(text)), None)
+
+
+def messages_of(text):
+    """The JSON texts of a block, one after the other."""
+    decoder = json.JSONDecoder()
+    found, at = [], 0
+    while text[at:].strip():
+        at += len(text[at:]) - len(text[at:].lstrip())
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+    return found
+
+
+class Placeholders:
+    """What the ids and stamps of a document are in this run."""
+
+    def __init__(self):
+        self.known = {}
+
+    def bind(self, written, seen):
+        assert self.known.setdefault(written, seen) == seen, f"{written} is {self.known[written]} already"
+
+    def match(self, written, seen, where="message"):
+        """Compares what the document says with what has come."""
+        if written == MORE:
+            return
+        assert type(written) is type(seen), f"{where}: {written!r} is written, {seen!r} came"
+        if isinstance(written, dict):
+            keys = set(written) - {MORE}
+            assert keys == set(seen) or (MORE in written and keys < set(seen)), f"{where}: {seen} came"
+            for key in keys:
+                self.match(written[key], seen[key], f"{where}.{key}")
+        elif isinstance(written, list):
+            assert len(written) == len(seen), f"{where}: {written} is written, {seen} came"
+            for index, pair in enumerate(zip(written, seen)):
+                self.match(*pair, f"{where}[{index}]")
+        elif isinstance(written, str) and (kind := kind_of(written)):
+            assert kind.fullmatch(seen) or written == seen, f"{where}: {seen!r} is no such id"
+            self.bind(written, seen)
+        elif isinstance(written, int) and len(str(written)) >= STAMP_DIGITS:
+            assert len(str(seen)) == len(str(written)), f"{where}: {seen} is no time stamp"
+            self.bind(written, seen)
+        else:
+            assert written == seen, f"{where}: {written!r} is written, {seen!r} came"
+
+    def check_order(self):
+        """Time stamps grow as those of the document do."""
+        stamps = sorted((key, value) for key, value in self.known.items() if isinstance(key, int))
+        values = [value for key, value in stamps if len(str(key)) == STAMP_DIGITS]
+        assert values == sorted(values), stamps
+
+    def fill(self, written):
+        """A message of the document with the ids of this run."""
+        if isinstance(written, dict):
+            return {key: self.fill(value) for key, value in written.items()}
+        if isinstance(written, list):
+            return [self.fill(value) for value in written]
+        return self.known.get(written, written) if isinstance(written, str) else written
+
+
+class Play:
+    def __init__(self, start_node):
+        self.start_node = start_node
+        self.node = None
+        self.connections = {}
+        self.threads = ThreadPoolExecutor()
+        self.run = Placeholders()
+
+    def start(self, text=None):
+        assert self.node is None, "the configuration comes first"
+        if text is not None:
+            text = re.sub(r"\b(port:\s*)\d+", r"\g<1>0", text)
+        self.node = self.start_node(text=text or configuration())
+
+    def address(self, text):
+        """The URL that this run has for one of the document, and the header lines below it."""
+        url, *lines = text.strip().splitlines()
+        parts = urlsplit(url)
+        ports = {3112: self.node.stream_port, 49134: self.node.worker_port}
+        if parts.port == 49135:
+            ports[49135] = self.node.worker_ports[1]
+        headers = dict(line.split(": ", 1) for line in lines)
+        origin = headers.pop("Origin", None)
+        protocols = headers.pop("Sec-WebSocket-Protocol", None)
+        options = {"additional_headers": headers, "origin": origin}
+        if protocols:
+            options["subprotocols"] = protocols.split(", ")
+        return url.replace(f"localhost:{parts.port}", f"127.0.0.1:{ports[parts.port]}"), options
+
+    def status(self, name, address):
+        """What an upgrade is refused with: one of this address, or the one that was opened before."""
+        if address:
+            url, options = self.address(address)
+            return status_of(url, **options)
+        refusal = self.connections.pop(name).exception(TIMEOUT_SECONDS)
+        return refusal.response.status_code
+
+    def connection(self, name):
+        """An upgrade may wait for what other connections do in between."""
+        return self.connections[name].result(TIMEOUT_SECONDS)
+
+    def play(self, language, words, text):
+        if (language, words) == ("yaml", "node"):
+            self.start(text)
+            return
+        if self.node is None:
+            self.start()
+        if (language, words) == ("text", "log"):
+            event, _, detail = text.strip().partition(": ")
+            assert self.node.wait_for(event)["detail"] == detail
+            return
+        name, _, action = words.partition(" ")
+        kind = f"{language} {action}"
+        if kind == "text opens":
+            url, options = self.address(text)
+            self.connections[name] = self.threads.submit(Connection, url, **options)
+        elif kind == "text refused":
+            status, _, address = text.strip().partition("\n")
+            assert self.status(name, address) == int(status)
+        elif kind == "text closed":
+            assert self.connection(name).close_code() == int(text.split()[0])
+        elif kind == "json sends":
+            for message in messages_of(text):
+                self.connection(name).send(self.run.fill(message))
+        elif kind == "json receives":
+            for message in messages_of(text):
+                self.run.match(message, self.connection(name).receive())
+        else:
+            raise AssertionError(f"no example, and no other block stands here: {language} {words}")
+
+    def close(self):
+        for name in self.connections:
+            self.connection(name).close()
+        self.threads.shutdown()
+
+
+@pytest.fixture
+def play(start_node):
+    here = Play(start_node)
+    yield here
+    here.close()
+
+
+@pytest.mark.parametrize("blocks", list(sections()))
+def test_examples(play, blocks):
+    for language, words, text in blocks:
+        play.play(language, words, text)
+    play.run.check_order()
