@@ -8,11 +8,19 @@ internal import StreamWorkers
 extension ControlPlane {
     // MARK: Log records
 
-    func fireRecords(of message: CoreMessage, from worker: ConnectionID, at moment: Moment) {
-        for record in TelemetryLogRecord.records(ofOTLP: message.data, at: moment) {
-            fire(record, isFunction: false, from: worker, at: moment)
-        }
-        message.settle()
+    /// Goes on with the records of a message until its slice of time is over or its sender is held.
+    /// - Returns: whether some are left.
+    func fireRecords(_ work: inout LogWork, from worker: ConnectionID, until due: UInt64) -> Bool {
+        repeat {
+            guard !evaluator.isHeld(worker) else { return true }
+            guard let record = work.reader.next() else {
+                work.message.settle()
+                return false
+            }
+            fire(record, isFunction: false, from: worker, at: work.moment)
+            settle(at: work.moment)
+        } while clock.nanoseconds() < due
+        return true
     }
 
     func fire(_ record: TelemetryLogRecord, from worker: ConnectionID, at moment: Moment) {
@@ -25,13 +33,13 @@ extension ControlPlane {
         let triggers = router.triggers.triggers(onLogOf: record.severityNumber)
         guard !triggers.isEmpty, keepsRecord() else { return }
         // What a handler logs while it handles a record would come back to it, for ever.
-        let ownLine = logGuard.isOwnLine(record, from: worker, isFunction: isFunction)
-        guard !ownLine else { return }
+        let authors = logGuard.authors(of: record, from: worker, isFunction: isFunction)
+        guard !triggers.allSatisfy({ authors.contains($0.id) }) else { return }
         let input = record.json
         fire(
             TriggerEvent(
                 input: .text(input), lane: .single, writer: worker == .node ? nil : worker,
-                size: input.bytes.count, traceparent: LogGuard.traceparent(UUIDText.random)),
+                size: input.bytes.count + Evaluator.Event.overhead, authors: authors),
             at: triggers, at: moment)
     }
 
@@ -69,7 +77,21 @@ extension ControlPlane {
         let lane = evaluator.loneLane()
         fire(
             TriggerEvent(
-                input: .text(payload), lane: lane, writer: nil, size: payload.bytes.count),
+                input: .text(payload), lane: lane, writer: nil,
+                size: payload.bytes.count + Evaluator.Event.overhead),
             at: triggers, at: moment)
+    }
+}
+
+/// A message of log records on its way through the control plane.
+struct LogWork: Sendable {
+    let message: CoreMessage
+    let moment: Moment
+    var reader: TelemetryLogReader
+
+    init(_ message: CoreMessage, at moment: Moment) {
+        self.message = message
+        self.moment = moment
+        reader = TelemetryLogReader(message.data, at: moment)
     }
 }

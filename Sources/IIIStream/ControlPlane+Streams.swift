@@ -16,26 +16,19 @@ extension ControlPlane {
         case .upgrade: authenticate(message, of: connection, at: moment)
         case .override: runOverride(message, of: connection, at: moment)
         case .sync: makeSync(message, of: connection, at: moment)
-        case .logs: fireRecords(of: message, from: connection, at: moment)
-        default: preconditionFailure("a worker's message is the router's")
+        default:
+            preconditionFailure(
+                "a worker's message is the router's, log records are work of their own")
         }
     }
 
     // MARK: Triggers
 
-    /// The connections that serve what a trigger calls: making them wait would make the trigger wait.
-    private func servers(of trigger: ActiveTrigger) -> [ConnectionID] {
-        [trigger.handlerCall, trigger.conditionCall].compactMap(\.self).compactMap { call in
-            guard case .function(let id) = router.target(of: call) else { return nil }
-            return router.functions.owner(of: Name(id))
-        }
-    }
-
     func fire(_ event: Evaluator.Event, at triggers: [ActiveTrigger], at moment: Moment) {
         guard !triggers.isEmpty else { return }
-        evaluate { evaluator, registry, actions in
+        evaluate { evaluator, registry, server, actions in
             evaluator.fire(
-                event, at: triggers, registry, now: moment.uptime, servers: servers, into: &actions)
+                event, at: triggers, registry, now: moment.uptime, server: server, into: &actions)
         }
     }
 
@@ -48,14 +41,14 @@ extension ControlPlane {
         fire(
             TriggerEvent(
                 input: .message(message), lane: lane, writer: writer == .node ? nil : writer,
-                size: message.dataSize),
+                size: message.dataSize + Evaluator.Event.overhead),
             at: router.triggers.triggers(onChangeOf: stream, group: group, item: item), at: moment)
         message.settle()
     }
 
     private func joinAsked(_ message: CoreMessage, of client: ConnectionID) {
         let triggers = router.triggers.triggers(onJoinOf: message.required(.stream))
-        evaluate { evaluator, _, actions in
+        evaluate { evaluator, _, _, actions in
             evaluator.askJoin(client, message, triggers, into: &actions)
         }
     }
@@ -65,7 +58,7 @@ extension ControlPlane {
             TriggerEvent(
                 input: .message(message),
                 lane: .subscription(client, Name(message.required(.id))), writer: nil,
-                size: message.dataSize, isDroppable: false),
+                size: message.dataSize + Evaluator.Event.overhead, isDroppable: false),
             at: router.triggers.triggers(onLeaveOf: message.required(.stream)), at: moment)
         message.settle()
     }

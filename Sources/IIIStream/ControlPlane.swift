@@ -27,7 +27,7 @@ actor ControlPlane {
     let configuration: Configuration
     let log: NodeLog
     private let inbox: EventInbox
-    private let clock: NodeClock
+    let clock: NodeClock
     var router: Router
     var evaluator: Evaluator
     var logGuard = LogGuard()
@@ -43,6 +43,22 @@ actor ControlPlane {
     private var logCount: UInt64 = 0
     private(set) var counters = ControlCounters()
     private var hasEnded = false
+    private var work = FairQueue<Lane, Work>()
+
+    /// What keeps its order with itself, and takes turns with all others.
+    private enum Lane: Hashable {
+        /// What a connection sends.
+        case connection(ConnectionID)
+        /// Changes of watched streams: those of one item have one order, whoever wrote them.
+        case changes
+        /// Log records of a connection, which wait while it is held.
+        case logs(ConnectionID)
+    }
+
+    private enum Work {
+        case event(CoreEvent)
+        case logs(LogWork, ConnectionID)
+    }
 
     init(
         core: NodeCore, inbox: EventInbox, configuration: Configuration, log: NodeLog,
@@ -92,21 +108,116 @@ actor ControlPlane {
     /// Whether somebody waits for a call, or an event for its trigger, after all that has been heard of so far.
     func isBusy() -> Bool {
         drain()
-        return pendingCount > 0
+        return pendingCount > 0 || work.count > 0
     }
 
+    /// Handles what has come. Over its budget the rest waits for the next turn of the actor.
     private func drain() {
         let moment = clock.moment()
-        for event in inbox.take() {
-            handle(event, at: moment)
-            settle(at: moment)
+        let events = inbox.take()
+        if work.count == 0, events.count <= Self.fewEvents {
+            for event in events {
+                handle(event, at: moment)
+                settle(at: moment)
+            }
+        } else {
+            for event in events {
+                work.append(.event(event), to: Self.lane(of: event))
+            }
         }
+        takeTurns()
         tick(at: moment)
         settle(at: moment)
         setAlarm(at: moment)
     }
 
+    /// So few events are handled at once, in the order in which they came.
+    private static let fewEvents = 32
+    /// Nanoseconds that one lane may take before the next one has its turn, and that one drain may take.
+    private static let sliceNanoseconds: UInt64 = 200_000
+    private static let drainNanoseconds: UInt64 = 5_000_000
+
+    private static func lane(of event: CoreEvent) -> Lane {
+        switch event {
+        case .message(_, let message) where message.kind == .change: .changes
+        case .message(let connection, _), .workerOpened(let connection, _, _, _, _),
+            .workerAlive(let connection, _), .workerClosed(let connection),
+            .undeliverable(let connection, _, _):
+            .connection(connection)
+        }
+    }
+
+    /// Begins with the records of a message. What its slice of time leaves over goes to a lane of its own, and so
+    /// does what the connection logs behind it.
+    private func startRecords(of message: CoreMessage, from worker: ConnectionID, at moment: Moment)
+    {
+        var records = LogWork(message, at: moment)
+        let due = clock.nanoseconds() + Self.sliceNanoseconds
+        if work.has(.logs(worker)) || fireRecords(&records, from: worker, until: due) {
+            work.append(.logs(records, worker), to: .logs(worker))
+        }
+    }
+
+    private func logsBehindRecords(_ event: CoreEvent) -> Bool {
+        guard case .message(let connection, let message) = event, message.kind == .invoke,
+            work.has(.logs(connection)), let function = message.string(.functionID)
+        else { return false }
+        return function.hasPrefix("engine::log::")
+    }
+
+    private func takeTurns() {
+        guard !work.isIdle else { return }
+        let end = clock.nanoseconds() + Self.drainNanoseconds
+        var now = clock.nanoseconds()
+        while now < end, let lane = work.turn() {
+            let slice = now + Self.sliceNanoseconds
+            if !takeTurn(of: lane, until: slice) {
+                work.setAside(lane)
+            } else {
+                work.pass(lane)
+            }
+            now = clock.nanoseconds()
+        }
+        if !work.isIdle {
+            counters.drainsCut += 1
+            signal()
+        }
+    }
+
+    /// - Returns: false when the lane has to wait until its connection is released.
+    private func takeTurn(of lane: Lane, until due: UInt64) -> Bool {
+        let moment = clock.moment()
+        repeat {
+            if case .logs(let connection) = lane, evaluator.isHeld(connection) { return false }
+            switch work.take(from: lane) {
+            case .event(let event):
+                if case .logs = lane {
+                    handleNow(event, at: moment)
+                } else {
+                    handle(event, at: moment)
+                }
+                settle(at: moment)
+            case .logs(var records, let connection):
+                guard fireRecords(&records, from: connection, until: due) else { continue }
+                work.putBack(.logs(records, connection), in: lane)
+            case nil:
+                return true
+            }
+        } while clock.nanoseconds() < due
+        return true
+    }
+
     private func handle(_ event: CoreEvent, at moment: Moment) {
+        if case .message(let connection, let message) = event, message.kind == .logs {
+            startRecords(of: message, from: connection, at: moment)
+        } else if logsBehindRecords(event), case .message(let connection, _) = event {
+            work.append(.event(event), to: .logs(connection))
+        } else {
+            handleNow(event, at: moment)
+        }
+    }
+
+    private func handleNow(_ event: CoreEvent, at moment: Moment) {
         switch event {
         case .workerOpened(let connection, let listener, let isTelemetry, let address, let head):
             let peer = WorkerPeer(listener: listener, address: address, isTelemetry: isTelemetry)
@@ -121,6 +232,7 @@ actor ControlPlane {
             route(.liveness(connection, isAlive: isAlive), at: moment)
         case .workerClosed(let connection):
             evaluator.forget(connection)
+            work.wake(.logs(connection))
             logGuard.forget(connection)
             route(.closed(connection), at: moment)
         case .undeliverable(let connection, let invocationID, let why):
@@ -139,14 +251,25 @@ actor ControlPlane {
     }
 
     /// Lets the evaluator append what it wants done.
-    func evaluate(_ body: (inout Evaluator, TriggerRegistry, inout Evaluator.Actions) -> Void) {
-        body(&evaluator, router.triggers, &triggerActions)
+    func evaluate(
+        _ body: (
+            inout Evaluator, TriggerRegistry, (TriggerCall) -> ConnectionID?,
+            inout Evaluator.Actions
+        ) -> Void
+    ) {
+        body(&evaluator, router.triggers, server, &triggerActions)
+    }
+
+    /// The connection that serves what a trigger calls.
+    private func server(of call: TriggerCall) -> ConnectionID? {
+        guard case .function(let id) = router.target(of: call) else { return nil }
+        return router.functions.owner(of: Name(id))
     }
 
     // MARK: Steps
 
     /// Performs actions until none is left.
-    private func settle(at moment: Moment) {
+    func settle(at moment: Moment) {
         while true {
             // The core hears of a change before anything that follows from it can come back.
             publishChanges(at: moment)
@@ -186,7 +309,7 @@ actor ControlPlane {
         switch purposes.removeValue(forKey: tag) {
         case .trigger(let run):
             logGuard.end(run: run)
-            evaluate { $0.callEnded(run, outcome, $1, into: &$2) }
+            evaluate { $0.callEnded(run, outcome, $1, server: $2, into: &$3) }
         case .authentication(let connection, let address):
             authenticated(connection, at: address, outcome)
         case .override(let override, let caller, let call):
@@ -202,16 +325,22 @@ actor ControlPlane {
 
     private func perform(_ action: TriggerAction<CoreMessage>, at moment: Moment) {
         switch action {
-        case .call(let run, let call, let input, let traceparent, let timeout):
+        case .call(let run, let call, let input, let authors, let timeout):
             let functionID: String
             switch router.target(of: call) {
             case .function(let id): functionID = id
-            case .forbidden: return evaluate { $0.callForbidden(run, $1, into: &$2) }
-            case .gone: return evaluate { $0.callEnded(run, .gone, $1, into: &$2) }
+            case .forbidden:
+                return evaluate { $0.callForbidden(run, $1, server: $2, into: &$3) }
+            case .gone: return evaluate { $0.callEnded(run, .gone, $1, server: $2, into: &$3) }
             }
-            logGuard.begin(
-                run: run, traceparent: traceparent,
-                server: router.functions.owner(of: Name(functionID)))
+            var traceparent: String?
+            if let authors {
+                let context = LogGuard.traceparent(UUIDText.random)
+                traceparent = context
+                logGuard.begin(
+                    run: run, authors: authors, traceparent: context,
+                    server: router.functions.owner(of: Name(functionID)))
+            }
             startCall(
                 functionID, input, .trigger(run: run), traceparent: traceparent, timeout: timeout,
                 at: moment)
@@ -221,6 +350,7 @@ actor ControlPlane {
             core.hold(connection)
         case .release(let connection):
             core.release(connection)
+            work.wake(.logs(connection))
         case .log(let line):
             log.write(line)
         }
@@ -303,9 +433,7 @@ actor ControlPlane {
 
     private func tick(at moment: Moment) {
         if let due = router.nextDeadline, due <= moment.uptime { route(.tick, at: moment) }
-        evaluate {
-            $0.tick(now: moment.uptime, into: &$2); _ = $1
-        }
+        evaluator.tick(now: moment.uptime, into: &triggerActions)
         if functionsNotice.isDue(at: moment) { fireFunctionsChanged(at: moment) }
     }
 
@@ -341,6 +469,8 @@ actor ControlPlane {
 struct ControlCounters: Sendable {
     /// Stream clients that the auth function did not let in.
     var clientsRefused: UInt64 = 0
+    /// Turns of the control plane that were over their budget of time.
+    var drainsCut: UInt64 = 0
 }
 
 extension InvocationError {

@@ -4,6 +4,8 @@ internal import StreamModel
 /// What time it is, for everything that the control plane decides.
 struct NodeClock: Sendable {
     let moment: @Sendable () -> Moment
+    /// Since some start, for how long work takes.
+    let nanoseconds: @Sendable () -> UInt64
 
-    static let system = NodeClock(moment: currentMoment)
+    static let system = NodeClock(moment: currentMoment, nanoseconds: currentNanoseconds)
 }

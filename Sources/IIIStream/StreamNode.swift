@@ -231,6 +231,7 @@ public final class StreamNode: Sendable {
             ("registrations_refused", workers.registrationsRefused),
             ("calls_forbidden", workers.callsForbidden),
             ("calls_timed_out", workers.callsTimedOut),
+            ("lists_dropped", workers.readsDropped),
             ("workers_denied", workers.connectionsDenied),
             ("clients_refused", clients.clientsRefused),
             ("triggers_handled", triggers.handled),
@@ -239,6 +240,8 @@ public final class StreamNode: Sendable {
             ("triggers_timed_out", triggers.timedOut),
             ("trigger_events_dropped", triggers.dropped),
             ("trigger_writers_held", triggers.holds),
+            ("trigger_server_waits", triggers.serverWaits),
+            ("control_turns_cut", clients.drainsCut),
             ("joins_refused", triggers.joinsRefused),
             ("trigger_calls_forbidden", triggers.forbidden),
         ]

@@ -9,18 +9,21 @@ package struct LogTriggerFilter: Hashable, Sendable {
     /// - Throws: for a level that there is not.
     package init(config: JSONText) throws(JSONMismatch) {
         guard config.view.kind == .object, let level = config.view["level"]?.string else { return }
-        switch level {
-        case "all": break
-        case "trace": severityMin = 1
-        case "debug": severityMin = 5
-        case "info": severityMin = 9
-        case "warn": severityMin = 13
-        case "error": severityMin = 17
-        default:
+        if let severity = Self.severities[level] {
+            severityMin = severity
+        } else if level != "all" {
             let levels = "`all`, `trace`, `debug`, `info`, `warn`, `error`"
             throw JSONMismatch(
                 reason: "unknown level `\(level.prefix(bytes: 64))`, expected one of \(levels)")
         }
+    }
+
+    /// The lowest severity number of each level.
+    private static let severities = ["trace": 1, "debug": 5, "info": 9, "warn": 13, "error": 17]
+
+    /// The lowest severity number that all filters take for the same as `severity`.
+    static func level(of severity: Int) -> Int {
+        severities.values.filter { $0 <= severity }.max() ?? 0
     }
 
     package func matches(severity: Int) -> Bool {

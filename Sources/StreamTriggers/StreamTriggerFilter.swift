@@ -30,13 +30,6 @@ package struct StreamTriggerFilter: Hashable, Sendable {
         self.streamName = streamName
     }
 
-    /// Whether an event of `group` and `item` (nil: of no item) in this filter's stream is one of its events.
-    package func matches(group: String, item: String?) -> Bool {
-        if let groupID, !groupID.isEmpty, Name(groupID) != Name(group) { return false }
-        guard let itemID, !itemID.isEmpty else { return true }
-        return item.map { Name($0) == Name(itemID) } ?? false
-    }
-
     /// The longest name, in bytes: a longer one could never match.
     package static let nameSizeMax = 256
 

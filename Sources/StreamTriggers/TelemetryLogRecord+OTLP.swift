@@ -1,24 +1,43 @@
 package import StreamModel
 
-extension TelemetryLogRecord {
-    /// Reads the records of an OpenTelemetry export of logs in JSON (OTLP 1.0, `ExportLogsServiceRequest`).
-    /// What is not as it should be is left out; nothing in it is an error.
-    package static func records(ofOTLP text: JSONText, at moment: Moment) -> [TelemetryLogRecord] {
-        var records: [TelemetryLogRecord] = []
-        for resourceLogs in text.view["resourceLogs"].elements {
-            let resource = Resource(resourceLogs["resource"])
-            for scopeLogs in resourceLogs["scopeLogs"].elements {
-                let scope = scopeLogs["scope"]
-                for record in scopeLogs["logRecords"].elements {
-                    records.append(TelemetryLogRecord(otlp: record, resource, scope, moment))
-                }
-            }
-        }
-        return records
+/// Reads the records of an OpenTelemetry export of logs in JSON (OTLP 1.0, `ExportLogsServiceRequest`), one at a
+/// time: one message may hold some hundred thousand. What is not as it should be is left out; nothing in it is an
+/// error.
+package struct TelemetryLogReader: Sequence, IteratorProtocol, Sendable {
+    private let moment: Moment
+    private var resources: JSONElements
+    private var scopes: JSONElements = JSONText.null.view.elements
+    private var records: JSONElements = JSONText.null.view.elements
+    private var resource = Resource(nil)
+    private var scope: JSONView?
+
+    package init(_ text: JSONText, at moment: Moment) {
+        self.moment = moment
+        resources = text.view["resourceLogs"].elements
     }
 
-    private init(otlp record: JSONView, _ resource: Resource, _ scope: JSONView?, _ moment: Moment)
-    {
+    package mutating func next() -> TelemetryLogRecord? {
+        while true {
+            if let record = records.next() {
+                return TelemetryLogRecord(otlp: record, resource, scope, moment)
+            }
+            if let scopeLogs = scopes.next() {
+                scope = scopeLogs["scope"]
+                records = scopeLogs["logRecords"].elements
+            } else if let resourceLogs = resources.next() {
+                resource = Resource(resourceLogs["resource"])
+                scopes = resourceLogs["scopeLogs"].elements
+            } else {
+                return nil
+            }
+        }
+    }
+}
+
+extension TelemetryLogRecord {
+    fileprivate init(
+        otlp record: JSONView, _ resource: Resource, _ scope: JSONView?, _ moment: Moment
+    ) {
         let now = moment.unix * 1_000_000
         let time = record["timeUnixNano"]?.unsigned ?? now
         self.init(
@@ -33,7 +52,7 @@ extension TelemetryLogRecord {
     }
 }
 
-private struct Resource {
+private struct Resource: Sendable {
     var text: JSONText
     var serviceName: String?
 

@@ -3,12 +3,14 @@ package import StreamModel
 /// What the evaluation of triggers wants done, in this order.
 package enum TriggerAction<Payload: CallPayload>: Sendable {
     /// Call a function, if the rules let it; the answer, or what came of it, is given back with
-    /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``.
+    /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``. `authors`: of a log record, the triggers
+    /// whose handlers have led to the call, its own among them.
     case call(
-        run: UInt64, TriggerCall, CallInput<Payload>, traceparent: String?, timeout: UInt64)
+        run: UInt64, TriggerCall, CallInput<Payload>, authors: Set<Name>?, timeout: UInt64)
     /// A join is decided.
     case decideJoin(ConnectionID, Payload, isAllowed: Bool)
-    /// Read no further calls of this connection, or read them again. They pair up.
+    /// Take no further changes of watched streams from this connection, or take them again. They pair up, and do
+    /// not nest.
     case hold(ConnectionID)
     case release(ConnectionID)
     case log(LogLine)
@@ -23,8 +25,10 @@ package struct TriggerCounters: Hashable, Sendable {
     /// Conditions and handlers that failed, timed out ones included.
     package var failed: UInt64 = 0
     package var timedOut: UInt64 = 0
-    /// Events dropped because their trigger's queue stayed full.
+    /// Events dropped because their trigger's queue stayed full, or their writer had too many bytes waiting.
     package var dropped: UInt64 = 0
+    /// Times that a trigger had to wait because the worker of its function had enough calls.
+    package var serverWaits: UInt64 = 0
     /// Times that a writer was made to wait.
     package var holds: UInt64 = 0
     package var joinsRefused: UInt64 = 0
@@ -37,9 +41,10 @@ package struct TriggerCounters: Hashable, Sendable {
 /// Decides which triggers an event calls, in which order, and what their answers mean.
 ///
 /// Each trigger has a queue of its own. Events of one item (or one subscription) are handled one after the
-/// other, condition included; everything else at once, up to a limit. When more wait than may, the connections
-/// that go on writing are held; after the handler timeout they are let go and the oldest events are dropped.
-/// Pure: events go in, actions come out; time is an argument.
+/// other, condition included; everything else at once, up to a limit, and as long as the worker of the function
+/// has room for further calls. When more wait than may, the connections that go on writing are held; after the
+/// handler timeout they are let go and the oldest events are dropped. Pure: events go in, actions come out; time is
+/// an argument.
 package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     package typealias Actions = [TriggerAction<Payload>]
     package typealias Event = TriggerEvent<Payload>
@@ -54,6 +59,28 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var queue: UInt64
         var event: Event
         var stage: Stage
+        var server: ConnectionID?
+    }
+
+    /// A worker that executes handlers and conditions of queues.
+    private struct Server: Sendable {
+        var count = 0
+        var size = 0
+        /// Triggers that wait until it has answered; ``endCall(of:_:_:into:)`` wakes them.
+        var waiting = Fifo<Name>()
+    }
+
+    /// A connection whose events wait.
+    private struct Writer: Sendable {
+        var size = 0
+        /// Queues that hold it, and itself if it has too many bytes waiting.
+        var holds = 0
+        /// Since it has had too many bytes waiting: when it is let go whatever they are.
+        var deadline: UInt64?
+        /// Its events make the oldest go until half of its limit waits.
+        var isDropping = false
+
+        var isIdle: Bool { size == 0 && holds == 0 }
     }
 
     private struct JoinRun: Sendable {
@@ -76,6 +103,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     private var runs: [UInt64: Run] = [:]
     private var nextID: UInt64 = 1
     private var fullQueues: Set<Name> = []
+    private var servers: [ConnectionID: Server] = [:]
+    private var writers: [ConnectionID: Writer] = [:]
+    /// Writers that are held for their own bytes.
+    private var fullWriters: Set<ConnectionID> = []
+    /// Triggers that wait for their server.
+    private var waitingForServer: Set<Name> = []
+    private var drops = DropNotice()
     private var warned = WarnedFunctions()
 
     package private(set) var counters = TriggerCounters()
@@ -106,80 +140,115 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// An event for `triggers`, which are in their order.
     /// - Parameters:
     ///   - registry: to look triggers up when their turn comes.
-    ///   - servers: the connections that serve the functions of a trigger; they are never held.
+    ///   - serverOf: the connection that serves what a trigger calls. It is not held for that trigger.
     package mutating func fire(
         _ event: Event, at triggers: [ActiveTrigger], _ registry: TriggerRegistry, now: UInt64,
-        servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
+        server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        for trigger in triggers {
+        for trigger in triggers where event.authors?.contains(trigger.id) != true {
             if queues[trigger.id] == nil { queues[trigger.id] = (takeID(), TriggerQueue()) }
             queues[trigger.id]?.queue.append(event)
-            startWaiting(trigger.id, registry, into: &actions)
-            holdOrDrop(event, trigger, now: now, servers, into: &actions)
+            noteWaiting(event)
+            startWaiting(trigger.id, registry, serverOf, into: &actions)
+            holdOrDrop(event, trigger, now: now, serverOf, into: &actions)
         }
     }
+
+    /// Whether a connection takes no changes: it is held.
+    package func isHeld(_ writer: ConnectionID) -> Bool { (writers[writer]?.holds ?? 0) > 0 }
 
     /// A lane that keeps no order with any other event.
     package mutating func loneLane() -> TriggerLane { .alone(takeID()) }
 
-    /// Makes room in a queue that is full with what could not start.
+    private mutating func noteWaiting(_ event: Event) {
+        writers[event.writer ?? .node, default: Writer()].size += event.size
+    }
+
+    /// An event waits no more: it has started, or is dropped.
+    private mutating func noteTaken(_ event: Event, into actions: inout Actions) {
+        let writer = event.writer ?? .node
+        guard var state = writers[writer] else { return }
+        state.size -= event.size
+        writers[writer] = state.isIdle ? nil : state
+        guard state.size <= limits.waitingSizePerWriter / 2 else { return }
+        writers[writer]?.isDropping = false
+        if fullWriters.contains(writer) { letGo(writer, into: &actions) }
+    }
+
+    /// Makes room when more waits than may.
     private mutating func holdOrDrop(
         _ event: Event, _ trigger: ActiveTrigger, now: UInt64,
-        _ servers: (ActiveTrigger) -> [ConnectionID], into actions: inout Actions
+        _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         let id = trigger.id
         // Looked at in place: with a second reference to the queue, each change of it would copy it whole.
         let isFull =
             event.isDroppable
             ? queues[id]?.queue.isFull(limits) : queues[id]?.queue.isOversized(limits)
-        guard isFull == true else { return }
-        let canWait =
-            queues[id]?.queue.isDropping == false
-            && event.writer.map { !servers(trigger).contains($0) } ?? false
-        guard canWait, let writer = event.writer else {
-            return dropOldest(id, into: &actions)
+        let writer = event.writer ?? .node
+        let isOver = (writers[writer]?.size ?? 0) > limits.waitingSizePerWriter
+        guard isFull == true || isOver else { return }
+        let isHoldable =
+            event.writer != nil && serverOf(trigger.handlerCall) != writer
+            && trigger.conditionCall.flatMap(serverOf) != writer
+        if isFull == true {
+            let mayGrow =
+                queues[id]?.queue.isDropping == false
+                && queues[id]?.queue.isFarOver(limits) == false
+            if isHoldable, mayGrow {
+                hold(writer, for: id, now: now, into: &actions)
+            } else {
+                dropOldest(id, into: &actions)
+            }
         }
+        guard isOver else { return }
+        let isFarOver = (writers[writer]?.size ?? 0) > 2 * limits.waitingSizePerWriter
+        if isHoldable, !isFarOver, writers[writer]?.isDropping == false {
+            hold(writer, now: now, into: &actions)
+        } else {
+            dropOldest(of: writer, at: id, into: &actions)
+        }
+    }
+
+    // MARK: Writers that wait
+
+    private mutating func hold(
+        _ writer: ConnectionID, for id: Name, now: UInt64, into actions: inout Actions
+    ) {
         guard queues[id]?.queue.held.insert(writer).inserted == true else { return }
         if queues[id]?.queue.holdDeadline == nil {
             queues[id]?.queue.holdDeadline = now + limits.timeout
         }
         fullQueues.insert(id)
+        addHold(writer, into: &actions)
+    }
+
+    private mutating func hold(
+        _ writer: ConnectionID, now: UInt64, into actions: inout Actions
+    ) {
+        guard fullWriters.insert(writer).inserted else { return }
+        writers[writer]?.deadline = now + limits.timeout
+        addHold(writer, into: &actions)
+    }
+
+    private mutating func addHold(_ writer: ConnectionID, into actions: inout Actions) {
+        writers[writer, default: Writer()].holds += 1
+        guard writers[writer]?.holds == 1 else { return }
         counters.holds += 1
         actions.append(.hold(writer))
     }
 
-    /// Drops until the queue is not full: one large event may take the room of many.
-    private mutating func dropOldest(_ id: Name, into actions: inout Actions) {
-        while queues[id]?.queue.isFull(limits) == true, queues[id]?.queue.dropOldest() != nil {
-            counters.dropped += 1
-            actions.append(.log(LogLine(.warning, "trigger_event_dropped", ["trigger": id.string])))
-        }
+    private mutating func removeHold(_ writer: ConnectionID, into actions: inout Actions) {
+        guard var state = writers[writer], state.holds > 0 else { return }
+        state.holds -= 1
+        writers[writer] = state.isIdle ? nil : state
+        if state.holds == 0 { actions.append(.release(writer)) }
     }
 
-    private mutating func startWaiting(
-        _ id: Name, _ registry: TriggerRegistry, into actions: inout Actions
-    ) {
-        guard let queueID = queues[id]?.id, let trigger = registry.active(id) else { return }
-        while let event = queues[id]?.queue.start(limits) {
-            let run = QueueRun(trigger: id, queue: queueID, event: event, stage: .condition)
-            start(run, trigger, into: &actions)
-        }
-        letGoIfShort(id, into: &actions)
-    }
-
-    private mutating func start(
-        _ run: QueueRun, _ trigger: ActiveTrigger, into actions: inout Actions
-    ) {
-        var run = run
-        let number = takeID()
-        if trigger.conditionFunctionID == nil { run.stage = .handler }
-        let call = trigger.conditionCall ?? trigger.handlerCall
-        if run.stage == .handler { counters.handled += 1 }
-        runs[number] = .queue(run)
-        actions.append(
-            .call(
-                run: number, call, run.event.input,
-                traceparent: run.event.traceparent, timeout: limits.timeout))
+    private mutating func letGo(_ writer: ConnectionID, into actions: inout Actions) {
+        guard fullWriters.remove(writer) != nil else { return }
+        writers[writer]?.deadline = nil
+        removeHold(writer, into: &actions)
     }
 
     private mutating func letGoIfShort(_ id: Name, into actions: inout Actions) {
@@ -191,15 +260,123 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     private mutating func letGo(_ id: Name, into actions: inout Actions) {
         guard fullQueues.remove(id) != nil else { return }
-        for writer in queues[id]?.queue.held ?? [] { actions.append(.release(writer)) }
+        let held = queues[id]?.queue.held ?? []
         queues[id]?.queue.held = []
         queues[id]?.queue.holdDeadline = nil
+        for writer in held { removeHold(writer, into: &actions) }
+    }
+
+    // MARK: Events that go
+
+    /// Drops until the queue is not full: one large event may take the room of many.
+    private mutating func dropOldest(_ id: Name, into actions: inout Actions) {
+        while queues[id]?.queue.isFull(limits) == true, drop(id, into: &actions) {}
+    }
+
+    /// The same until the writer has few enough bytes waiting, or nothing waits here.
+    private mutating func dropOldest(
+        of writer: ConnectionID, at id: Name, into actions: inout Actions
+    ) {
+        while (writers[writer]?.size ?? 0) > limits.waitingSizePerWriter, drop(id, into: &actions) {
+        }
+    }
+
+    private mutating func drop(_ id: Name, into actions: inout Actions) -> Bool {
+        guard let event = queues[id]?.queue.dropOldest() else { return false }
+        counters.dropped += 1
+        noteTaken(event, into: &actions)
+        drops.note(id)
+        return true
+    }
+
+    // MARK: Calls
+
+    private mutating func startWaiting(
+        _ id: Name, _ registry: TriggerRegistry, _ serverOf: (TriggerCall) -> ConnectionID?,
+        into actions: inout Actions
+    ) {
+        guard let queueID = queues[id]?.id, let trigger = registry.active(id) else { return }
+        let server = serverOf(trigger.conditionCall ?? trigger.handlerCall)
+        while let size = queues[id]?.queue.nextSize(limits) {
+            guard hasRoom(server, for: size) else {
+                waitForServer(server, id)
+                break
+            }
+            guard let event = queues[id]?.queue.start(limits) else { break }
+            noteTaken(event, into: &actions)
+            let stage: Stage = trigger.conditionFunctionID == nil ? .handler : .condition
+            let run = QueueRun(trigger: id, queue: queueID, event: event, stage: stage)
+            call(run, trigger, server, into: &actions)
+        }
+        letGoIfShort(id, into: &actions)
+    }
+
+    private func hasRoom(_ server: ConnectionID?, for size: Int) -> Bool {
+        guard let server, let state = servers[server], state.count > 0 else { return true }
+        return state.count < limits.inFlightPerServer
+            && state.size + size <= limits.inFlightSizePerServer
+    }
+
+    private mutating func waitForServer(_ server: ConnectionID?, _ id: Name) {
+        guard let server, waitingForServer.insert(id).inserted else { return }
+        counters.serverWaits += 1
+        servers[server, default: Server()].waiting.append(id)
+    }
+
+    /// Calls the condition or the handler of a run.
+    private mutating func call(
+        _ run: QueueRun, _ trigger: ActiveTrigger, _ server: ConnectionID?,
+        into actions: inout Actions
+    ) {
+        var run = run
+        run.server = server
+        if let server {
+            servers[server, default: Server()].count += 1
+            servers[server]?.size += run.event.size
+        }
+        let input = run.event.input
+        let call: TriggerCall
+        switch run.stage {
+        case .condition: call = trigger.conditionCall ?? trigger.handlerCall
+        case .handler:
+            counters.handled += 1
+            call = trigger.handlerCall
+            run.event.input = .text(.null)  // Only a condition's is needed once more.
+        }
+        let number = takeID()
+        runs[number] = .queue(run)
+        actions.append(
+            .call(
+                run: number, call, input,
+                authors: run.event.authors.map { $0.union([trigger.id]) },
+                timeout: limits.timeout))
+    }
+
+    /// The call of a run has ended: its server has room for others.
+    private mutating func endCall(
+        of run: QueueRun, _ registry: TriggerRegistry, _ serverOf: (TriggerCall) -> ConnectionID?,
+        into actions: inout Actions
+    ) {
+        guard let server = run.server, servers[server] != nil else { return }
+        servers[server]?.count -= 1
+        servers[server]?.size -= run.event.size
+        // Each looks once: one that goes on waiting is behind the others.
+        var left = servers[server]?.waiting.count ?? 0
+        while left > 0, hasRoom(server, for: 0), let id = servers[server]?.waiting.popFirst() {
+            left -= 1
+            waitingForServer.remove(id)
+            startWaiting(id, registry, serverOf, into: &actions)
+        }
+        if servers[server]?.count == 0, servers[server]?.waiting.isEmpty == true {
+            servers[server] = nil
+        }
     }
 
     /// Triggers that are gone: their events are too.
     package mutating func forget(_ ids: Set<Name>, into actions: inout Actions) {
         for id in ids {
             letGo(id, into: &actions)
+            while let event = queues[id]?.queue.dropOldest() { noteTaken(event, into: &actions) }
             queues[id] = nil
         }
     }
@@ -207,13 +384,20 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// A connection that has closed waits for nothing.
     package mutating func forget(_ writer: ConnectionID) {
         for id in fullQueues { queues[id]?.queue.held.remove(writer) }
+        fullWriters.remove(writer)
+        guard var state = writers[writer] else { return }
+        state.holds = 0
+        state.deadline = nil
+        writers[writer] = state.isIdle ? nil : state
     }
 
     // MARK: Time
 
     /// When ``tick(now:into:)`` has something to do.
     package var nextDeadline: UInt64? {
-        fullQueues.compactMap { queues[$0]?.queue.holdDeadline }.min()
+        let queues = fullQueues.compactMap { self.queues[$0]?.queue.holdDeadline }.min()
+        let writers = fullWriters.compactMap { self.writers[$0]?.deadline }.min()
+        return [queues, writers, drops.due].compactMap(\.self).min()
     }
 
     package mutating func tick(now: UInt64, into actions: inout Actions) {
@@ -223,6 +407,12 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             queues[id]?.queue.isDropping = true
             dropOldest(id, into: &actions)
         }
+        for writer in fullWriters {
+            guard let deadline = writers[writer]?.deadline, deadline <= now else { continue }
+            letGo(writer, into: &actions)
+            writers[writer]?.isDropping = true
+        }
+        if let line = drops.line(now: now) { actions.append(.log(line)) }
     }
 
     // MARK: Joins
@@ -253,7 +443,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         runs[number] = .join(join)
         actions.append(
             .call(
-                run: number, call, .message(join.payload), traceparent: nil,
+                run: number, call, .message(join.payload), authors: nil,
                 timeout: limits.timeout))
     }
 
@@ -310,11 +500,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// A call that an action asked for has ended. An unknown run is one of a trigger that is gone.
     package mutating func callEnded(
         _ run: UInt64, _ outcome: CallOutcome, _ registry: TriggerRegistry,
-        into actions: inout Actions
+        server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         switch runs.removeValue(forKey: run) {
         case .join(let join): joinCallEnded(join, outcome, into: &actions)
-        case .queue(let run): queueCallEnded(run, outcome, registry, into: &actions)
+        case .queue(let run):
+            queueCallEnded(run, outcome, registry, serverOf, into: &actions)
+            endCall(of: run, registry, serverOf, into: &actions)
         case nil: break
         }
     }
@@ -322,7 +514,8 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// A call that an action asked for was not made: the registrant of the trigger may not call the function. A
     /// handler is skipped; a condition counts as failed.
     package mutating func callForbidden(
-        _ run: UInt64, _ registry: TriggerRegistry, into actions: inout Actions
+        _ run: UInt64, _ registry: TriggerRegistry,
+        server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         counters.forbidden += 1
         switch runs.removeValue(forKey: run) {
@@ -335,14 +528,16 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             noteForbidden(trigger.handlerCall, into: &actions)
             goOn(join, into: &actions)
         case .queue(let run):
-            guard run.stage == .handler else {
-                return queueCallEnded(run, .forbidden, registry, into: &actions)
+            if run.stage == .handler {
+                counters.handled -= 1
+                if let trigger = registry.active(run.trigger) {
+                    noteForbidden(trigger.handlerCall, into: &actions)
+                }
+                finish(run, registry, serverOf, into: &actions)
+            } else {
+                queueCallEnded(run, .forbidden, registry, serverOf, into: &actions)
             }
-            counters.handled -= 1
-            if let trigger = registry.active(run.trigger) {
-                noteForbidden(trigger.handlerCall, into: &actions)
-            }
-            finish(run, registry, into: &actions)
+            endCall(of: run, registry, serverOf, into: &actions)
         case nil:
             break
         }
@@ -358,7 +553,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     private mutating func queueCallEnded(
         _ run: QueueRun, _ outcome: CallOutcome, _ registry: TriggerRegistry,
-        into actions: inout Actions
+        _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         guard queues[run.trigger]?.id == run.queue, let trigger = registry.active(run.trigger)
         else { return }
@@ -369,32 +564,21 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             if case .success(let result) = outcome, result?.isFalse == true {
                 counters.skipped += 1
             } else {
-                return handle(run, trigger, into: &actions)
+                var run = run
+                run.stage = .handler
+                return call(run, trigger, serverOf(trigger.handlerCall), into: &actions)
             }
         }
-        finish(run, registry, into: &actions)
+        finish(run, registry, serverOf, into: &actions)
     }
 
     private mutating func finish(
-        _ run: QueueRun, _ registry: TriggerRegistry, into actions: inout Actions
+        _ run: QueueRun, _ registry: TriggerRegistry,
+        _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         guard queues[run.trigger]?.id == run.queue else { return }
         queues[run.trigger]?.queue.finish(run.event.lane)
-        startWaiting(run.trigger, registry, into: &actions)
-    }
-
-    private mutating func handle(
-        _ run: QueueRun, _ trigger: ActiveTrigger, into actions: inout Actions
-    ) {
-        var run = run
-        run.stage = .handler
-        counters.handled += 1
-        let number = takeID()
-        runs[number] = .queue(run)
-        actions.append(
-            .call(
-                run: number, trigger.handlerCall, run.event.input,
-                traceparent: run.event.traceparent, timeout: limits.timeout))
+        startWaiting(run.trigger, registry, serverOf, into: &actions)
     }
 
     private mutating func noteFailure(
@@ -417,4 +601,34 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 extension CallOutcome {
     fileprivate static let forbidden = CallOutcome.failure(
         InvocationError(code: "FORBIDDEN", message: "the registrant may not call it"))
+}
+
+/// Counts events that were dropped, for one line of the log a second.
+private struct DropNotice: Sendable {
+    private var count = 0
+    private var triggers: Set<Name> = []
+    private var next: UInt64 = 0
+
+    mutating func note(_ trigger: Name) {
+        count += 1
+        if triggers.count < Self.triggersMax { triggers.insert(trigger) }
+    }
+
+    /// Triggers that are counted apart.
+    private static let triggersMax = 1000
+
+    /// When there is something to say.
+    var due: UInt64? { count > 0 ? next : nil }
+
+    mutating func line(now: UInt64) -> LogLine? {
+        guard count > 0, next <= now, let first = triggers.first else { return nil }
+        defer {
+            count = 0
+            triggers = []
+            next = now + 1000
+        }
+        return LogLine(
+            .warning, "trigger_events_dropped",
+            ["trigger": first.string, "triggers": "\(triggers.count)", "count": "\(count)"])
+    }
 }

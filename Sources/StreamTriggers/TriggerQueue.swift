@@ -18,36 +18,48 @@ package struct TriggerEvent<Payload: CallPayload>: Sendable {
     package var lane: TriggerLane
     /// The connection that caused it, which can be made to wait.
     package var writer: ConnectionID?
-    /// Bytes of the input.
+    /// Bytes that it is counted with: those of the input, and ``overhead`` for the rest.
     package var size: Int
-    /// For calls that carry one.
-    package var traceparent: String?
+    /// Of a log record: the triggers whose handlers wrote what led to it. Its calls carry a trace context.
+    package var authors: Set<Name>?
     /// Whether it may be dropped when too many wait. One that may not is bounded by its size only.
     package var isDroppable: Bool
 
     package init(
         input: CallInput<Payload>, lane: TriggerLane, writer: ConnectionID?, size: Int,
-        traceparent: String? = nil, isDroppable: Bool = true
+        authors: Set<Name>? = nil, isDroppable: Bool = true
     ) {
         self.input = input
         self.lane = lane
         self.writer = writer
         self.size = size
-        self.traceparent = traceparent
+        self.authors = authors
         self.isDroppable = isDroppable
     }
+
+    /// Bytes of an event in a queue beside its input.
+    package static var overhead: Int { 512 }
 }
 
-/// The bounds of one trigger's queue.
+/// The bounds of what waits for triggers, and of what their handlers are given.
 package struct TriggerLimits: Hashable, Sendable {
-    /// Events that are being handled at once.
+    /// Events of one trigger that are being handled at once.
     package var inFlight = 256
-    /// Events that wait. With more, their writers wait; see ``TriggerEvaluator``.
+    /// Events that wait for one trigger. With more, their writers wait; see ``TriggerEvaluator``.
     package var waiting = 10_000
-    /// Bytes of the events that wait.
+    /// Bytes of the events that wait for one trigger.
     package var waitingSize = 64 << 20
+    /// Bytes of all events of one writer that wait.
+    package var waitingSizePerWriter = 64 << 20
+    /// Calls of handlers and conditions that one worker executes at once, and the bytes of their events: a worker is
+    /// given one event whatever its size. What is over it waits.
+    package var inFlightPerServer = 5000
+    package var inFlightSizePerServer = 64 << 20
     /// Milliseconds that a condition or a handler may take, and that a writer waits.
     package var timeout: UInt64 = 30_000
+
+    /// Events that may still come of writers that are held: they are in the control plane's hands already.
+    package static let heldMax = 2048
 
     package init() {}
 }
@@ -84,6 +96,12 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
 
     func isOversized(_ limits: TriggerLimits) -> Bool { waitingSize > limits.waitingSize }
 
+    /// So much over its limit that it is no use to hold writers: what they had sent before is too much.
+    func isFarOver(_ limits: TriggerLimits) -> Bool {
+        waitingCount > limits.waiting + TriggerLimits.heldMax
+            || waitingSize > 2 * limits.waitingSize
+    }
+
     func isShort(_ limits: TriggerLimits) -> Bool {
         waitingCount <= limits.waiting / 2 && waitingSize <= limits.waitingSize / 2
     }
@@ -103,19 +121,27 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
         nextNumber += 1
     }
 
-    /// Takes the next event that may start.
-    mutating func start(_ limits: TriggerLimits) -> Event? {
+    /// The bytes of the next event that may start; nil: there is none.
+    mutating func nextSize(_ limits: TriggerLimits) -> Int? {
         guard inFlightCount < limits.inFlight else { return nil }
-        while let lane = ready.popFirst() {
-            guard lanes[lane]?.isBusy == false, let event = lanes[lane]?.events.popFirst() else {
-                continue  // Its last event was dropped.
+        while let lane = ready.first {
+            if lanes[lane]?.isBusy == false, let event = lanes[lane]?.events.first {
+                return event.size
             }
-            lanes[lane]?.isBusy = true
-            inFlightCount += 1
-            noteTaken(event)
-            return event
+            _ = ready.popFirst()  // Its last event was dropped.
         }
         return nil
+    }
+
+    /// Takes the event that ``nextSize(_:)`` has told of.
+    mutating func start(_ limits: TriggerLimits) -> Event? {
+        guard nextSize(limits) != nil, let lane = ready.popFirst(),
+            let event = lanes[lane]?.events.popFirst()
+        else { return nil }
+        lanes[lane]?.isBusy = true
+        inFlightCount += 1
+        noteTaken(event)
+        return event
     }
 
     /// The event of a lane that has started is dealt with.
@@ -201,35 +227,3 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
     /// Entries of the queue's own bookkeeping, for tests.
     var entryCount: Int { arrivals.count + ready.count + started.count + lanes.count }
 }
-
-/// A queue in an array.
-struct Fifo<Element> {
-    private var elements: [Element?] = []
-    private var head = 0
-
-    var isEmpty: Bool { head == elements.count }
-    var count: Int { elements.count - head }
-    var first: Element? { head < elements.count ? elements[head] : nil }
-
-    mutating func append(_ element: Element) {
-        elements.append(element)
-    }
-
-    mutating func popFirst() -> Element? {
-        guard head < elements.count else { return nil }
-        defer {
-            elements[head] = nil
-            head += 1
-            if head == elements.count {
-                elements.removeAll(keepingCapacity: head <= 64)
-                head = 0
-            } else if head >= 64, head * 2 >= elements.count {
-                elements.removeFirst(head)
-                head = 0
-            }
-        }
-        return elements[head]
-    }
-}
-
-extension Fifo: Sendable where Element: Sendable {}

@@ -106,6 +106,8 @@ package struct TriggerRegistry: TriggerDirectory {
     private var changeIDs = TriggerIndex()
     private var joinIDs = TriggerIndex()
     private var leaveIDs = TriggerIndex()
+    /// What records of a level call, as far as some have come since the last change.
+    private var logTriggers: [Int: [ActiveTrigger]] = [:]
     private var types: [Name: TypeEntry] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
     private var nextPlace: UInt64 = 0
@@ -210,7 +212,7 @@ package struct TriggerRegistry: TriggerDirectory {
         idsByType[Name(entry.trigger.triggerType), default: []].insert(id)
         holdings[entry.owner, default: Holding()].triggers.insert(id)
         holdings[entry.owner, default: Holding()].triggerSize += entry.trigger.size
-        index(entry, id) { $0.insert(id, $1, place: entry.place) }
+        index(entry, id) { $0.insert(id, $1, $2, place: entry.place) }
     }
 
     private mutating func removeEntry(_ id: Name) -> Entry? {
@@ -218,7 +220,7 @@ package struct TriggerRegistry: TriggerDirectory {
         let type = Name(entry.trigger.triggerType)
         idsByType[type]?.remove(id)
         if idsByType[type]?.isEmpty == true { idsByType[type] = nil }
-        index(entry, id) { $0.remove(id, $1, place: entry.place) }
+        index(entry, id) { $0.remove(id, $1, $2, place: entry.place) }
         holdings[entry.owner]?.triggers.remove(id)
         holdings[entry.owner]?.triggerSize -= entry.trigger.size
         dropHoldingIfEmpty(of: entry.owner)
@@ -228,23 +230,26 @@ package struct TriggerRegistry: TriggerDirectory {
 
     /// Lets `change` put the trigger into its index, or take it out.
     private mutating func index(
-        _ entry: Entry, _ id: Name, _ change: (inout TriggerIndex, WatchedStream) -> Bool
+        _ entry: Entry, _ id: Name,
+        _ change: (inout TriggerIndex, WatchedStream, TriggerIndex.Part) -> Bool
     ) {
         let watched: WatchedStream
         let changed: Bool
         switch entry.filter {
         case .stream(let filter):
             watched = .stream(Name(filter.streamName))
-            changed = change(&changeIDs, watched)
+            let part = TriggerIndex.Part(group: filter.groupID, item: filter.itemID)
+            changed = change(&changeIDs, watched, part)
         case .join(let filter):
             watched = filter.streamName.map { .stream(Name($0)) } ?? .all
-            changed = change(&joinIDs, watched)
+            changed = change(&joinIDs, watched, TriggerIndex.Part())
         case .leave(let filter):
             watched = filter.streamName.map { .stream(Name($0)) } ?? .all
-            changed = change(&leaveIDs, watched)
+            changed = change(&leaveIDs, watched, TriggerIndex.Part())
         case .log:
             watched = .all
             changed = true
+            logTriggers = [:]
         case .none:
             return
         }
@@ -267,10 +272,7 @@ package struct TriggerRegistry: TriggerDirectory {
     package func triggers(onChangeOf stream: String, group: String, item: String?)
         -> [ActiveTrigger]
     {
-        changeIDs.ids(of: Name(stream)).filter {
-            guard case .stream(let filter)? = entries[$0]?.filter else { return false }
-            return filter.matches(group: group, item: item)
-        }.compactMap(active)
+        changeIDs.ids(of: Name(stream), group: group, item: item).compactMap(active)
     }
 
     /// The triggers of the type `stream:join` for a stream, in their order.
@@ -283,13 +285,18 @@ package struct TriggerRegistry: TriggerDirectory {
         leaveIDs.ids(of: Name(stream)).compactMap(active)
     }
 
-    /// The triggers of the type `log` that a record of a severity calls, in their order.
-    package func triggers(onLogOf severity: Int) -> [ActiveTrigger] {
+    /// The triggers of the type `log` that a record of a severity calls, in their order. Records come by the
+    /// thousand: what those of a severity call is worked out once.
+    package mutating func triggers(onLogOf severity: Int) -> [ActiveTrigger] {
         guard offersLog, let ids = idsByType[Name("log")] else { return [] }
-        return ids.compactMap { entries[$0] }.sorted { $0.place < $1.place }.filter {
+        let level = LogTriggerFilter.level(of: severity)
+        if let known = logTriggers[level] { return known }
+        let found = ids.compactMap { entries[$0] }.sorted { $0.place < $1.place }.filter {
             guard case .log(let filter) = $0.filter else { return false }
-            return filter.matches(severity: severity)
+            return filter.matches(severity: level)
         }.compactMap { active(Name($0.trigger.id)) }
+        logTriggers[level] = found
+        return found
     }
 
     /// The triggers of a type that takes no configuration, in their order.
@@ -367,47 +374,5 @@ package struct TriggerRegistry: TriggerDirectory {
 
     private mutating func dropHoldingIfEmpty(of owner: ConnectionID) {
         if holdings[owner]?.isEmpty == true { holdings[owner] = nil }
-    }
-}
-
-/// Which triggers may match events of a stream, each list in the order of the triggers.
-private struct TriggerIndex: Sendable {
-    private struct Place: Hashable, Sendable {
-        var id: Name
-        var place: UInt64
-    }
-
-    private var lists: [WatchedStream: [Place]] = [:]
-
-    func holds(_ stream: WatchedStream) -> Bool { lists[stream] != nil }
-
-    /// Those of the stream and those of all streams.
-    func ids(of stream: Name) -> [Name] {
-        let own = lists[.stream(stream)] ?? []
-        guard let all = lists[.all] else { return own.map(\.id) }
-        return (own + all).sorted { $0.place < $1.place }.map(\.id)
-    }
-
-    /// - Returns: whether the list was empty.
-    mutating func insert(_ id: Name, _ stream: WatchedStream, place: UInt64) -> Bool {
-        var list = lists.removeValue(forKey: stream) ?? []
-        // As a rule it comes last: only a replacement keeps an older place.
-        if let last = list.last, last.place > place {
-            let index = list.firstIndex { $0.place > place } ?? list.count
-            list.insert(Place(id: id, place: place), at: index)
-        } else {
-            list.append(Place(id: id, place: place))
-        }
-        lists[stream] = list
-        return list.count == 1
-    }
-
-    /// - Returns: whether the list is empty now.
-    mutating func remove(_ id: Name, _ stream: WatchedStream, place: UInt64) -> Bool {
-        guard var list = lists.removeValue(forKey: stream) else { return false }
-        if let index = list.firstIndex(where: { $0.place == place }) { list.remove(at: index) }
-        guard !list.isEmpty else { return true }
-        lists[stream] = list
-        return false
     }
 }

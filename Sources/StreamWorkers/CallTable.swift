@@ -24,19 +24,17 @@ struct PendingCall: Sendable {
     var deadline: UInt64 = .max
 }
 
-/// The calls in flight, by id, by executor, by caller and by time limit, each in order of arrival.
+/// The calls in flight: by id; by executor and by caller in order of arrival; by the end of their time.
 ///
-/// A call sits in a slot. Chains run through the slots, so that the calls of a connection that closes, and
-/// those whose time is over, are found without looking at others, and a call comes out in O(1).
+/// A call sits in a slot. Chains run through the slots, so that the calls of a connection that closes are found
+/// without looking at others. A call comes out in O(1), one with a time limit in O(log n).
 struct CallTable: Sendable {
     private var slots: [PendingCall?] = []
     private var freeSlots: [Int] = []
     private var slotByID: [Name: Int] = [:]
     private var executing = CallChains<ConnectionID>()
     private var waiting = CallChains<ConnectionID>()
-    /// Of one time limit the oldest call is due first.
-    private var timed = CallChains<UInt64>()
-    private var timeouts: Set<UInt64> = []
+    private var deadlines = DeadlineHeap()
 
     var count: Int { slotByID.count }
 
@@ -53,10 +51,7 @@ struct CallTable: Sendable {
         precondition(previous == nil, "an invocation id was made twice")
         executing.append(slot, to: call.executor)
         waiting.append(slot, to: call.caller)
-        if let timeout = call.timeout {
-            timed.append(slot, to: timeout)
-            timeouts.insert(timeout)
-        }
+        if call.timeout != nil { deadlines.insert(slot, due: call.deadline) }
         slots[slot] = call
     }
 
@@ -71,20 +66,15 @@ struct CallTable: Sendable {
     }
 
     /// When the first call is due.
-    var nextDeadline: UInt64? {
-        timeouts.compactMap { timed.first(of: $0).flatMap { slots[$0]?.deadline } }.min()
-    }
+    var nextDeadline: UInt64? { deadlines.first?.due }
 
-    /// Takes out a call whose time is over.
+    /// Takes out a call whose time is over: the one that is due first, of several the one that came first.
     mutating func takeDue(now: UInt64) -> PendingCall? {
-        for timeout in timeouts {
-            guard let slot = timed.first(of: timeout), let call = slots[slot], call.deadline <= now
-            else { continue }
-            slotByID[call.invocationID] = nil
-            clearSlot(slot)
-            return call
-        }
-        return nil
+        guard let first = deadlines.first, first.due <= now, let call = slots[first.slot]
+        else { return nil }
+        slotByID[call.invocationID] = nil
+        clearSlot(first.slot)
+        return call
     }
 
     enum Taken {
@@ -115,12 +105,12 @@ struct CallTable: Sendable {
         slots.append(nil)
         executing.addSlot()
         waiting.addSlot()
-        timed.addSlot()
+        deadlines.addSlot()
         return slots.count - 1
     }
 
     private mutating func clearSlot(_ slot: Int) {
-        if slots[slot]?.timeout != nil { timed.remove(slot) }
+        if slots[slot]?.timeout != nil { deadlines.remove(slot) }
         slots[slot] = nil
         freeSlots.append(slot)
         executing.remove(slot)
@@ -201,5 +191,74 @@ private struct CallChains<Owner: Hashable & Sendable>: Sendable {
         chains.append(Chain())
         seats[owner] = chains.count - 1
         return chains.count - 1
+    }
+}
+
+/// Slots by the time at which they are due: a binary heap that knows where each slot is.
+private struct DeadlineHeap: Sendable {
+    struct Entry: Sendable {
+        var due: UInt64
+        /// Of the insertions: of two that are due together the first comes first.
+        var number: UInt64
+        var slot: Int
+
+        static func < (left: Entry, right: Entry) -> Bool {
+            (left.due, left.number) < (right.due, right.number)
+        }
+    }
+
+    private var entries: [Entry] = []
+    /// Where the slot is in the heap; -1: it is not.
+    private var places: [Int] = []
+    private var nextNumber: UInt64 = 0
+
+    var first: Entry? { entries.first }
+
+    mutating func addSlot() {
+        places.append(-1)
+    }
+
+    mutating func insert(_ slot: Int, due: UInt64) {
+        entries.append(Entry(due: due, number: nextNumber, slot: slot))
+        nextNumber += 1
+        rise(from: entries.count - 1)
+    }
+
+    mutating func remove(_ slot: Int) {
+        let place = places[slot]
+        places[slot] = -1
+        guard let last = entries.popLast(), last.slot != slot else { return }
+        entries[place] = last
+        rise(from: place)
+        sink(from: places[last.slot])
+    }
+
+    private mutating func rise(from start: Int) {
+        var place = start
+        let entry = entries[place]
+        while place > 0, entry < entries[(place - 1) / 2] {
+            put(entries[(place - 1) / 2], at: place)
+            place = (place - 1) / 2
+        }
+        put(entry, at: place)
+    }
+
+    private mutating func sink(from start: Int) {
+        var place = start
+        let entry = entries[place]
+        while true {
+            var child = 2 * place + 1
+            guard child < entries.count else { break }
+            if child + 1 < entries.count, entries[child + 1] < entries[child] { child += 1 }
+            guard entries[child] < entry else { break }
+            put(entries[child], at: place)
+            place = child
+        }
+        put(entry, at: place)
+    }
+
+    private mutating func put(_ entry: Entry, at place: Int) {
+        entries[place] = entry
+        places[entry.slot] = place
     }
 }

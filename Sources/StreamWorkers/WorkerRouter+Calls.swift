@@ -23,6 +23,9 @@ extension WorkerRouter {
         let id = Name(invocation.functionID)
         if isEngineFunction(id) {
             let data = invocation.data ?? .null
+            guard answer.invocationID != nil || !Self.onlyReads(invocation.functionID) else {
+                return counters.readsDropped += 1  // Nobody waits for it.
+            }
             let result = runEngineFunction(
                 invocation.functionID, data, for: caller, into: &actions)
             return send(result, to: answer, into: &actions)
@@ -118,6 +121,10 @@ extension WorkerRouter {
             counters.callsNotFound += 1
             let shown = functionID.prefix(bytes: limits.nameSize)
             return end(call, .failure(.functionNotFound(shown)), into: &actions)
+        }
+        if let error = refusal(to: executor) {
+            counters.callsRefused += 1
+            return end(call, .failure(error), into: &actions)
         }
         call.executor = executor
         send(call, input, traceparent: traceparent, into: &actions)

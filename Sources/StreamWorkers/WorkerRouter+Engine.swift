@@ -8,6 +8,16 @@ extension WorkerRouter {
         id.hasPrefix("engine::") && functions.owner(of: id) == nil
     }
 
+    /// Whether a function does nothing but answer.
+    static func onlyReads(_ id: String) -> Bool {
+        switch id {
+        case "engine::functions::list", "engine::workers::list", "engine::triggers::list",
+            "engine::trigger-types::list":
+            true
+        default: false
+        }
+    }
+
     /// Runs one. `caller` is the node itself when it calls, for a trigger say.
     mutating func runEngineFunction(
         _ id: String, _ data: JSONText, for caller: ConnectionID, into actions: inout Actions

@@ -92,6 +92,9 @@ package struct WorkerRouter<
         self.makeToken = makeToken ?? makeUUID
     }
 
+    /// Calls whose time is over that one tick ends; ``nextDeadline`` asks for the next.
+    private static var dueCallsMax: Int { 256 }
+
     /// How many calls wait for their executor.
     package var pendingCallCount: Int { calls.count }
 
@@ -139,7 +142,9 @@ package struct WorkerRouter<
         case .undeliverable(let executor, let invocationID, let reason):
             failCall(invocationID, to: executor, reason, into: &actions)
         case .tick:
-            while let call = calls.takeDue(now: moment.uptime) {
+            var left = Self.dueCallsMax
+            while left > 0, let call = calls.takeDue(now: moment.uptime) {
+                left -= 1
                 counters.callsTimedOut += 1
                 end(call, .timeout, into: &actions)
             }

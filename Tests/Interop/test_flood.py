@@ -169,7 +169,7 @@ def test_writer_waits_for_the_handler_timeout_at_most(start_node):
         assert time.monotonic() - began < 10
         counters = wait_for_counter(node, "trigger_events_dropped")
         assert counters["trigger_writers_held"] >= 1
-        assert any('"trigger_event_dropped"' in line for line in node.lines)
+        assert any('"trigger_events_dropped"' in line for line in node.lines)
 
 
 def test_connection_that_serves_a_trigger_is_never_held(node):

@@ -51,15 +51,14 @@ struct Bench {
 
     mutating func fire(_ event: TriggerEvent<Packet>, _ triggers: [ActiveTrigger]) -> [String] {
         var actions: TriggerEvaluator<Packet>.Actions = []
-        let servers = self.servers
         evaluator.fire(
-            event, at: triggers, registry, now: now,
-            servers: { trigger in
-                [trigger.functionID, trigger.conditionFunctionID].compactMap {
-                    $0.flatMap { servers[$0] }
-                }
-            }, into: &actions)
+            event, at: triggers, registry, now: now, server: server, into: &actions)
         return actions.map(line)
+    }
+
+    private var server: (TriggerCall) -> ConnectionID? {
+        let servers = self.servers
+        return { servers[$0.functionID] }
     }
 
     /// Call `run` has this result; nil: none.
@@ -73,14 +72,14 @@ struct Bench {
 
     mutating func end(_ run: UInt64, _ outcome: CallOutcome) -> [String] {
         var actions: TriggerEvaluator<Packet>.Actions = []
-        evaluator.callEnded(run, outcome, registry, into: &actions)
+        evaluator.callEnded(run, outcome, registry, server: server, into: &actions)
         return actions.map(line)
     }
 
     /// The registrant of the trigger may not call what `run` would call.
     mutating func forbid(_ run: UInt64) -> [String] {
         var actions: TriggerEvaluator<Packet>.Actions = []
-        evaluator.callForbidden(run, registry, into: &actions)
+        evaluator.callForbidden(run, registry, server: server, into: &actions)
         return actions.map(line)
     }
 
@@ -116,9 +115,10 @@ func calls(_ lines: [String]) -> [String] {
 
 private func line(_ action: TriggerAction<Packet>) -> String {
     switch action {
-    case .call(let run, let call, let input, let traceparent, let timeout):
+    case .call(let run, let call, let input, let authors, let timeout):
         "call \(run) \(call.functionID) \(input.message)"
-            + (traceparent.map { " \($0)" } ?? "") + (timeout == 30_000 ? "" : " \(timeout)")
+            + (authors.map { " \($0.map(\.string).sorted())" } ?? "")
+            + (timeout == 30_000 ? "" : " \(timeout)")
     case .decideJoin(let connection, let payload, let isAllowed):
         "\(connection.rawValue) \(isAllowed ? "allow" : "refuse") \(payload.text)"
     case .hold(let connection): "hold \(connection.rawValue)"

@@ -18,85 +18,95 @@ struct LogGuardTests {
             serviceName: "unknown", scopeName: "", scopeVersion: "")
     }
 
-    private func isOwn(_ traceID: String, from worker: ConnectionID, isFunction: Bool) -> Bool {
-        guardian.isOwnLine(record(traceID), from: worker, isFunction: isFunction)
+    /// The triggers that skip a line.
+    private func authors(_ traceID: String, from worker: ConnectionID, isFunction: Bool) -> [String]
+    {
+        guardian.authors(of: record(traceID), from: worker, isFunction: isFunction)
+            .map(\.string).sorted()
     }
 
-    @Test("without a call under way no line is one's own", arguments: [true, false])
+    private mutating func begin(
+        _ run: UInt64, _ triggers: String..., trace: String? = nil, at server: ConnectionID? = nil
+    ) {
+        guardian.begin(
+            run: run, authors: Set(triggers.map { Name($0) }),
+            traceparent: trace.map { "00-\($0)-b7ad6b7169203331-01" } ?? traceparent, server: server
+        )
+    }
+
+    @Test("without a call under way no line is a trigger's own", arguments: [true, false])
     func nothing(isFunction: Bool) {
-        #expect(!isOwn("", from: server, isFunction: isFunction))
-        #expect(!isOwn(traceID, from: server, isFunction: isFunction))
+        #expect(authors("", from: server, isFunction: isFunction).isEmpty)
+        #expect(authors(traceID, from: server, isFunction: isFunction).isEmpty)
     }
 
     @Test(
-        "a line with the trace id of a call is its own, whoever sends it, however, also when it comes late"
+        "a line with the trace id of a call is its trigger's, whoever sends it, however, also when it comes late"
     )
     mutating func byTrace() {
-        guardian.begin(run: 1, traceparent: traceparent, server: server)
-        for worker in [server, other, .node] {
-            #expect(isOwn(traceID, from: worker, isFunction: true))
-            #expect(isOwn(traceID, from: worker, isFunction: false))
+        begin(1, "a", at: server)
+        for worker in [other, .node] {
+            #expect(authors(traceID, from: worker, isFunction: true) == ["a"])
+            #expect(authors(traceID, from: worker, isFunction: false) == ["a"])
         }
         guardian.end(run: 1)
-        #expect(isOwn(traceID, from: server, isFunction: false))
+        #expect(authors(traceID, from: server, isFunction: false) == ["a"])
     }
 
-    @Test("what the handler's connection writes with a function meanwhile is its own")
+    @Test("what the handler's connection writes with a function meanwhile is its trigger's")
     mutating func byConnection() {
-        guardian.begin(run: 1, traceparent: traceparent, server: server)
-        #expect(isOwn("", from: server, isFunction: true))
-        #expect(!isOwn("", from: server, isFunction: false))
-        #expect(!isOwn("", from: other, isFunction: true))
+        begin(1, "a", at: server)
+        #expect(authors("", from: server, isFunction: true) == ["a"])
+        #expect(authors("", from: server, isFunction: false).isEmpty)
+        #expect(authors("", from: other, isFunction: true).isEmpty)
         guardian.end(run: 1)
-        #expect(!isOwn("", from: server, isFunction: true))
+        #expect(authors("", from: server, isFunction: true).isEmpty)
     }
 
-    @Test("a connection that handles two records is done after both") mutating func two() {
-        guardian.begin(
-            run: 1, traceparent: "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-01",
-            server: server)
-        guardian.begin(
-            run: 2, traceparent: "00-0af7651916cd43dd8448eb211c80319d-b7ad6b7169203331-01",
-            server: server)
+    @Test("a connection that handles two records of a trigger is done after both")
+    mutating func two() {
+        begin(1, "a", trace: trace(1), at: server)
+        begin(2, "a", trace: trace(2), at: server)
         guardian.end(run: 1)
         guardian.end(run: 1)
-        #expect(isOwn("", from: server, isFunction: true))
+        #expect(authors("", from: server, isFunction: true) == ["a"])
         guardian.end(run: 2)
-        #expect(!isOwn("", from: server, isFunction: true))
+        #expect(authors("", from: server, isFunction: true).isEmpty)
     }
 
-    @Test("one record at two triggers has one trace id, until both are done")
-    mutating func oneTrace() {
-        guardian.begin(run: 1, traceparent: traceparent, server: server)
-        guardian.begin(run: 2, traceparent: traceparent, server: other)
+    @Test("one record at two triggers is each one's own by its trace alone")
+    mutating func twoTriggers() {
+        begin(1, "a", trace: trace(1), at: server)
+        begin(2, "b", trace: trace(2), at: other)
+        #expect(authors(trace(1), from: other, isFunction: false) == ["a"])
+        #expect(authors(trace(2), from: server, isFunction: false) == ["b"])
+        #expect(authors("", from: server, isFunction: true) == ["a"])
         guardian.end(run: 1)
-        #expect(isOwn(traceID, from: server, isFunction: false))
-        #expect(!isOwn("", from: server, isFunction: true))
-        guardian.end(run: 2)
-        #expect(!isOwn("", from: other, isFunction: true))
+        #expect(authors("", from: server, isFunction: true).isEmpty)
+        #expect(authors("", from: other, isFunction: true) == ["b"])
     }
 
-    @Test("calls of other triggers guard nothing") mutating func noTrace() {
-        guardian.begin(run: 1, traceparent: nil, server: server)
-        #expect(!isOwn("", from: server, isFunction: true))
-        guardian.end(run: 1)
+    /// Otherwise two triggers whose handlers log would answer each other for ever.
+    @Test("what led to a record is its own too") mutating func chain() {
+        begin(1, "a", "b", at: server)
+        #expect(authors(traceID, from: other, isFunction: false) == ["a", "b"])
     }
 
     @Test("a handler that nobody serves is no connection's") mutating func noServer() {
-        guardian.begin(run: 1, traceparent: traceparent, server: nil)
-        #expect(isOwn(traceID, from: other, isFunction: false))
-        #expect(!isOwn("", from: other, isFunction: true))
+        begin(1, "a")
+        #expect(authors(traceID, from: other, isFunction: false) == ["a"])
+        #expect(authors("", from: other, isFunction: true).isEmpty)
         guardian.end(run: 1)
-        #expect(!isOwn("", from: other, isFunction: true))
+        #expect(authors("", from: other, isFunction: true).isEmpty)
     }
 
     @Test("a connection that closes is forgotten before its calls end") mutating func closed() {
-        guardian.begin(run: 1, traceparent: traceparent, server: server)
+        begin(1, "a", at: server)
         guardian.forget(server)
-        #expect(!isOwn("", from: server, isFunction: true))
-        #expect(isOwn(traceID, from: other, isFunction: false))
+        #expect(authors("", from: server, isFunction: true).isEmpty)
+        #expect(authors(traceID, from: other, isFunction: false) == ["a"])
         guardian.end(run: 1)
-        #expect(!isOwn("", from: other, isFunction: true))
+        #expect(authors("", from: other, isFunction: true).isEmpty)
     }
 
     private func trace(_ number: Int) -> String {
@@ -107,14 +117,12 @@ struct LogGuardTests {
     @Test("the trace ids of the last 4,096 calls that have ended count") mutating func endedCalls()
     {
         for number in 0...4096 {
-            guardian.begin(
-                run: UInt64(number), traceparent: "00-\(trace(number))-b7ad6b7169203331-01",
-                server: nil)
+            begin(UInt64(number), "a", trace: trace(number))
             guardian.end(run: UInt64(number))
         }
-        #expect(!isOwn(trace(0), from: other, isFunction: false))
-        #expect(isOwn(trace(1), from: other, isFunction: false))
-        #expect(isOwn(trace(4096), from: other, isFunction: false))
+        #expect(authors(trace(0), from: other, isFunction: false).isEmpty)
+        #expect(authors(trace(1), from: other, isFunction: false) == ["a"])
+        #expect(authors(trace(4096), from: other, isFunction: false) == ["a"])
     }
 
     /// W3C Trace Context, section 3.2.2.
@@ -130,7 +138,8 @@ struct LogGuardTests {
 
     @Test("what it makes is what it recognises") mutating func recognises() {
         let traceparent = LogGuard.traceparent { "11111111-2222-4333-8444-555555555555" }
-        guardian.begin(run: 1, traceparent: traceparent, server: nil)
-        #expect(isOwn("11111111222243338444555555555555", from: other, isFunction: false))
+        guardian.begin(run: 1, authors: [Name("a")], traceparent: traceparent, server: nil)
+        #expect(
+            authors("11111111222243338444555555555555", from: other, isFunction: false) == ["a"])
     }
 }

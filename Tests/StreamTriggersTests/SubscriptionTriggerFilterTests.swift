@@ -121,7 +121,12 @@ struct StreamTriggerMatchTests {
             ("{\"stream_name\":\"s\",\"item_id\":\"\u{E9}\"}", "g", "e\u{301}", false),
         ] as [(String, String, String?, Bool)])
     func matches(config: String, group: String, item: String?, expected: Bool) throws {
-        let filter = try StreamTriggerFilter(config: text(config))
-        #expect(filter.matches(group: group, item: item) == expected)
+        var registry = TriggerRegistry()
+        _ = try registry.register(
+            TriggerRegistration(
+                id: "t", triggerType: "stream", functionID: "f", config: text(config)),
+            by: connectionID(1))
+        let called = registry.triggers(onChangeOf: "s", group: group, item: item)
+        #expect(called.count == (expected ? 1 : 0))
     }
 }

@@ -8,7 +8,7 @@ struct TelemetryLogRecordTests {
     private let now: UInt64 = 1_767_225_600_123_000_000
 
     private func records(_ export: String) -> [TelemetryLogRecord] {
-        TelemetryLogRecord.records(ofOTLP: text(export), at: moment)
+        Array(TelemetryLogReader(text(export), at: moment))
     }
 
     private func record(_ record: String, resource: String? = nil, scope: String? = nil) throws
@@ -235,7 +235,7 @@ struct TelemetryLogRecordTests {
                 let index = Int(random.next() % UInt64(bytes.count))
                 bytes[index] = whole[Int(random.next() % UInt64(whole.count))]
             }
-            let records = TelemetryLogRecord.records(ofOTLP: JSONText(validated: bytes), at: moment)
+            let records = Array(TelemetryLogReader(JSONText(validated: bytes), at: moment))
             #expect(
                 records.allSatisfy {
                     0...255 ~= $0.severityNumber && $0.attributes.view.kind == .object

@@ -63,8 +63,8 @@ struct TriggerEvaluatorTests {
         for number in 0..<3 {
             let event = TriggerEvent(
                 input: CallInput<Packet>.text(text("\(number)")), lane: bench.evaluator.loneLane(),
-                writer: nil, size: 1, traceparent: "00-t")
-            #expect(calls(bench.fire(event, triggers)) == ["fa \(number) 00-t"])
+                writer: nil, size: 1, authors: [Name("z")])
+            #expect(calls(bench.fire(event, triggers)) == ["fa \(number) [\"a\", \"z\"]"])
         }
     }
 
