@@ -229,9 +229,8 @@ static size_t answer_parts_or_error(struct shard *shard, struct sc_bytes *parts,
     return sc_call_answer_parts(parts, call, &error, 1);
 }
 
-static void answer_effect(struct shard *shard, struct call *call, const struct sc_bytes *body,
-                          size_t count) {
-    struct effect *effect = sc_effect_push(shard);
+static void fill_answer(struct shard *shard, struct call *call, const struct sc_bytes *body,
+                        size_t count, struct effect *effect) {
     effect->kind = EFFECT_ANSWER;
     effect->connection = call->connection;
     effect->answer = call->answer;
@@ -259,6 +258,31 @@ static void answer_effect(struct shard *shard, struct call *call, const struct s
         sc_request_charge_reply(call->request);
     else
         effect_charge(shard, effect, call->account, effect->slice.size);
+}
+
+bool sc_read_waits(const struct shard *shard) {
+    return shard->log == NULL || shard->node->config.storage.durability == SC_NODE_COMMIT;
+}
+
+static void answer_effect(struct shard *shard, struct call *call, const struct sc_bytes *body,
+                          size_t count) {
+    if (!sc_call_writes(call->op) && !sc_read_waits(shard)) {
+        struct effect answer = {0};
+        fill_answer(shard, call, body, count, &answer);
+        release_answer(shard, &answer);
+    } else {
+        fill_answer(shard, call, body, count, sc_effect_push(shard));
+    }
+}
+
+void sc_read_answered(struct shard *shard, struct request *request) {
+    struct effect answer = {.kind = EFFECT_ANSWER,
+                            .request = request,
+                            .position = sc_store_position(shard->store)};
+    if (sc_read_waits(shard))
+        *sc_effect_push(shard) = answer;
+    else
+        release_answer(shard, &answer);
 }
 
 void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,

@@ -180,6 +180,11 @@ size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
 #define ANSWER_BODY_AT 4u // Where in the parts the body begins.
 /// Answers a list at once.
 void sc_call_list(struct shard *shard, struct call *call);
+/// Whether a read waits for the changes before it to be durable. Where changes are answered without that, it sees
+/// what they have made of the store, and waits for nothing.
+bool sc_read_waits(const struct shard *shard);
+/// The reply of the request leaves: now, or in its place among the effects.
+void sc_read_answered(struct shard *shard, struct request *request);
 struct effect *sc_effect_push(struct shard *shard);
 void sc_effects_release_some(struct shard *shard);
 /// Lets those effects leave whose position is durable.

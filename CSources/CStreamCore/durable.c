@@ -74,12 +74,6 @@ static int open_log(struct shard *shard, char *reason) {
     return rc;
 }
 
-// It only wakes the loop: the end of the turn looks at what is due.
-static void log_timer_due(struct sc_timer *timer) {
-    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, log_timer);
-    sc_timer_start(shard->loop, timer, shard->node->config.storage.sync_interval_ms);
-}
-
 int sc_durable_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
     char reason[SC_REASON_SIZE] = "out of memory";
@@ -99,10 +93,6 @@ int sc_durable_start(struct shard *shard, int rc) {
     if (shard->index == 0)
         rc = sc_directory_commit(shard->loop, node->directory, reason);
     rc = sc_shards_meet(shard, rc, SC_START_DIRECTORY, reason);
-    if (rc == 0 && node->config.storage.durability == SC_NODE_INTERVAL) {
-        shard->log_timer.on_due = log_timer_due;
-        log_timer_due(&shard->log_timer);
-    }
     return rc;
 }
 
@@ -113,22 +103,28 @@ uint64_t sc_durable_position(const struct shard *shard) {
     return shard->log == NULL ? sc_store_position(shard->store) : sc_log_released(shard->log);
 }
 
-static void gather_timer_due(struct sc_timer *timer) {
-    (void)timer; // The end of the turn looks at the log.
+static void timer_due(struct sc_timer *timer) {
+    (void)timer; // It only wakes the loop: the end of the turn looks at the log.
+}
+
+static void wake_at(struct shard *shard, struct sc_timer *timer, uint64_t due_ns) {
+    if (due_ns == timer->due_ns)
+        return;
+    timer->on_due = timer_due;
+    if (due_ns != 0)
+        sc_timer_start_at(shard->loop, timer, due_ns);
+    else
+        sc_timer_stop(shard->loop, timer);
 }
 
 void sc_durable_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
-    uint64_t until_ns = sc_log_gathers_until(shard->log);
-    if (until_ns == shard->gather_timer.due_ns)
-        return;
-    shard->gather_timer.on_due = gather_timer_due;
-    if (until_ns != 0)
-        sc_timer_start_at(shard->loop, &shard->gather_timer, until_ns);
-    else
-        sc_timer_stop(shard->loop, &shard->gather_timer);
+    wake_at(shard, &shard->gather_timer, sc_log_gathers_until(shard->log));
+    // While a sync or a write is under way its end is what wakes the loop.
+    uint64_t due_ns = sc_log_sync_due_ns(shard->log);
+    wake_at(shard, &shard->log_timer, due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);
 }
 
 void sc_durable_finish(struct shard *shard) {

@@ -140,11 +140,17 @@ void sc_join_evaluate(struct shard *owner, struct request *request) {
 
 static void push(struct shard *owner, struct topic *topic, struct request *request,
                  struct slice sync) {
-    struct effect *effect = sc_effect_push(owner);
-    effect->kind = EFFECT_JOIN;
-    effect->topic = topic;
-    effect->request = request;
-    effect->slice = sync;
+    struct effect effect = {.kind = EFFECT_JOIN,
+                            .topic = topic,
+                            .request = request,
+                            .slice = sync,
+                            .position = sc_store_position(owner->store)};
+    // Nothing of the group waits before it but the join itself: its place is now.
+    if (topic->in_flight == 1 && !request->fresh && !sc_read_waits(owner)) {
+        sc_join_release(owner, &effect);
+        return;
+    }
+    *sc_effect_push(owner) = effect;
     sc_effects_release(owner);
 }
 

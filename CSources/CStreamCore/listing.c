@@ -198,9 +198,7 @@ static void answer(struct shard *shard, struct listing_job *job) {
     for (size_t i = ARRAY_AT + 1; i < count; i++)
         sc_writer_put(&job->writer, parts[i]);
     assert(job->writer.left == 0);
-    struct effect *effect = sc_effect_push(shard);
-    effect->kind = EFFECT_ANSWER;
-    effect->request = request;
+    sc_read_answered(shard, request);
 }
 
 // Joins are evaluated in the order in which they came. Those whose frames are held back get this very `sync`; without one

@@ -154,9 +154,7 @@ void sc_names_collect(struct shard *shard, struct request *request) {
 
 void sc_names_evaluate(struct shard *shard, struct request *request) {
     sc_names_collect(shard, request);
-    struct effect *effect = sc_effect_push(shard);
-    effect->kind = EFFECT_ANSWER;
-    effect->request = request;
+    sc_read_answered(shard, request);
     sc_effects_release(shard);
 }
 

@@ -27,7 +27,9 @@ int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
         log->open.failed = false; // What was collected is still good.
         rc = -ENOMEM;
     }
-    if (rc == 0 && log->durability == SC_DURABILITY_COMMIT)
+    if (rc == 0 && log->too_large != 0 && size >= log->too_large && !has_room(log, size))
+        rc = -ENOSPC; // Alone: what waits beside it need not fail with it.
+    if (rc == 0)
         rc = sc_undo_reserve(&log->undo, names);
     if (rc < 0)
         log->counters.changes_refused++;
@@ -56,8 +58,7 @@ void sc_log_set(struct sc_log *log, const struct sc_group_name *name, const stru
                                 .item = id,
                                 .value = sc_blob_bytes(item->value)};
     append(log, &record);
-    if (log->durability == SC_DURABILITY_COMMIT)
-        sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
+    sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
 }
 
 void sc_log_delete(struct sc_log *log, const struct sc_group_name *name, const struct item *item) {
@@ -70,8 +71,7 @@ void sc_log_delete(struct sc_log *log, const struct sc_group_name *name, const s
         .group = name->group,
         .item = id};
     append(log, &record);
-    if (log->durability == SC_DURABILITY_COMMIT)
-        sc_undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
+    sc_undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
 }
 
 void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes) {
@@ -201,9 +201,10 @@ static void batch_done(struct sc_log *log) {
     log->counters.batches++;
     log->flying_size = 0;
     log->durable_ceiling = log->flying_ceiling;
-    if (log->durability != SC_DURABILITY_COMMIT)
-        return;
-    log->synced = log->next_batch;
+    if (log->durability == SC_DURABILITY_COMMIT)
+        log->synced = log->next_batch;
+    else if (log->unsynced_since_ns == 0)
+        log->unsynced_since_ns = log->took_off_ns;
     log->durable = log->flying_position;
     log->landed = true;
     sc_undo_forget(&log->undo, log->durable);
@@ -239,7 +240,7 @@ static void start_sync(struct sc_log *log) {
     log->op.site = SC_SITE_INTERVAL_SYNC;
     log->busy = log->syncing = true;
     log->sync_target = log->next_batch;
-    log->last_sync_ns = log->now_ns;
+    log->unsynced_since_ns = 0;
     log->ops->sync(log->loop, &log->op, log->current.fd, true);
 }
 
@@ -252,13 +253,20 @@ static void current_synced(struct sc_file_op *op, ssize_t result) {
         log->synced = log->sync_target;
 }
 
+// The interval is an upper bound, and the sync takes its time too: it begins after three quarters.
+uint64_t sc_log_sync_due_ns(const struct sc_log *log) {
+    if (log->durability != SC_DURABILITY_INTERVAL || log->unsynced_since_ns == 0)
+        return 0;
+    return log->unsynced_since_ns + log->directory->config.sync_interval_ms * NS_PER_MS * 3 / 4;
+}
+
 static bool sync_is_due(const struct sc_log *log) {
     if (!is_unsynced(log))
         return false;
     if (log->finishing || log->snapshot.step == SNAPSHOT_LOG)
         return true;
-    return log->durability == SC_DURABILITY_INTERVAL &&
-           log->now_ns - log->last_sync_ns >= log->directory->config.sync_interval_ms * NS_PER_MS;
+    uint64_t due_ns = sc_log_sync_due_ns(log);
+    return due_ns != 0 && log->now_ns >= due_ns;
 }
 
 // ---- The turn
@@ -327,8 +335,7 @@ static void commit_turn(struct sc_log *log) {
             return;
         }
         if (!sc_segment_rotate(log, size)) {
-            // What was answered already stays in the open batch, for when there is space again.
-            if (log->next.error != 0 && log->durability == SC_DURABILITY_COMMIT)
+            if (log->next.error != 0)
                 sc_log_take_back(log, log->next.error, false);
             return;
         }
@@ -346,7 +353,7 @@ void sc_log_turn(struct sc_log *log, uint64_t now_ns) {
 }
 
 uint64_t sc_log_released(const struct sc_log *log) {
-    return log->durability == SC_DURABILITY_COMMIT ? log->durable : log->store->position;
+    return log->durable;
 }
 
 bool sc_log_is_full(const struct sc_log *log) {

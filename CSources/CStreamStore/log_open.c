@@ -18,6 +18,9 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
     log->durability = directory->config.durability;
     log->opening = true;
     log->next_batch = log->synced = 1;
+    log->segment_size = directory->config.segment_size < SC_SEGMENT_SIZE_FIRST
+                            ? directory->config.segment_size
+                            : SC_SEGMENT_SIZE_FIRST;
     log->current.fd = log->next.segment.fd = log->next.last_fd = log->snapshot.fd = -1;
     log->snapshot.trim_segment = log->snapshot.trim_snapshot = 1;
     if ((log->durability == SC_DURABILITY_COMMIT && !sc_pages_init(log)) ||

@@ -24,7 +24,7 @@ static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint
 
 static void open_file(struct sc_log *log) {
     struct preparation *next = &log->next;
-    uint64_t size = log->directory->config.segment_size;
+    uint64_t size = log->segment_size;
     // Twice as much as the batch that waits: it grows while the file is prepared.
     if (size < 2 * log->wanted + WAL_HEADER_SIZE)
         size = 2 * log->wanted + WAL_HEADER_SIZE;
@@ -65,8 +65,29 @@ static void write_header(struct sc_log *log) {
     log->ops->write_sync(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
 }
 
+// Less may be had: a smaller file, or none for a record that is too large for what is left. What waits for room is the
+// next turn's to ask for again.
+static void ask_for_less(struct sc_log *log) {
+    if (log->wanted > log->segment_size) {
+        log->too_large = log->wanted / 2;
+        log->too_large_until_ns = log->now_ns + SC_LOG_TOO_LARGE_MS * NS_PER_MS;
+    }
+    log->wanted = 0;
+    log->next.tries_at_once = log->segment_size / 2 >= SC_SEGMENT_SIZE_LEAST;
+    if (log->next.tries_at_once)
+        log->segment_size /= 2;
+    log->no_growth_until_ns = log->now_ns + SC_LOG_TOO_LARGE_MS * NS_PER_MS;
+}
+
+static uint64_t retry_ns(const struct sc_log *log) {
+    return log->now_ns + (log->next.tries_at_once ? 0 : SC_LOG_RETRY_MS * NS_PER_MS);
+}
+
 static void fail(struct sc_log *log, int error) {
     struct preparation *next = &log->next;
+    next->tries_at_once = false;
+    if (error == -ENOSPC || error == -EDQUOT || error == -EFBIG)
+        ask_for_less(log);
     if (next->error == 0)
         sc_directory_report(
             log->directory, SC_REPORT_ERROR, "store_refuses",
@@ -77,7 +98,7 @@ static void fail(struct sc_log *log, int error) {
     next->error = error;
     if (next->segment.fd < 0) {
         next->step = PREPARE_PAUSE;
-        next->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+        next->retry_ns = retry_ns(log);
         return;
     }
     struct sc_file_op *op = begin(log, PREPARE_CLOSE, SC_SITE_CLOSE);
@@ -135,7 +156,7 @@ static void after_close(struct sc_log *log) {
 static void after_remove(struct sc_log *log) {
     struct preparation *next = &log->next;
     next->step = next->error == 0 ? PREPARE_IDLE : PREPARE_PAUSE;
-    next->retry_ns = log->now_ns + SC_LOG_RETRY_MS * NS_PER_MS;
+    next->retry_ns = retry_ns(log);
 }
 
 static void step_done(struct sc_file_op *op, ssize_t result) {
@@ -205,6 +226,8 @@ void sc_segment_turn(struct sc_log *log) {
         return; // At the end a segment is prepared only if the last batch needs one.
     if (next->step == PREPARE_PAUSE && log->now_ns >= next->retry_ns)
         next->step = PREPARE_IDLE;
+    if (log->too_large != 0 && log->now_ns >= log->too_large_until_ns)
+        log->too_large = 0;
     if (next->step != PREPARE_IDLE || !is_wanted(log))
         return;
     if (next->last_fd >= 0) {
@@ -236,6 +259,9 @@ bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
     next->segment.fd = -1;
     next->step = PREPARE_IDLE;
     log->wanted = 0;
+    bool grows = !log->opening && log->now_ns >= log->no_growth_until_ns;
+    if (grows && log->segment_size <= log->directory->config.segment_size / 2)
+        log->segment_size *= 2;
     return true;
 }
 

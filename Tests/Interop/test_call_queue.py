@@ -3,6 +3,7 @@ time. Each list of waiters is filled in every durability mode, on one shard and 
 
 import json
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -159,6 +160,73 @@ def test_reads_do_not_wait_for_a_disk_that_stalls(tmp_path, disk, durability, sh
         node.kill()
 
 
+@pytest.mark.parametrize("shards", SHARDS)
+@pytest.mark.parametrize("durability", ["interval", "none"])
+def test_what_is_answered_outlives_a_kill_while_the_disk_stalls(tmp_path, disk, durability, shards):
+    """An answer means that the kernel has the change, which a file system that stands still does not take."""
+    settings = {**store(disk / "store", segment_bytes=4 * MIB, durability=durability), "shards": shards}
+    node = start(tmp_path, settings)
+    try:
+        writer = Raw(node.worker_port).upgrade()
+        known = {f"i{n}": n for n in range(200)}
+        for item, n in known.items():
+            assert "result" in call(writer, "stream::set", stream_name="s", group_id=f"g{n % 8}", item_id=item, data=n)
+        frozen = Frozen(disk)
+        try:
+            writer.socket.settimeout(0.3)
+            for n in range(200, 400):
+                call(writer, "stream::set", stream_name="s", group_id=f"g{n % 8}", item_id=f"i{n}", data=n)
+                known[f"i{n}"] = n
+        except TimeoutError:
+            pass
+        finally:
+            node.process.kill()
+            frozen.end()
+        node.kill()
+        node.start()
+        reader = Raw(node.worker_port).upgrade()
+        for item, n in known.items():
+            assert call(reader, "stream::get", stream_name="s", group_id=f"g{n % 8}", item_id=item)["result"] == n
+    finally:
+        node.kill()
+
+
+@pytest.mark.parametrize("durability", MODES)
+def test_one_change_that_is_too_large_for_the_disk_leaves_the_others_theirs(tmp_path, small_disk, durability):
+    settings = {**store(small_disk / "store", segment_bytes=4 * MIB, durability=durability), "shards": 1,
+                "limits": {"value_bytes": 16 * MIB}}
+    node = start(tmp_path, settings)
+    node.expected_errors = ["store_refuses"]
+    try:
+        worker = Raw(node.worker_port).upgrade()
+        free = os.statvfs(small_disk)
+        (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - 8 * MIB))
+        large = {"stream_name": "s", "group_id": "g", "item_id": "large", "data": "x" * (9 * MIB)}
+        assert call(worker, "stream::set", **large)["error"]["code"] == "STREAM_SET_ERROR"
+        for n in range(600):  # More than the current file has room for.
+            small = call(worker, "stream::set", stream_name="s", group_id="g", item_id=f"i{n % 10}", data="x" * 10000)
+            assert "result" in small, f"{n}: {small}"
+        assert call(worker, "stream::set", **large)["error"]["code"] == "STREAM_SET_ERROR"
+        assert "result" in call(worker, "stream::set", stream_name="s", group_id="g", item_id="i", data=1)
+    finally:
+        node.kill()
+
+
+def test_an_empty_store_is_small_and_its_files_grow_with_the_load(tmp_path):
+    node = start(tmp_path, {"adapter": {"name": "kv", "config": {
+        "store_method": "file_based", "file_path": str(tmp_path / "store")}}, "shards": 4})
+    try:
+        size = sum(path.stat().st_blocks * 512 for path in (tmp_path / "store").iterdir())
+        assert size <= 4 * (MIB + 65536), "a file of 1 MiB a shard"
+        worker = Raw(node.worker_port).upgrade()
+        for n in range(24):
+            call(worker, "stream::set", stream_name="s", group_id="g", item_id=f"i{n % 4}", data="x" * MIB)
+        largest = max(path.stat().st_size for path in (tmp_path / "store").glob("*.log"))
+        assert largest >= 4 * MIB
+    finally:
+        node.kill()
+
+
 def fill(worker, group, count, data):
     for begin in range(0, count, 1000):
         calls = range(begin, min(begin + 1000, count))
@@ -208,7 +276,7 @@ def test_long_updates_of_one_worker_leave_the_others_their_time(tmp_path, shards
         assert "result" in call(worker, "stream::set", **item, data={"n": 0, "rows": rows})
         sender = Raw(node.worker_port).upgrade()
         sender.send(b"".join(void("stream::update", {**item, "ops": [{"type": "increment", "path": "n", "by": 1}]}) for _ in range(100)))
-        sender.socket.close()
+        sender.socket.shutdown(socket.SHUT_WR)  # An end in order: what it has sent counts.
         longest = 0
         while True:
             began = time.monotonic()

@@ -63,7 +63,7 @@ struct sc_directory_config {
     enum sc_durability durability;
     uint32_t sync_interval_ms; // SC_DURABILITY_INTERVAL
     uint32_t shard_count;
-    uint64_t segment_size; // Of the log's files, each prepared ahead. 0: SC_SEGMENT_SIZE.
+    uint64_t segment_size; // Of the log's files at most, each prepared ahead. 0: SC_SEGMENT_SIZE.
     // For disks that are simulated: how the log is written. 0: SC_LOG_PAGE_SIZE, of which it is a divisor,
     uint32_t page_size;
     uint32_t piece_size; // and SC_LOG_PIECE_SIZE; a multiple of SC_LOG_PAGE_SIZE.
@@ -97,7 +97,7 @@ void sc_directory_close(struct sc_loop *loop, struct sc_directory *_Nullable dir
 
 struct sc_log_events {
     void *_Nullable context;
-    /// More is durable than before: see sc_log_released.
+    /// More may be seen than before: see sc_log_released.
     void (*on_durable)(void *_Nullable context);
     /// What was not durable has been taken back; the store is as the disk is. `error` is -errno.
     /// `unknown`: it may be on disk all the same, and come back with the next start.
@@ -124,6 +124,8 @@ uint64_t sc_log_gathers_until(const struct sc_log *log);
 void sc_log_asked(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
 /// and has it.
 void sc_log_answered(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
+/// When the next sync between batches is due, in the time of sc_log_turn; 0: none is.
+uint64_t sc_log_sync_due_ns(const struct sc_log *log);
 /// The position up to which all may be seen.
 uint64_t sc_log_released(const struct sc_log *log);
 /// So much waits for the disk that no more should be started.
