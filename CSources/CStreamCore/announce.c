@@ -303,7 +303,7 @@ static void add_query(struct message_builder *builder, struct sc_bytes query) {
 }
 
 struct sc_message *sc_head_message(const struct sc_http_request *request, struct sc_bytes address,
-                                   bool worker) {
+                                   bool worker, struct sc_account *account) {
     struct message_builder builder = {0};
     sc_builder_begin(&builder, SC_FIELD_DATA);
     sc_builder_add(&builder, SC_LITERAL("{\"headers\":{"));
@@ -320,7 +320,7 @@ struct sc_message *sc_head_message(const struct sc_http_request *request, struct
     sc_json_write_string(&builder.text, address);
     sc_builder_add(&builder, SC_LITERAL("}"));
     sc_builder_end(&builder, SC_FIELD_DATA);
-    return sc_builder_finish(&builder, SC_MESSAGE_UPGRADE, NULL);
+    return sc_builder_finish(&builder, SC_MESSAGE_UPGRADE, account);
 }
 
 void sc_uuid_write(uint8_t out[UUID_TEXT_SIZE], uint64_t number, uint64_t seed) {

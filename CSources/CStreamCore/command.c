@@ -143,6 +143,7 @@ static void run_admit(struct connection *connection, const struct command *comma
                                SC_LITERAL("\"}")};
     if (connection->kind == KIND_WORKER)
         send_parts(connection, parts, 5);
+    sc_worker_admission_ends(connection);
     worker->admitted = true;
     worker->restricted = (command->number & 1) != 0;
     worker->allowed_ops = (uint32_t)(command->number >> 1);

@@ -529,8 +529,7 @@ void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
 
 // Everything that was queued has been taken by the socket.
 void sc_connection_drained(struct connection *connection) {
-    if (connection->state != STATE_CLOSING)
-        return;
+    assert(connection->state == STATE_CLOSING);
     if (connection->close_when_sent) {
         connection->state = STATE_GONE;
         sc_socket_close(&connection->socket, false);

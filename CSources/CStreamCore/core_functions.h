@@ -387,7 +387,8 @@ struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t
 struct sc_message *_Nullable sc_sync_message(const struct subscription_name *name);
 /// What an auth function is called with: of a stream client, or of a worker.
 struct sc_message *_Nullable sc_head_message(const struct sc_http_request *request,
-                                             struct sc_bytes address, bool worker);
+                                             struct sc_bytes address, bool worker,
+                                             struct sc_account *account);
 /// A call of a function that is overridden, with the declared keys of its input and no others. `ops` is the
 /// normal form of those of an update; `bit` the place of the function's in enum sc_watch.
 struct sc_message *_Nullable sc_override_message(const struct call *call, struct sc_bytes ops,
@@ -418,6 +419,9 @@ void sc_watches_deinit(struct shard *shard);
 
 /// Reads the request head. Returns the bytes used up.
 size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size);
+/// One more peer waits to be let in, or one less. False: as many wait as may.
+bool sc_upgrade_may_wait(struct shard *shard);
+void sc_upgrade_waits_no_more(struct shard *shard);
 void sc_upgrade_decide(struct connection *connection, int status, struct sc_bytes context);
 struct client *sc_client_of(struct connection *connection);
 void sc_client_free(struct connection *connection);
@@ -436,6 +440,8 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);
 void sc_worker_run_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of the node itself.
 void sc_node_call_run(struct shard *shard, struct sc_bytes text);
+/// It has been let in, or has gone.
+void sc_worker_admission_ends(struct connection *connection);
 /// Tells the control plane, once, that the worker serves nobody any more.
 void sc_worker_closed(struct connection *connection);
 void sc_worker_free(struct connection *connection);

@@ -183,6 +183,7 @@ struct answer_slot {
 };
 struct worker {
     bool admitted;
+    bool waits_for_admission; // Counted as that.
     bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
     bool closed;          // The control plane was told: it hears no more of the connection.
     bool pong_waits;      // A pong that is a message waits for its place.
@@ -498,6 +499,7 @@ struct sc_node {
     struct shard *_Nonnull *_Nonnull shards;
     _Atomic uint32_t *worker_counts; // By shard, for dealing new workers out.
     _Atomic uint32_t connection_count;
+    _Atomic uint32_t upgrade_count; // That wait to be let in.
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.

@@ -9,7 +9,8 @@
 
 #define CHUNK_SIZE (64u << 10)
 #define FREE_CHUNKS_MAX 64u
-#define PIECE_SIZE (16u << 10)
+// Bytes of a piece of backlog: with what stands before them they are a size of the heap.
+#define PIECE_SIZE ((16u << 10) - sizeof(struct backlog_piece))
 // From here on a leftover keeps a reference to a chunk of its own instead of a copy.
 #define SHARE_FROM_SIZE (16u << 10)
 
@@ -116,10 +117,26 @@ static void over_list_add(struct shard *shard, struct connection *connection) {
         sc_timer_start(shard->loop, &shard->over_timer, shard->node->config.slow_reader_grace_ms);
 }
 
+// Backlogs lie where pages go back to the kernel: many of them come and go with slow readers.
+static struct backlog_piece *piece_make(struct shard *shard, size_t capacity) {
+    size_t size = sizeof(struct backlog_piece) + capacity;
+    struct backlog_piece *piece =
+        size <= SC_HEAP_SIZE_MAX ? sc_heap_take(shard->heap, size) : sc_grow(NULL, 0, size);
+    if (piece == NULL)
+        abort();
+    *piece = (struct backlog_piece){.capacity = (uint32_t)capacity};
+    piece->data = piece->bytes;
+    return piece;
+}
+
 static void piece_free(struct shard *shard, struct backlog_piece *piece) {
+    size_t size = sizeof *piece + piece->capacity;
     if (piece->shared != NULL)
         chunk_release(shard, piece->shared);
-    free(piece);
+    if (size <= SC_HEAP_SIZE_MAX)
+        sc_heap_give(piece);
+    else
+        sc_array_free(piece, size);
 }
 
 static void waits(struct connection *connection, uint64_t size) {
@@ -155,9 +172,11 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     struct backlog *backlog = backlog_of(connection);
     waits(connection, slice.size - sent);
     if (slice.size >= SHARE_FROM_SIZE && slice.chunk->capacity != CHUNK_SIZE) {
-        struct backlog_piece *piece = sc_allocate(sizeof *piece);
-        *piece = (struct backlog_piece){
-            .shared = slice.chunk, .data = slice_data(slice), .sent = sent, .size = slice.size};
+        struct backlog_piece *piece = piece_make(connection->shard, 0);
+        piece->shared = slice.chunk;
+        piece->data = slice_data(slice);
+        piece->sent = sent;
+        piece->size = slice.size;
         sc_slice_retain(slice);
         piece_append(backlog, piece);
         // The one that is being sent makes place for another: it does not count in any case.
@@ -169,10 +188,8 @@ static void backlog_append(struct connection *connection, struct slice slice, ui
     struct backlog_piece *last = backlog->last;
     // The first piece may be in the kernel's hands, but only its bytes so far are: room behind stays ours.
     if (last == NULL || last->shared != NULL || last->capacity - last->size < slice.size) {
-        uint32_t capacity = slice.size > PIECE_SIZE ? slice.size : PIECE_SIZE;
-        last = sc_allocate(sizeof *last + capacity);
-        *last = (struct backlog_piece){.sent = sent, .capacity = capacity};
-        last->data = last->bytes;
+        last = piece_make(connection->shard, slice.size > PIECE_SIZE ? slice.size : PIECE_SIZE);
+        last->sent = sent;
         piece_append(backlog, last);
     }
     memcpy(last->bytes + last->size, slice_data(slice), slice.size);
@@ -343,10 +360,9 @@ void sc_out_append(struct connection *connection, struct slice slice) {
     sc_slice_retain(slice);
 }
 
-static struct backlog_piece *piece_of(const uint8_t *frame, size_t size) {
-    struct backlog_piece *piece = sc_allocate(sizeof *piece + size);
-    *piece = (struct backlog_piece){.size = (uint32_t)size, .capacity = (uint32_t)size};
-    piece->data = piece->bytes;
+static struct backlog_piece *piece_of(struct shard *shard, const uint8_t *frame, size_t size) {
+    struct backlog_piece *piece = piece_make(shard, size);
+    piece->size = (uint32_t)size;
     memcpy(piece->bytes, frame, size);
     return piece;
 }
@@ -364,7 +380,7 @@ void sc_out_append_control(struct connection *connection, const uint8_t *frame, 
         return;
     }
     // Behind the first piece, which ends with a whole frame and may be half out.
-    struct backlog_piece *piece = piece_of(frame, size);
+    struct backlog_piece *piece = piece_of(connection->shard, frame, size);
     piece->next = backlog->first->next;
     backlog->first->next = piece;
     if (backlog->last == backlog->first)
@@ -407,7 +423,7 @@ void sc_out_message_pong(struct connection *connection) {
 
 static void put_in_front(struct connection *connection, const uint8_t *frame, size_t size) {
     struct backlog *backlog = connection->backlog;
-    struct backlog_piece *piece = piece_of(frame, size);
+    struct backlog_piece *piece = piece_of(connection->shard, frame, size);
     piece->next = backlog->first;
     backlog->first = piece;
     waits(connection, size);
@@ -633,9 +649,12 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
         free(connection->backlog);
         connection->backlog = NULL;
     }
-    pongs_to_ready(connection);
-    room(connection);
-    sc_connection_drained(connection);
+    if (connection->inbound != NULL || connection->worker != NULL) {
+        pongs_to_ready(connection);
+        room(connection);
+    }
+    if (connection->state == STATE_CLOSING)
+        sc_connection_drained(connection);
 }
 
 void sc_out_drop_waiting(struct connection *connection) {

@@ -23,12 +23,22 @@ struct client *sc_client_of(struct connection *connection) {
     return connection->client;
 }
 
+static void held_free(struct connection *connection) {
+    struct held_upgrade *held = connection->client->held;
+    if (held == NULL)
+        return;
+    connection->client->held = NULL;
+    sc_account_discharge(connection->account, SC_PLACE_UPGRADES, sizeof *held);
+    sc_upgrade_waits_no_more(connection->shard);
+    free(held);
+}
+
 void sc_client_free(struct connection *connection) {
     struct client *client = connection->client;
     if (client == NULL)
         return;
+    held_free(connection);
     sc_blob_release(client->context);
-    free(client->held);
     free(client);
     connection->client = NULL;
 }
@@ -153,10 +163,29 @@ static void copy_path(struct stream_path *out, const struct stream_path *path) {
         out->parts[i].data = out->storage[i];
 }
 
+bool sc_upgrade_may_wait(struct shard *shard) {
+    struct sc_node *node = shard->node;
+    uint32_t before = atomic_fetch_add_explicit(&node->upgrade_count, 1, memory_order_relaxed);
+    if (before < node->config.held_upgrade_count_max)
+        return true;
+    shard->counters.upgrades_refused++;
+    sc_upgrade_waits_no_more(shard);
+    return false;
+}
+
+void sc_upgrade_waits_no_more(struct shard *shard) {
+    atomic_fetch_sub_explicit(&shard->node->upgrade_count, 1, memory_order_relaxed);
+}
+
 static void hold(struct connection *connection, const struct sc_http_request *request,
                  const char accept[28], bool authorization, const struct stream_path *path) {
     struct shard *shard = connection->shard;
+    if (!sc_upgrade_may_wait(shard)) {
+        refuse(connection, 503);
+        return;
+    }
     struct held_upgrade *held = sc_allocate(sizeof *held);
+    sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, sizeof *held);
     memcpy(held->accept, accept, 28);
     held->authorization = authorization;
     copy_path(&held->path, path);
@@ -166,7 +195,8 @@ static void hold(struct connection *connection, const struct sc_http_request *re
     sc_socket_pause(&connection->socket);
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
-    struct sc_message *message = sc_head_message(request, (struct sc_bytes){text, size}, false);
+    struct sc_message *message =
+        sc_head_message(request, (struct sc_bytes){text, size}, false, connection->account);
     if (message == NULL)
         refuse(connection, 503);
     else
@@ -178,7 +208,6 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
         return;
     struct client *client = connection->client;
     struct held_upgrade *held = client->held;
-    client->held = NULL;
     if (context.data != NULL) {
         client->context = sc_blob_create(context.size);
         if (client->context != NULL)
@@ -192,9 +221,10 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
         sc_socket_resume(&connection->socket);
     } else {
         open_stream(connection, held->accept, held->authorization, &held->path);
-        sc_connection_resume(connection);
     }
-    free(held);
+    held_free(connection);
+    if (status == 101)
+        sc_connection_resume(connection);
 }
 
 static void upgrade(struct connection *connection, const struct sc_http_request *request) {

@@ -478,7 +478,13 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
     bool six = text[0] == '[';
     struct sc_bytes ip = {text + six, ip_size};
-    struct sc_message *head = sc_head_message(request, ip, true);
+    worker->waits_for_admission = sc_upgrade_may_wait(shard);
+    if (!worker->waits_for_admission) { // SDKs come back from that, not from an answer in HTTP.
+        worker->closed = true;          // The control plane has not heard of it.
+        sc_connection_close(connection, 1012, "too many wait to be let in");
+        return;
+    }
+    struct sc_message *head = sc_head_message(request, ip, true, connection->account);
     if (head == NULL) {
         sc_connection_close(connection, 1011, "out of memory");
         return;
@@ -487,6 +493,12 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
     events->worker_opened(events->context, connection->id, connection->listener,
                           connection->kind == KIND_TELEMETRY, (struct sc_bytes){text, size}, head);
     sc_message_release(head);
+}
+
+void sc_worker_admission_ends(struct connection *connection) {
+    if (connection->worker->waits_for_admission)
+        sc_upgrade_waits_no_more(connection->shard);
+    connection->worker->waits_for_admission = false;
 }
 
 void sc_worker_closed(struct connection *connection) {
@@ -502,6 +514,7 @@ void sc_worker_free(struct connection *connection) {
     struct worker *worker = connection->worker;
     struct shard *shard = connection->shard;
     shard->worker_connections--;
+    sc_worker_admission_ends(connection);
     sc_deliveries_drop(connection);
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail;
          i++) {

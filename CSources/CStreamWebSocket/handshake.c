@@ -159,7 +159,7 @@ static const struct refusal refusals[] = {
      "Only version 13 of the WebSocket protocol is spoken here.\n"},
     {431, "Request Header Fields Too Large", "Connection: close\r\n",
      "The head of the request is too large.\n"},
-    {503, "Service Unavailable", "Connection: close\r\n",
+    {503, "Service Unavailable", "Connection: close\r\nRetry-After: 2\r\n",
      "This server cannot take the connection now.\n"},
 };
 

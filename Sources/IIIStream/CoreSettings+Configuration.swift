@@ -30,6 +30,7 @@ extension CoreSettings {
         pollMicroseconds = configuration.pollMicroseconds
         clientMessageSizeMax = limits.clientMessageSize
         clientHardSizeMax = limits.streamClientHardSize
+        heldUpgradeCountMax = limits.heldUpgrades
         clientUnsentSize = limits.streamClientUnsentSize
     }
 

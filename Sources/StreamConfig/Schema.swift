@@ -96,6 +96,7 @@ extension Limits {
         .init("message_bytes", \.messageSize, byteCounts),
         .init("frame_bytes", \.frameSize, byteCounts),
         .init("value_bytes", \.valueSize, byteCounts),
+        .init("held_upgrades", \.heldUpgrades, 1...1_000_000),
         .init("connections", \.connections, 1...10_000_000),
     ]
     static let memoryRange = (64 << 20)...(1 << 50)

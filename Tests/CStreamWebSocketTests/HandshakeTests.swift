@@ -197,7 +197,8 @@ struct HandshakeTests {
             (400, "Bad Request", []), (401, "Unauthorized", ["WWW-Authenticate: Bearer"]),
             (404, "Not Found", []), (405, "Method Not Allowed", ["Allow: GET"]),
             (426, "Upgrade Required", ["Upgrade: websocket", "Sec-WebSocket-Version: 13"]),
-            (431, "Request Header Fields Too Large", []), (503, "Service Unavailable", []),
+            (431, "Request Header Fields Too Large", []),
+            (503, "Service Unavailable", ["Retry-After: 2"]),
         ] as [(Int32, String, [String])])
     func refusal(status: Int32, reason: String, extra: [String]) throws {
         let text = written { sc_http_error_write($0, status) }

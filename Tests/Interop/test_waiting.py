@@ -7,7 +7,8 @@ import time
 import pytest
 
 from clients import Worker
-from raw import PING, PONG, Raw, frame
+from executor import HELD, Executor
+from raw import HANDSHAKE, Raw, frame
 
 BUDGET = 1 << 20
 
@@ -77,3 +78,74 @@ def test_reader_that_goes_while_answers_wait_leaves_nothing(start_node, shards):
     nothing_waits(node)
     with Worker(node.worker_url()) as other:
         assert other.get("s", "g1", "i") == "x" * 60_000
+
+
+def head_of(port, padding):
+    """A connection whose upgrade has been asked for, with a head of about that size."""
+    peer = Raw(port)
+    peer.send(HANDSHAKE.format(path="/").replace("\r\n\r\n", f"\r\nX: {'x' * padding}\r\n\r\n").encode())
+    return peer
+
+
+def test_upgrades_that_wait_for_the_auth_function_are_bounded(start_node):
+    """At the limit they wait, and get in when it answers; one more gets 503 at once, and may come again."""
+    node = start_node({"auth_function": "auth", "limits": {"held_upgrades": 3}})
+    with Executor(node.worker_url()) as guard:
+        guard.serve("auth", HELD)
+        peers = [head_of(node.stream_port, 14_000) for _ in range(3)]
+        calls = [guard.called("auth") for _ in range(3)]
+        assert waiting(node, "upgrades") > 0
+        with head_of(node.stream_port, 14_000) as refused:
+            head = refused.head()
+            assert head.startswith("HTTP/1.1 503 ") and "\r\nRetry-After: 2\r\n" in head
+        assert node.counters()["upgrades_refused"] == 1
+        for call in calls:
+            call.answer({"context": None})
+        assert [peer.status() for peer in peers] == [101] * 3
+        with head_of(node.stream_port, 10) as again:
+            guard.called("auth").answer({"context": None})
+            assert again.status() == 101
+        for peer in peers:
+            peer.close()
+    assert nothing_waits(node)["upgrades_refused"] == 1
+
+
+def test_workers_over_the_limit_of_those_that_wait_are_closed_with_1012(start_node):
+    """SDKs come back from that: they do not try again after an answer in HTTP."""
+    listener = {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0, "rbac": {"auth_function_id": "auth"}}}
+    node = start_node({"limits": {"held_upgrades": 2}}, entries=[listener])
+    with Executor(node.worker_url()) as guard:
+        guard.serve("auth", HELD)
+        port = node.worker_ports[1]
+        peers = [Raw(port).upgrade() for _ in range(2)]
+        calls = [guard.called("auth") for _ in range(2)]
+        with Raw(port).upgrade() as refused:
+            assert refused.close_code() == 1012
+        for call in calls:
+            call.answer({})
+        for peer in peers:
+            assert json.loads(peer.message())["type"] == "workerregistered"
+            peer.close()
+        assert node.counters()["upgrades_refused"] == 1
+
+
+def test_memory_of_slow_readers_goes_back(start_node):
+    """Their backlogs lie where pages go back to the kernel."""
+    node = start_node({"shards": 1, "limits": {"slow_reader_grace_ms": 600_000}})
+    with Worker(node.worker_url()) as writer:
+        writer.set("s", "g", "i", 0)
+        before = node.resident_bytes()
+        readers = [Raw(node.stream_port, receive_buffer=4096).upgrade("/stream/s/g") for _ in range(60)]
+        for reader in readers:
+            reader.message()
+        for number in range(700):  # One by one: each is copied to each backlog.
+            writer.set("s", "g", "i", "x" * 4000)
+        assert waiting(node, "outbox") > 60 * (1 << 20)
+        assert node.resident_bytes() - before > 60 * (1 << 20)
+        for reader in readers:
+            reader.reset()
+        nothing_waits(node)
+        deadline = time.monotonic() + 5
+        while node.resident_bytes() - before > 24 << 20 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert node.resident_bytes() - before < 24 << 20

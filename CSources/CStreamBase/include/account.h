@@ -38,6 +38,8 @@
     PLACE(DELIVERIES, deliveries, CONNECTION, ONE, "limits.worker_budget_bytes",                   \
           "a result that waits beyond twice the budget reaches its caller as an error",            \
           "results_too_large")                                                                     \
+    PLACE(UPGRADES, upgrades, CONNECTION, ONE, "limits.held_upgrades",                             \
+          "503 with Retry-After; a worker is closed with 1012", "upgrades_refused")                \
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
           "further messages of the connection are parked", "calls_parked")

@@ -28,6 +28,8 @@
 #define SC_FRAGMENT_SIZE_MAX (8u << 20)
 /// Bytes of messages that wait for their turn before their connection is read no further.
 #define SC_PARKED_SIZE_MAX (1u << 20)
+/// Upgrades that wait for an auth function. More: 503, to workers 1012.
+#define SC_HELD_UPGRADES_MAX 4096u
 /// Bytes of an HTTP request head. More: 431.
 #define SC_HTTP_HEAD_SIZE_MAX (16u << 10)
 /// Header fields of an HTTP request. More: 431.
