@@ -415,6 +415,18 @@ static inline bool watches_any(const struct shard *shard) {
 void sc_watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags);
 void sc_watches_deinit(struct shard *shard);
 
+// ---- origin.c
+
+/// Whether the page that sends a request may not connect to `address`; its `origin` then.
+bool sc_origin_refused(const struct sc_node_address *address, const struct sc_http_request *request,
+                       struct sc_bytes *origin);
+/// Whether an origin is a page of this machine, or of the address that stands in the Host header.
+bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header);
+#define SC_ORIGIN_TEXT_SIZE_MAX 256
+/// Why pages of `origin` may not connect, in words that may be shown. Returns the size.
+size_t sc_origin_describe(bool is_stream_port, struct sc_bytes origin,
+                          uint8_t out[_Nonnull SC_ORIGIN_TEXT_SIZE_MAX]);
+
 // ---- upgrade.c
 
 /// Reads the request head. Returns the bytes used up.

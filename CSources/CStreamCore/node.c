@@ -17,50 +17,48 @@ uint32_t sc_available_cores(void) {
 }
 
 struct sc_node_config sc_node_config_default(void) {
-    return (struct sc_node_config){.shard_count = 1,
-                                   .stream = {"127.0.0.1", 3112, 8u << 20},
-                                   .message_size_max = SC_MESSAGE_SIZE_MAX,
-                                   .frame_size_max = SC_FRAME_SIZE_MAX,
-                                   .value_size_max = SC_VALUE_SIZE_MAX,
-                                   .subscriptions_per_connection_max = 1000,
-                                   .client_message_size_max = SC_CLIENT_MESSAGE_SIZE_MAX,
-                                   .slow_reader_grace_ms = 1000,
-                                   .client_hard_size_max = SC_CLIENT_HARD_SIZE_MAX,
-                                   .client_unsent_size = SC_CLIENT_UNSENT_SIZE,
-                                   .held_upgrade_count_max = SC_HELD_UPGRADES_MAX,
-                                   .connection_count_max = 100000,
-                                   .handshake_timeout_ms = 10000,
-                                   .ping_interval_ms = 20000,
-                                   .ping_deadline_ms = 20000,
-                                   .close_timeout_ms = 10000};
+    return (struct sc_node_config){
+        .shard_count = 1,
+        .stream = {.host = "127.0.0.1", .port = 3112, .budget = 8u << 20},
+        .message_size_max = SC_MESSAGE_SIZE_MAX,
+        .frame_size_max = SC_FRAME_SIZE_MAX,
+        .value_size_max = SC_VALUE_SIZE_MAX,
+        .subscriptions_per_connection_max = 1000,
+        .client_message_size_max = SC_CLIENT_MESSAGE_SIZE_MAX,
+        .slow_reader_grace_ms = 1000,
+        .client_hard_size_max = SC_CLIENT_HARD_SIZE_MAX,
+        .client_unsent_size = SC_CLIENT_UNSENT_SIZE,
+        .held_upgrade_count_max = SC_HELD_UPGRADES_MAX,
+        .connection_count_max = 100000,
+        .handshake_timeout_ms = 10000,
+        .ping_interval_ms = 20000,
+        .ping_deadline_ms = 20000,
+        .close_timeout_ms = 10000};
+}
+
+static void copy_address(struct sc_node_address *to, const struct sc_node_address *from) {
+    *to = *from;
+    to->host = strdup(from->host);
+    if (from->origins != NULL)
+        to->origins = strdup(from->origins);
+}
+
+static void free_address(struct sc_node_address *address) {
+    free((char *)address->host);
+    free((char *)address->origins);
 }
 
 static void copy_addresses(struct sc_node *node, const struct sc_node_config *config) {
-    node->config.stream.host = strdup(config->stream.host);
+    copy_address(&node->config.stream, &config->stream);
     if (config->storage.path != NULL)
         node->config.storage.path = strdup(config->storage.path);
     node->worker_addresses =
         sc_allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
     node->places = sc_allocate((config->worker_count + 1) * sizeof *node->places);
     memset(node->places, 0, (config->worker_count + 1) * sizeof *node->places);
-    for (uint32_t i = 0; i < config->worker_count; i++) {
-        node->worker_addresses[i] = config->workers[i];
-        node->worker_addresses[i].host = strdup(config->workers[i].host);
-    }
+    for (uint32_t i = 0; i < config->worker_count; i++)
+        copy_address(&node->worker_addresses[i], &config->workers[i]);
     node->config.workers = node->worker_addresses;
-}
-
-static void copy_origins(struct sc_node *node, const struct sc_node_config *config) {
-    const char **origins = sc_allocate((config->origin_count + 1) * sizeof *origins);
-    for (uint32_t i = 0; i < config->origin_count; i++)
-        origins[i] = strdup(config->origins[i]);
-    node->config.origins = origins;
-}
-
-static void free_origins(struct sc_node *node) {
-    for (uint32_t i = 0; i < node->config.origin_count; i++)
-        free((char *)node->config.origins[i]);
-    free((void *)node->config.origins);
 }
 
 struct sc_node *sc_node_create(const struct sc_node_config *config,
@@ -74,7 +72,6 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     node->events = *events;
     node->shard_count = config->shard_count;
     copy_addresses(node, config);
-    copy_origins(node, config);
     pthread_mutex_init(&node->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -268,9 +265,8 @@ void sc_node_destroy(struct sc_node *node) {
     for (uint32_t i = 0; i < node->shard_count; i++)
         free(node->shards[i]);
     for (uint32_t i = 0; i < node->config.worker_count; i++)
-        free((char *)node->worker_addresses[i].host);
-    free((char *)node->config.stream.host);
-    free_origins(node);
+        free_address(&node->worker_addresses[i]);
+    free_address(&node->config.stream);
     free((char *)node->config.storage.path);
     free(node->worker_addresses);
     free(node->places);

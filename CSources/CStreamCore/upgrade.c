@@ -6,11 +6,15 @@
 #include "CStreamTLS.h"
 #include "core_functions.h"
 
+static void respond_and_close(struct connection *connection, const uint8_t *response, size_t size) {
+    connection->shard->counters.handshakes_refused++;
+    sc_connection_respond(connection, response, size);
+    sc_connection_begin_closing(connection);
+}
+
 static void refuse(struct connection *connection, int status) {
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
-    connection->shard->counters.handshakes_refused++;
-    sc_connection_respond(connection, out, sc_http_error_write(out, status));
-    sc_connection_begin_closing(connection);
+    respond_and_close(connection, out, sc_http_error_write(out, status));
 }
 
 // ---- What few clients have
@@ -98,41 +102,21 @@ static int status_of_unknown(struct sc_bytes path) {
 
 // ---- Pages
 
-static bool is_allowed(const struct sc_node_config *config, struct sc_bytes origin) {
-    for (uint32_t i = 0; i < config->origin_count; i++) {
-        const char *allowed = config->origins[i];
-        size_t at = 0;
-        while (at < origin.size && allowed[at] != '\0') {
-            uint8_t byte = origin.data[at];
-            uint8_t lower = byte >= 'A' && byte <= 'Z' ? (uint8_t)(byte + 32) : byte;
-            if (lower != (uint8_t)allowed[at])
-                break;
-            at++;
-        }
-        if (at == origin.size && allowed[at] == '\0')
-            return true;
-    }
-    return false;
-}
-
-// A browser says which page opens the connection, and no page can lie about it. Every one of several
-// Origin headers counts.
-static bool origin_refused(struct connection *connection, const struct sc_http_request *request) {
+// Whether the page that opens the connection may; refuses it if not.
+static bool refuse_origin(struct connection *connection, const struct sc_http_request *request) {
     const struct sc_node_config *config = &connection->shard->node->config;
-    if (!config->checks_origins || connection->port != PORT_STREAM)
+    bool is_stream = connection->port == PORT_STREAM;
+    const struct sc_node_address *address =
+        is_stream ? &config->stream : &config->workers[connection->listener];
+    struct sc_bytes origin;
+    if (!sc_origin_refused(address, request, &origin))
         return false;
-    for (uint32_t i = 0; i < request->header_count; i++) {
-        struct sc_bytes name = request->headers[i].name;
-        static const char origin[] = "origin";
-        bool same = name.size == sizeof origin - 1;
-        for (size_t at = 0; same && at < name.size; at++)
-            same = (name.data[at] | 0x20) == (uint8_t)origin[at];
-        if (same && !is_allowed(config, request->headers[i].value)) {
-            connection->shard->counters.origins_refused++;
-            return true;
-        }
-    }
-    return false;
+    connection->shard->counters.origins_refused++;
+    uint8_t text[SC_ORIGIN_TEXT_SIZE_MAX], out[SC_WS_RESPONSE_SIZE_MAX];
+    struct sc_bytes why = {text, sc_origin_describe(is_stream, origin, text)};
+    sc_shard_log(connection->shard, SC_LOG_WARN, "origin_refused", connection->id, why);
+    respond_and_close(connection, out, sc_http_refusal_write(out, 403, why));
+    return true;
 }
 
 // ---- Opening
@@ -236,8 +220,8 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
         status = status_of_unknown(request->path);
     if (status == 0)
         status = sc_ws_handshake_check(request, &key);
-    if (status == 101 && origin_refused(connection, request))
-        status = 403;
+    if (status == 101 && refuse_origin(connection, request))
+        return;
     char accept[28];
     if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
         status = 503;

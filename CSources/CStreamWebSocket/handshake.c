@@ -175,22 +175,35 @@ static void append_number(struct text *text, uint64_t number) {
     append(text, (struct sc_bytes){digits, sc_decimal_write(digits, number)});
 }
 
-size_t sc_http_error_write(uint8_t *out, int status) {
-    const struct refusal *refusal = refusal_find(status);
-    assert(refusal != NULL);
+static size_t refusal_write(uint8_t *out, const struct refusal *refusal, struct sc_bytes body) {
     struct text text = {out, 0, SC_WS_RESPONSE_SIZE_MAX};
     append_text(&text, "HTTP/1.1 ");
-    append_number(&text, (uint64_t)status);
+    append_number(&text, (uint64_t)refusal->status);
     append_text(&text, " ");
     append_text(&text, refusal->reason);
     append_text(&text, "\r\n");
     append_text(&text, refusal->headers);
     append_text(&text, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
-    append_number(&text, strlen(refusal->body));
+    append_number(&text, body.size + 1);
     append_text(&text, "\r\n\r\n");
-    append_text(&text, refusal->body);
+    append(&text, body);
+    append_text(&text, "\n");
     assert(text.size <= SC_WS_RESPONSE_SIZE_MAX);
     return text.size;
+}
+
+size_t sc_http_error_write(uint8_t *out, int status) {
+    const struct refusal *refusal = refusal_find(status);
+    assert(refusal != NULL);
+    struct sc_bytes body = {(const uint8_t *)refusal->body, strlen(refusal->body) - 1};
+    return refusal_write(out, refusal, body);
+}
+
+size_t sc_http_refusal_write(uint8_t *out, int status, struct sc_bytes body) {
+    const struct refusal *refusal = refusal_find(status);
+    assert(refusal != NULL);
+    assert(body.size <= SC_HTTP_BODY_SIZE_MAX);
+    return refusal_write(out, refusal, body);
 }
 
 ssize_t sc_ws_request_write(uint8_t *out, size_t capacity, struct sc_bytes host,

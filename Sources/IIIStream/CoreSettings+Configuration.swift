@@ -11,13 +11,15 @@ extension CoreSettings {
             shardCount: StreamNode.shardCount(configuration),
             stream: Address(
                 host: configuration.stream.host, port: UInt16(configuration.stream.port),
-                clientBudget: limits.streamClientBudget),
+                clientBudget: limits.streamClientBudget,
+                origins: configuration.stream.origins.map { .listed($0) } ?? .all),
             workers: configuration.workerListeners.map {
                 Address(
-                    host: $0.host, port: UInt16($0.port), clientBudget: $0.limits.workerBudget)
+                    host: $0.host, port: UInt16($0.port), clientBudget: $0.limits.workerBudget,
+                    origins: Origins($0))
             },
             authenticates: configuration.stream.authFunction != nil,
-            origins: configuration.stream.origins, messageSizeMax: limits.messageSize,
+            messageSizeMax: limits.messageSize,
             frameSizeMax: limits.frameSize,
             valueSizeMax: limits.valueSize,
             subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
@@ -49,5 +51,17 @@ extension CoreSettings {
         storage.importSplitsLast = recovery.importSplitsLast
         storage.importSkipsBroken = recovery.importSkipsBroken
         self.storage = storage
+    }
+}
+
+extension CoreSettings.Origins {
+    /// Of a port for workers: without a list, an auth function decides about pages as about everybody. Without either
+    /// a page of anywhere could call everything on the machine of who looks at it.
+    fileprivate init(_ listener: WorkerListener) {
+        if let origins = listener.origins {
+            self = origins.contains("*") ? .all : .listed(origins)
+        } else {
+            self = listener.accessControl?.authFunctionID == nil ? .local : .all
+        }
     }
 }

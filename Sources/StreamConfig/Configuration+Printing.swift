@@ -87,6 +87,7 @@ extension WorkerListener {
         [
             ("port", .integer(port)),
             ("host", .string(host)),
+            ("origins", origins.map { .list($0.map { .string($0) }) } ?? .null),
             ("middleware_function_id", .text(middlewareFunctionID)),
             ("rbac", accessControl?.node ?? .null),
             ("limits", .map(values(limits, WorkerLimits.settings))),

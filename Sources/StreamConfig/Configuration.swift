@@ -87,6 +87,9 @@ package struct WorkerListener: Sendable, Equatable {
     package var host: String
     /// 0: any free port.
     package var port: Int
+    /// The only values of the `Origin` header that may connect, in lower case; `*`: all. Nil: all where an auth
+    /// function decides, else pages of this machine.
+    package var origins: [String]?
     /// The function that is called in place of every function; nil: none.
     package var middlewareFunctionID: String?
     /// Who may call what; nil: everybody everything.

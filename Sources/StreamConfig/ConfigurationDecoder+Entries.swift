@@ -11,7 +11,9 @@ extension ConfigurationDecoder {
             host: configuration.stream.host, port: configuration.stream.port,
             at: map.position(of: "port") ?? config?.position)
         configuration.stream.authFunction = map.functionID("auth_function", &report)
-        decodeOrigins(map)
+        configuration.stream.origins = origins(
+            map, "like `https://example.com` or `http://localhost:8080`, without a path",
+            normalizedOrigin)
         decodeAdapter(map)
         decodeShards(map)
         map.read(
@@ -37,22 +39,21 @@ extension ConfigurationDecoder {
             .read(Ping.settings, into: &configuration.ping, &report)
     }
 
-    private mutating func decodeOrigins(_ map: SettingsMap) {
-        guard map.has("origins"), let node = map["origins"] else { return }
+    /// Reads a list of origins; nil: none is given.
+    /// - Parameter origin: reads one, as browsers send it, or returns nil.
+    private mutating func origins(
+        _ map: SettingsMap, _ expected: String, _ origin: (String) -> String?
+    ) -> [String]? {
+        guard map.has("origins"), let node = map["origins"] else { return nil }
         guard case .list(let items) = node.value else {
-            return map.refuse("origins", "a list", &report)
+            map.refuse("origins", "a list", &report)
+            return nil
         }
-        var origins: [String] = []
-        for item in items {
-            if case .string(let text) = item.value, let origin = normalizedOrigin(text) {
-                origins.append(origin)
-            } else {
-                report.error(
-                    "an item of `origins` must be like `https://example.com` or"
-                        + " `http://localhost:8080`, without a path", at: item.position)
-            }
+        return items.compactMap { item in
+            if case .string(let text) = item.value, let origin = origin(text) { return origin }
+            report.error("an item of `origins` must be \(expected)", at: item.position)
+            return nil
         }
-        configuration.stream.origins = origins
     }
 
     private mutating func decodeShards(_ map: SettingsMap) {
@@ -207,6 +208,14 @@ extension ConfigurationDecoder {
         note(
             host: listener.host, port: listener.port,
             at: map.position(of: "port") ?? config?.position)
+        listener.origins = origins(
+            map, "like `https://example.com`, `null`, `chrome-extension://abc` or `*`",
+            normalizedOriginOfAnyScheme)
+        if listener.origins?.contains("*") == true {
+            report.warning(
+                "`*` in `origins` lets pages of any origin call what workers may call",
+                at: map.position(of: "origins"))
+        }
         listener.middlewareFunctionID = map.functionID("middleware_function_id", &report)
         if map.has("rbac") {
             listener.accessControl = accessControl(

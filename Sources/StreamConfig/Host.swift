@@ -76,6 +76,20 @@ func normalizedOrigin(_ text: String) -> String? {
     return nil
 }
 
+/// The same for where pages of files and of extensions may connect, too, and all with `*`.
+func normalizedOriginOfAnyScheme(_ text: String) -> String? {
+    if text == "*" { return text }
+    if let origin = normalizedOrigin(text) { return origin }
+    let text = text.lowercased()
+    let visible = text.utf8.allSatisfy { 0x21...0x7E ~= $0 }
+    guard visible, !text.hasPrefix("http:"), !text.hasPrefix("https:"),
+        let colon = text.utf8.firstIndex(of: UInt8(ascii: ":")), colon != text.startIndex,
+        text[colon...].hasPrefix("://"), text.utf8.count <= 256
+    else { return nil }
+    let host = text[text.index(colon, offsetBy: 3)...]
+    return host.contains("/") ? nil : text
+}
+
 private func isDecimalDigit(_ byte: UInt8) -> Bool {
     UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte
 }

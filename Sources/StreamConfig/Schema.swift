@@ -26,7 +26,7 @@ enum Schema {
     static let timeouts = Timeouts.settings.map(\.key)
     static let ping = Ping.settings.map(\.key)
 
-    static let manager = ["port", "host", "middleware_function_id", "rbac", "limits"]
+    static let manager = ["port", "host", "origins", "middleware_function_id", "rbac", "limits"]
     static let accessControl = [
         "auth_function_id", "expose_functions", "on_trigger_registration_function_id",
         "on_trigger_type_registration_function_id", "on_function_registration_function_id",

@@ -5,12 +5,23 @@ package struct CoreSettings: Hashable, Sendable {
         package var port: UInt16
         /// Bytes that may wait for one client of it.
         package var clientBudget: Int
+        package var origins: Origins
 
-        package init(host: String, port: UInt16, clientBudget: Int) {
+        package init(host: String, port: UInt16, clientBudget: Int, origins: Origins = .all) {
             self.host = host
             self.port = port
             self.clientBudget = clientBudget
+            self.origins = origins
         }
+    }
+
+    /// Which pages may connect to a port. Clients that are no browsers may always.
+    package enum Origins: Hashable, Sendable {
+        case all
+        /// Those of these origins, in lower case.
+        case listed([String])
+        /// Pages of this machine, and of the address that the client has connected to.
+        case local
     }
 
     /// A directory with the items of the node.
@@ -50,8 +61,6 @@ package struct CoreSettings: Hashable, Sendable {
     package var workers: [Address]
     /// Whether stream clients wait until the control plane lets them in.
     package var authenticates: Bool
-    /// The origins, in lower case, that may connect to the stream port; nil: all.
-    package var origins: [String]?
     package var messageSizeMax: Int
     package var frameSizeMax: Int
     package var valueSizeMax: Int
@@ -70,7 +79,7 @@ package struct CoreSettings: Hashable, Sendable {
 
     package init(
         shardCount: Int, stream: Address, workers: [Address], authenticates: Bool = false,
-        origins: [String]? = nil, messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int,
+        messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int,
         subscriptionsPerConnectionMax: Int,
         slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
         pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
@@ -79,7 +88,6 @@ package struct CoreSettings: Hashable, Sendable {
         self.stream = stream
         self.workers = workers
         self.authenticates = authenticates
-        self.origins = origins
         self.messageSizeMax = messageSizeMax
         self.frameSizeMax = frameSizeMax
         self.valueSizeMax = valueSizeMax

@@ -35,9 +35,13 @@ package import StreamModel
         var events = unsafe EventInbox.table(context: context)
         // The core copies all names, so they live only as long as this call.
         let hosts = unsafe ([settings.stream] + settings.workers).map { unsafe strdup($0.host) }
+        let origins = unsafe ([settings.stream] + settings.workers).map { address in
+            unsafe address.origins.lines.map { unsafe strdup($0) } ?? nil
+        }
         let path = unsafe settings.storage.map { unsafe strdup($0.path) } ?? nil
         defer {
             unsafe hosts.forEach { unsafe free($0) }
+            unsafe origins.forEach { unsafe free($0) }
             unsafe free(path)
         }
         var addresses: [sc_node_address] = unsafe []
@@ -45,12 +49,11 @@ package import StreamModel
             guard let host = unsafe hosts[index] else { return nil }
             unsafe addresses.append(
                 sc_node_address(
-                    host: host, port: address.port, budget: UInt64(address.clientBudget)))
+                    host: host, port: address.port, budget: UInt64(address.clientBudget),
+                    origin_rule: address.origins.rule, origins: origins[index]))
         }
         let workers = unsafe Array(addresses.dropFirst())
-        let origins = unsafe (settings.origins ?? []).map { unsafe UnsafePointer(strdup($0)) }
-        defer { unsafe origins.forEach { unsafe free(UnsafeMutablePointer(mutating: $0)) } }
-        return unsafe withBuffers(workers, origins.compactMap(\.self)) { workers, origins in
+        return unsafe workers.withUnsafeBufferPointer { workers in
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)
             unsafe config.poll_us = UInt32(settings.pollMicroseconds)
@@ -58,9 +61,6 @@ package import StreamModel
             unsafe config.workers = workers.baseAddress
             unsafe config.worker_count = UInt32(workers.count)
             unsafe config.authenticates = settings.authenticates
-            unsafe config.checks_origins = settings.origins != nil
-            unsafe config.origins = origins.baseAddress
-            unsafe config.origin_count = UInt32(origins.count)
             unsafe settings.copyLimits(to: &config)
             unsafe config.without_ports = settings.withoutPorts
             if let storage = settings.storage {
@@ -222,14 +222,6 @@ package import StreamModel
     }
 }
 
-private func withBuffers<A, B, R>(
-    _ first: [A], _ second: [B], _ body: (UnsafeBufferPointer<A>, UnsafeBufferPointer<B>) -> R
-) -> R {
-    unsafe first.withUnsafeBufferPointer { first in
-        unsafe second.withUnsafeBufferPointer { unsafe body(first, $0) }
-    }
-}
-
 /// What the control plane wants to hear of in a stream.
 package struct CoreWatch: OptionSet, Hashable, Sendable {
     package let rawValue: UInt32
@@ -338,5 +330,20 @@ extension CoreSettings {
         unsafe config.ping_interval_ms = UInt32(pingIntervalMilliseconds)
         unsafe config.ping_deadline_ms = UInt32(pingDeadlineMilliseconds)
         unsafe config.seed = seed
+    }
+}
+
+extension CoreSettings.Origins {
+    fileprivate var rule: sc_origin_rule {
+        switch self {
+        case .all: SC_ORIGINS_ALL
+        case .listed: SC_ORIGINS_LISTED
+        case .local: SC_ORIGINS_LOCAL
+        }
+    }
+
+    fileprivate var lines: String? {
+        guard case .listed(let origins) = self else { return nil }
+        return origins.joined(separator: "\n")
     }
 }

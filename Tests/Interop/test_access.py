@@ -4,7 +4,8 @@ import pytest
 
 from clients import Closed, Connection, Subscriber
 from executor import HELD, Executor, Failure
-from node import Node, yaml
+from node import Node, configuration, yaml
+from raw import HANDSHAKE, Raw
 
 AUTH_MS, HANDLER_MS = 300, 300
 
@@ -152,6 +153,112 @@ def test_other_listener_knows_no_rules(world):
     here.plain.serve("anything", 1)
     with Executor(here.node.worker_url()) as other:
         assert other.result("anything") == 1
+
+
+# ---- Which pages may connect
+
+def upgrade(port, origin=None, host="127.0.0.1", path="/"):
+    """The status and the body of an upgrade request."""
+    origins = [origin] if isinstance(origin, str) else origin or []
+    lines = HANDSHAKE.format(path=path).replace("Host: 127.0.0.1", f"Host: {host}")
+    with Raw(port) as raw:
+        raw.send((lines[:-2] + "".join(f"Origin: {each}\r\n" for each in origins) + "\r\n").encode())
+        head = raw.head()
+        size = int(head.lower().partition("content-length: ")[2].split("\r\n")[0] or 0) if "content-length" in head.lower() else 0
+        return int(head.split(" ")[1]), raw._take(size).decode()
+
+
+# The origin, the Host header, and whether a page may connect to a port that says nothing about origins.
+LOCAL = {
+    "no browser": (None, "127.0.0.1", True),
+    "localhost": ("http://localhost", "127.0.0.1", True),
+    "localhost with a port": ("https://LocalHost:8080", "127.0.0.1", True),
+    "a name under localhost": ("http://app.localhost:3000", "127.0.0.1", True),
+    "127.0.0.0/8": ("http://127.1.2.3:80", "127.0.0.1", True),
+    "::1": ("http://[::1]:80", "127.0.0.1", True),
+    "0.0.0.0": ("http://0.0.0.0:5173", "127.0.0.1", True),
+    "the address it has connected to": ("http://192.0.2.7:8080", "192.0.2.7:49134", True),
+    "the address of IPv6 it has connected to": ("http://[2001:db8::7]", "[2001:db8:0::7]:49134", True),
+    "another address": ("http://192.0.2.8", "192.0.2.7:49134", False),
+    "the name it has connected to": ("http://app.example", "app.example", False),
+    "any other page": ("https://evil.example", "127.0.0.1", False),
+    "a name that begins like one of ours": ("http://localhost.evil.example", "127.0.0.1", False),
+    "a name that ends like one of ours": ("http://evillocalhost", "127.0.0.1", False),
+    "a name that begins like an address": ("http://127.0.0.1.evil.example", "127.0.0.1", False),
+    "user and password": ("http://localhost:80@evil.example", "127.0.0.1", False),
+    "an empty host": ("http://", "127.0.0.1", False),
+    "an empty port": ("http://localhost:", "127.0.0.1", False),
+    "a path": ("http://localhost/x", "127.0.0.1", False),
+    "null": ("null", "127.0.0.1", False),
+    "a file": ("file://", "127.0.0.1", False),
+    "an extension": ("chrome-extension://localhost", "127.0.0.1", False),
+    "two, of which one may": (["http://localhost", "https://evil.example"], "127.0.0.1", False),
+}
+
+
+@pytest.fixture(scope="module")
+def open_port(tmp_path_factory):
+    node = Node(tmp_path_factory.mktemp("origins"), configuration())
+    yield node.start()
+    node.stop()
+
+
+@pytest.mark.parametrize("path", ["/", "/otel"])
+@pytest.mark.parametrize("row", LOCAL)
+def test_pages_that_a_worker_port_lets_in_by_itself(open_port, row, path):
+    origin, host, allowed = LOCAL[row]
+    status, body = upgrade(open_port.worker_port, origin, host, path)
+    assert status == (101 if allowed else 403)
+    if not allowed:
+        assert "`origins` of iii-worker-manager" in body
+        shown = origin[-1] if isinstance(origin, list) else origin
+        assert f"the origin {shown} " in body
+        assert f"the origin {shown} " in open_port.wait_for("origin_refused", after=len(open_port.records) - 1)["detail"]
+
+
+LISTED = ["https://app.example", "null", "chrome-extension://AbC"]
+ORIGINS = {
+    "a page of the list": ({"origins": LISTED}, "https://app.example", 101),
+    "in other letters": ({"origins": LISTED}, "HTTPS://App.Example", 101),
+    "null, which is in the list": ({"origins": LISTED}, "null", 101),
+    "an extension of the list": ({"origins": LISTED}, "chrome-extension://abc", 101),
+    "a page that is not in it": ({"origins": LISTED}, "https://evil.example", 403),
+    "part of one": ({"origins": LISTED}, "https://app.exampl", 403),
+    "more than one": ({"origins": LISTED}, "https://app.example\thttps://evil.example", 403),
+    "a page of this machine, with a list": ({"origins": LISTED}, "http://localhost", 403),
+    "none, with a list": ({"origins": LISTED}, None, 101),
+    "a page of anywhere": ({"origins": ["*"]}, "https://evil.example", 101),
+    "no page": ({"origins": []}, "http://localhost", 403),
+    "where an auth function decides": ({"rbac": {"auth_function_id": "auth"}}, "https://evil.example", 101),
+    "with an auth function and a list": (
+        {"rbac": {"auth_function_id": "auth"}, "origins": LISTED},
+        "https://evil.example",
+        403,
+    ),
+    "with rules alone": ({"rbac": {"expose_functions": []}}, "https://evil.example", 403),
+    "with a middleware alone": ({"middleware_function_id": "middle"}, "https://evil.example", 403),
+}
+
+
+@pytest.mark.parametrize("row", ORIGINS)
+def test_pages_that_the_configuration_lets_in(start_guarded, row):
+    settings, origin, status = ORIGINS[row]
+    node = start_guarded(**settings)
+    assert {upgrade(node.worker_ports[1], origin, path=path)[0] for path in ("/", "/otel")} == {status}
+    assert upgrade(node.worker_ports[0], "https://evil.example")[0] == 403, "the other port has its own rule"
+    assert any("`*` in `origins`" in line for line in node.lines) == (settings.get("origins") == ["*"])
+    assert node.counters()["origins_refused"] == (1 if status == 101 else 3)
+
+
+@pytest.mark.parametrize("origin", ["http://a/b", "app.example", "", "https://", "://x", "a b://c", 5], ids=str)
+def test_origin_that_no_browser_sends_ends_the_start(tmp_path, origin):
+    node = Node(tmp_path, configuration(worker={"origins": [origin]}))
+    try:
+        node.launch()
+        assert node.wait_exit() != 0
+        assert "`origins`" in node.tail()
+    finally:
+        node.kill()
 
 
 # ---- What may be called

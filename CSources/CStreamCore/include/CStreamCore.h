@@ -132,10 +132,19 @@ struct sc_node_storage {
     bool import_skips_broken; // Goes on without those of the original's files that cannot be read.
 };
 
+/// Which pages may connect to a port; others get 403. Clients that send no Origin header may always.
+enum sc_origin_rule {
+    SC_ORIGINS_ALL,
+    SC_ORIGINS_LISTED, // Those whose Origin is in the list.
+    SC_ORIGINS_LOCAL, // Pages of this machine, and pages of the address that the client has connected to.
+};
+
 struct sc_node_address {
     const char *host;
     uint16_t port;   // 0: the kernel picks.
     uint64_t budget; // Bytes that may wait for one client of it. Over it: see slow_reader_grace_ms.
+    enum sc_origin_rule origin_rule;
+    const char *_Nullable origins; // SC_ORIGINS_LISTED: in lower case, a line each.
 };
 
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
@@ -145,12 +154,7 @@ struct sc_node_config {
     struct sc_node_address stream;
     const struct sc_node_address *_Nullable workers;
     uint32_t worker_count;
-    bool authenticates; // Stream clients wait for sc_node_upgrade.
-    /// With `checks_origins` the only values of the Origin header that may connect to the stream port, in lower
-    /// case; others get 403. Clients that send none may connect.
-    bool checks_origins;
-    const char *_Nonnull const *_Nullable origins;
-    uint32_t origin_count;
+    bool authenticates;                        // Stream clients wait for sc_node_upgrade.
     uint64_t message_size_max;                 // Inbound message: 1009.
     uint64_t client_message_size_max;          // The same of a stream client.
     uint32_t frame_size_max;                   // Inbound frame: 1009.

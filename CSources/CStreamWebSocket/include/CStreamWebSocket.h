@@ -66,6 +66,9 @@ size_t sc_ws_response_write(uint8_t *out, const char accept[_Nonnull 28],
 /// text body, Content-Length, and `Connection: close`; 401 names the scheme Bearer, 405 carries `Allow: GET`,
 /// 426 the version 13 and `Upgrade: websocket`. `out` has SC_WS_RESPONSE_SIZE_MAX bytes.
 size_t sc_http_error_write(uint8_t *out, int status);
+#define SC_HTTP_BODY_SIZE_MAX 256
+/// The same with another reason, one line of at most SC_HTTP_BODY_SIZE_MAX bytes.
+size_t sc_http_refusal_write(uint8_t *out, int status, struct sc_bytes body);
 /// Writes a client's opening request (load generator, tests). `key` is 24 base64 characters. Returns the
 /// size, or -ENOSPC.
 SC_CHECKED ssize_t sc_ws_request_write(uint8_t *out, size_t capacity, struct sc_bytes host,
