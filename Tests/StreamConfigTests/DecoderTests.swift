@@ -484,7 +484,7 @@ struct SettingTests {
                     - match( 'x' )
                     - metadata: {public: true, tier: match("g*"), n: 1.5, deep: {a: [null, "é\\n"]}}
                   allow_stream_overrides: true
-                """) + "\n- name: iii-worker-manager\n  config: {host: 127.0.0.1, port: 49135}\n"
+                """) + "  - name: iii-worker-manager\n    config: {host: 127.0.0.1, port: 49135}\n"
         let listener = try read(text).configuration.workerListeners[0]
         let access = try #require(listener.accessControl)
         #expect(listener.middlewareFunctionID == "m")
