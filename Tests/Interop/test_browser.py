@@ -4,20 +4,17 @@ import http.server
 import json
 import pathlib
 import queue
-import shutil
 import subprocess
 import threading
 import urllib.parse
 
 import pytest
 
+from browser import CHROMIUM, OPTIONS
 from executor import Executor
 
 PAGE = pathlib.Path(__file__).with_name("browser.html").read_bytes()
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium here: apt-get install chromium"
-)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 PATIENCE_SECONDS = 60
 
 
@@ -75,15 +72,7 @@ def visit(site, tmp_path):
         browsers.append(
             subprocess.Popen(
                 [
-                    BROWSER,
-                    "--headless",
-                    "--no-sandbox",
-                    "--disable-gpu",
-                    "--disable-dev-shm-usage",
-                    "--no-first-run",
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                    "--no-proxy-server",
+                    *[CHROMIUM, *OPTIONS],
                     f"--user-data-dir={tmp_path / 'profile'}",
                     f"{site.origin}/?{query}",
                 ],
