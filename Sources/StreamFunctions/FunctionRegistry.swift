@@ -70,6 +70,16 @@ package struct FunctionRegistry: FunctionDirectory {
         return previous == owner ? nil : previous
     }
 
+    package mutating func registerBelow(_ function: FunctionRegistration, by owner: ConnectionID) {
+        let id = Name(function.id)
+        generation += 1
+        removeEntry(of: owner, under: id)
+        let entry = Entry(owner: owner, function: function)
+        stacks[id, default: []].insert(entry, at: max((stacks[id]?.count ?? 0) - 1, 0))
+        holdings[owner, default: Holding()].ids.insert(id)
+        holdings[owner, default: Holding()].size += function.size
+    }
+
     package mutating func unregister(
         _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool
     ) {

@@ -20,6 +20,9 @@ package protocol FunctionDirectory: Sendable {
     mutating func register(_ function: FunctionRegistration, by owner: ConnectionID)
         -> ConnectionID?
 
+    /// Puts `owner` right below the one that serves the id now, which goes on serving.
+    mutating func registerBelow(_ function: FunctionRegistration, by owner: ConnectionID)
+
     /// Takes out what `owner` registered under `id`; nothing happens when that is nothing. When it was
     /// on top, the next registrant for which `isAlive` serves, or just the next when none is alive.
     mutating func unregister(

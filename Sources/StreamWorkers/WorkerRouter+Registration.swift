@@ -15,6 +15,14 @@ extension WorkerRouter {
         if function.hasInvocation {
             return log(.warning, "http_function_dropped", function.id, worker, into: &actions)
         }
+        if let holder = functions.owner(of: id), isHeld(by: holder, against: worker) {
+            functions.registerBelow(function, by: worker)
+            let shown = unprefixed(function.id, worker).prefix(bytes: limits.nameSize)
+            let error = heldError("function", shown)
+            actions.append(
+                .send(worker, WorkerFrame.functionRegistrationResult(id: shown, error: error)))
+            return log(.warning, "function_held", function.id, worker, into: &actions)
+        }
         if functions.register(function, by: worker) != nil {
             log(.warning, "function_taken_over", function.id, worker, into: &actions)
         }
@@ -109,6 +117,9 @@ extension WorkerRouter {
         if let error = refusal(of: trigger, by: worker) {
             return refuse(asked, error, by: worker, into: &actions)
         }
+        if holdsBack(trigger, by: worker) {
+            return wait(trigger, asked, by: worker, into: &actions)
+        }
         let replaced: OwnedTrigger?
         do {
             replaced = try triggers.register(trigger, by: worker)
@@ -127,8 +138,10 @@ extension WorkerRouter {
     mutating func unregisterTrigger(
         _ id: String, by worker: ConnectionID, into actions: inout Actions
     ) {
+        heldTriggers.remove(Name(id), of: worker)
         guard let trigger = triggers.unregister(Name(id), by: worker) else { return }
         tellProvider(thatGone: trigger, into: &actions)
+        registerHeld(Name(id), into: &actions)
     }
 
     /// Tells the worker that provides the trigger's type, if there is one and it is still connected.

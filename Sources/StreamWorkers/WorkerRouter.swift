@@ -47,6 +47,8 @@ package struct WorkerRouter<
     var moment = Moment()
     /// What was decided about the calls of triggers.
     var triggerDecisions = TriggerDecisions()
+    /// Triggers whose id another worker holds.
+    var heldTriggers = HeldTriggers()
     let startedAt: UInt64
 
     /// Who serves which function.
@@ -238,9 +240,10 @@ package struct WorkerRouter<
         counters.connectionsClosed += 1
         functions.unregisterAll(of: connection) { workers[$0]?.isAlive == true }
         stopCalls(of: connection, into: &actions)
-        for trigger in triggers.unregisterAll(of: connection) {
-            tellProvider(thatGone: trigger, into: &actions)
-        }
+        heldTriggers.removeAll(of: connection)
+        let gone = triggers.unregisterAll(of: connection)
+        for trigger in gone { tellProvider(thatGone: trigger, into: &actions) }
+        for trigger in gone { registerHeld(Name(trigger.id), into: &actions) }
         triggers.unregisterAllTypes(of: connection)
         if worker.isAdmitted { noteChange("worker_disconnected", worker, into: &actions) }
     }

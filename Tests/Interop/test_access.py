@@ -699,6 +699,42 @@ def test_functions_that_the_configuration_names_are_reserved(start_node):
         assert plain.result("middle") == "the middleware's own port may"
 
 
+def test_id_of_another_identity_is_not_taken_over(world):
+    """Neither a function nor a trigger; both take effect when the holder goes."""
+    rbac = {"expose_functions": ['match("stream::get")']}
+    here = world(rbac, auth=lambda data: {
+        "allowed_trigger_types": ["stream:join"],
+        "context": {"iii_stream": {"identity": data["query_params"]["who"][0]}},
+    })
+    here.plain.serve("guard", {"unauthorized": True})
+    with Executor(here.node.worker_url()) as holder:
+        holder.serve("f", "holder")
+        holder.trigger("stream:join", "guard", {"stream_name": "secret"}, trigger_id="t")
+        with here.connect("/?who=a") as thief:
+            thief.serve("f", "thief")
+            assert thief.said("functionregistrationresult")["error"]["code"] == "id_held"
+            thief.serve("open", None)
+            thief.trigger("stream:join", "open", {"stream_name": "secret"}, trigger_id="t")
+            assert thief.said("triggerregistrationresult")["error"]["code"] == "id_held"
+            assert here.plain.result("f") == "holder"
+            with Subscriber(here.node.stream_url("/stream/secret/g")) as subscriber:
+                assert subscriber.event() == {"type": "unauthorized"}
+            with here.connect("/?who=a") as same:
+                same.serve("own", 1)
+                thief.serve("own", 2)
+                thief.nothing_said()
+                assert here.plain.result("own") == 2, "of one identity the last serves"
+            holder.untrigger("t")
+            holder.withdraw("f")
+            assert here.plain.result("f") == "thief"
+            with Subscriber(here.node.stream_url("/stream/secret/g")) as subscriber:
+                assert subscriber.event()["type"] == "sync"
+            assert thief.called("open").data["stream_name"] == "secret"
+            # From anyone: a worker without rules.
+            holder.serve("f", "back")
+            assert here.plain.result("f") == "back"
+
+
 def test_functions_available_shows_what_may_be_called(world):
     here = world({"expose_functions": ['match("open::*")', 'match("engine::functions::list")']})
     here.plain.serve("noticed", None)
