@@ -276,9 +276,8 @@ static void answer_effect(struct shard *shard, struct call *call, const struct s
 }
 
 void sc_read_answered(struct shard *shard, struct request *request) {
-    struct effect answer = {.kind = EFFECT_ANSWER,
-                            .request = request,
-                            .position = sc_store_position(shard->store)};
+    struct effect answer = {
+        .kind = EFFECT_ANSWER, .request = request, .position = sc_store_position(shard->store)};
     if (sc_read_waits(shard))
         *sc_effect_push(shard) = answer;
     else

@@ -235,6 +235,14 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
                                    const struct sc_bytes *_Nullable item);
 
+// ---- snapshots.c
+
+/// Keeps account of a large `sync` until nobody has to take it any more.
+void sc_snapshot_made(struct shard *shard, const struct sc_group_name *name, struct sc_blob *sync);
+/// Whether a further one of `size` bytes may be made. One alone may be larger than the limit.
+bool sc_snapshots_have_room(struct shard *shard, uint64_t size);
+void sc_snapshots_deinit(struct shard *shard);
+
 // ---- listing.c
 
 /// Has the list answered step by step.

@@ -461,6 +461,7 @@ struct shard {
     struct effects effects;
     struct listings listings;
     struct kept_sync *_Nullable kept_syncs;
+    struct snapshot *_Nullable snapshots; // Large `sync`s that some client has yet to take.
     // Other shards
     struct peer peers[SC_SHARD_COUNT_MAX];
     bool stalled; // Some shard has not yet taken the events sent to it: nothing is changed here.
@@ -480,7 +481,9 @@ struct shard {
     bool end;      // All are quiet.
     uint64_t stop_due_ns;
     struct sc_timer stop_timer;
-    struct sc_account_sums *sums; // Of the accounts of its connections.
+    struct sc_account_sums *sums; // Of the accounts of its connections, and of its own.
+    struct sc_account *account;
+    struct sc_timer snapshot_timer;
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;

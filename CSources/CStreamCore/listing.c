@@ -16,6 +16,7 @@ struct listing_job {
     struct sc_blob *_Nullable blob;  // The message to be; there once the reading has begun.
     struct frame_writer writer;
     bool any;           // A value is written.
+    bool waited;        // For room for its `sync`.
     uint64_t passed;    // Of kept_sync, when the last step was taken.
     uint64_t timestamp; // Of the `sync`.
 };
@@ -235,6 +236,8 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
     sc_writer_put(&job->writer, SC_LITERAL("}}"));
     assert(job->writer.left == 0 && kept != NULL && kept->sync == NULL);
     shard->counters.syncs_serialised++;
+    struct sc_group_name made = sc_topic_name(topic);
+    sc_snapshot_made(shard, &made, job->blob);
     kept->sync = sc_blob_retain(job->blob);
     kept->made_ns = sc_loop_monotonic_ns(shard->loop);
     if (kept->tail.failed)
@@ -284,6 +287,30 @@ static void finish_at_once(struct shard *shard) {
     sc_effects_release(shard);
 }
 
+#define SNAPSHOTS_LOOK_MS 20
+
+// A `sync` for which there is no room waits behind the other jobs; if all wait for that, until a timer is due. Nothing
+// waits for it but its own joins.
+static bool has_room(struct shard *shard) {
+    struct listings *listings = &shard->listings;
+    for (struct listing_job *last = listings->last, *job = NULL; job != last;) {
+        job = listings->first;
+        struct sc_group_name own;
+        uint64_t size = sc_group_array_size(sc_store_group_find(shard->store, name_of(job, &own)));
+        if (job->topic == NULL || sc_snapshots_have_room(shard, size))
+            return true;
+        shard->counters.joins_waited += job->waited ? 0 : 1;
+        job->waited = true;
+        if (listings->first == listings->last)
+            break;
+        listings->first = job->next;
+        job->next = NULL;
+        listings->last->next = job;
+        listings->last = job;
+    }
+    return false;
+}
+
 static void begin(struct shard *shard) {
     struct listing_job *job = shard->listings.first;
     struct sc_group_name own;
@@ -309,6 +336,11 @@ static void begin(struct shard *shard) {
 void sc_listing_turn(struct shard *shard) {
     struct request *request = shard->listings.first->request;
     if (!sc_listing_is_active(shard->store)) {
+        if (!has_room(shard)) {
+            if (shard->snapshot_timer.due_ns == 0)
+                sc_timer_start(shard->loop, &shard->snapshot_timer, SNAPSHOTS_LOOK_MS);
+            return;
+        }
         begin(shard);
     } else if (request != NULL && caller_is_gone(shard, request)) {
         request->call.wants_answer = false;

@@ -144,6 +144,10 @@ static uint32_t tick_ms(const struct sc_node_config *config) {
     return tick < 20 ? 20 : tick > 1000 ? 1000 : tick;
 }
 
+static void snapshots_due(struct sc_timer *timer) {
+    (void)timer; // The turn's end looks at the joins that wait.
+}
+
 static int set_up(struct shard *shard) {
     struct sc_node *node = shard->node;
     struct sc_loop_config config = {
@@ -167,6 +171,11 @@ static int set_up(struct shard *shard) {
     sc_ws_decoder_init(&shard->decoders[PORT_WORKER], SC_WS_SERVER, limits->frame_size_max,
                        limits->message_size_max, false);
     shard->sums = sc_account_sums_create();
+    uint64_t snapshots = node->config.snapshot_size_max / node->shard_count;
+    shard->account = shard->sums == NULL ? NULL : sc_account_create(snapshots, shard->sums);
+    if (shard->account == NULL)
+        return -ENOMEM;
+    shard->snapshot_timer.on_due = snapshots_due;
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)
         return -ENOMEM;
@@ -285,6 +294,8 @@ static void tear_down(struct shard *shard) {
         sc_out_deinit(shard);
         sc_chunks_free(shard);
     }
+    sc_snapshots_deinit(shard);
+    sc_account_release(shard->account);
     sc_account_sums_release(shard->sums);
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);

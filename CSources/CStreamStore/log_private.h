@@ -134,7 +134,7 @@ struct preparation {
     int last_fd; // To be closed, or -1.
     bool busy;
     struct wal_file_header header;
-    int error; // Of the last attempt; 0 while it goes well.
+    int error;          // Of the last attempt; 0 while it goes well.
     bool tries_at_once; // With a smaller one.
     char name[WAL_NAME_SIZE];
 };
@@ -217,7 +217,8 @@ struct sc_log {
     uint64_t sync_target; // `synced` once the sync under way has succeeded.
     uint64_t durable;     // Position.
     uint64_t durable_ceiling;
-    uint64_t unsynced_since_ns; // When the first batch that no sync has begun after was written. 0: none.
+    uint64_t
+        unsynced_since_ns; // When the first batch that no sync has begun after was written. 0: none.
     struct sc_callers callers;
     struct sc_pace pace;
     uint64_t took_off_ns; // When the batch under way was written.
@@ -233,8 +234,9 @@ struct sc_log {
     struct segment current;
     struct preparation next;
     uint64_t wanted; // The next segment must have room for so much.
-    uint64_t segment_size;    // Of the next one: it grows with the load, and shrinks with the space there is.
-    uint64_t too_large;       // Records from this size on found no space lately. 0: none did.
+    uint64_t
+        segment_size; // Of the next one: it grows with the load, and shrinks with the space there is.
+    uint64_t too_large; // Records from this size on found no space lately. 0: none did.
     uint64_t too_large_until_ns;
     uint64_t no_growth_until_ns; // A larger segment had no room on the disk lately.
     uint64_t bytes_since_snapshot;

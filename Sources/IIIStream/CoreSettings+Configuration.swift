@@ -32,6 +32,7 @@ extension CoreSettings {
         pollMicroseconds = configuration.pollMicroseconds
         clientMessageSizeMax = limits.clientMessageSize
         clientHardSizeMax = limits.streamClientHardSize
+        snapshotSizeMax = limits.snapshotSize
         heldUpgradeCountMax = limits.heldUpgrades
         clientUnsentSize = limits.streamClientUnsentSize
     }

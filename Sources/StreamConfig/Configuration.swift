@@ -183,6 +183,7 @@ package struct Limits: Sendable, Equatable {
     package var messageSize = 64 << 20
     package var frameSize = 16 << 20
     package var valueSize = 16 << 20
+    package var snapshotSize = 256 << 20
     package var heldUpgrades = 4096
     package var connections = 100_000
     /// nil: no limit.

@@ -96,6 +96,7 @@ extension Limits {
         .init("message_bytes", \.messageSize, byteCounts),
         .init("frame_bytes", \.frameSize, byteCounts),
         .init("value_bytes", \.valueSize, byteCounts),
+        .init("snapshot_bytes", \.snapshotSize, (1 << 20)...(1 << 40)),
         .init("held_upgrades", \.heldUpgrades, 1...1_000_000),
         .init("connections", \.connections, 1...10_000_000),
     ]

@@ -15,6 +15,7 @@ extension NodeCore {
             ("value_bytes", all.value_bytes),
             ("backlog_bytes", sc_node_counters_waiting(all, SC_PLACE_OUTBOX)),
             ("calls_waiting", all.calls_waiting),
+            ("joins_waited", all.joins_waited),
             ("upgrades_refused", all.upgrades_refused),
             ("connections_accepted", all.connections_accepted),
             ("connections_refused", all.connections_refused),

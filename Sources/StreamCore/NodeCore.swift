@@ -323,6 +323,7 @@ extension CoreSettings {
         unsafe config.client_message_size_max = UInt64(clientMessageSizeMax)
         unsafe config.slow_reader_grace_ms = UInt32(slowReaderGraceMilliseconds)
         unsafe config.client_hard_size_max = UInt64(clientHardSizeMax)
+        unsafe config.snapshot_size_max = UInt64(snapshotSizeMax)
         unsafe config.held_upgrade_count_max = UInt32(heldUpgradeCountMax)
         unsafe config.client_unsent_size = UInt32(clientUnsentSize)
         unsafe config.connection_count_max = UInt32(connectionCountMax)

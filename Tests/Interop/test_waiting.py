@@ -149,3 +149,29 @@ def test_memory_of_slow_readers_goes_back(start_node):
         while node.resident_bytes() - before > 24 << 20 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert node.resident_bytes() - before < 24 << 20
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_versions_of_a_large_group_that_clients_do_not_take_are_bounded(start_node, shards):
+    """Each joins a group that has changed and reads nothing. When as many versions are kept as may be, joins wait, and go
+    on when one who did not read has gone."""
+    limit, size = 4 << 20, 1 << 20
+    node = start_node({"shards": shards, "limits": {"snapshot_bytes": limit * shards}})
+    with Worker(node.worker_url()) as writer:
+        peers, number = [], 0
+        while node.counters()["joins_waited"] == 0 and number < 20:
+            writer.set("s", "g", "i", str(number) + "x" * size)
+            writer.set("s", "g", "j", number)
+            peers.append(Raw(node.stream_port, receive_buffer=4096).upgrade("/stream/s/g"))
+            number += 1
+            deadline = time.monotonic() + 5
+            while (counters := node.counters())["syncs"] < number and counters["joins_waited"] == 0:
+                assert time.monotonic() < deadline
+        assert 4 <= number <= 6, "as many as there is room for, one more waits"
+        assert size < counters["waiting_snapshots_bytes"] <= limit + size
+        last = peers.pop()
+        for peer in peers:
+            peer.reset()
+        sync = json.loads(last.message())["event"]
+        assert sync["type"] == "sync" and len(sync["data"]) == 2
+        last.close()

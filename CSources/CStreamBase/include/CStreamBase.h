@@ -122,6 +122,11 @@ static inline bool sc_blob_is_shared(const struct sc_blob *blob) {
     return (atomic_load_explicit(&blob->references, memory_order_acquire) & ~SC_BLOB_OF_HEAP) > 1;
 }
 
+/// How many references there are. More may come or go meanwhile, where others hold some.
+static inline uint32_t sc_blob_references(const struct sc_blob *blob) {
+    return atomic_load_explicit(&blob->references, memory_order_acquire) & ~SC_BLOB_OF_HEAP;
+}
+
 /// Gives one reference back and frees the blob with the last one. `blob` may be NULL.
 void sc_blob_release(struct sc_blob *_Nullable blob);
 

@@ -42,7 +42,9 @@
           "503 with Retry-After; a worker is closed with 1012", "upgrades_refused")                \
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
-          "further messages of the connection are parked", "calls_parked")
+          "further messages of the connection are parked", "calls_parked")                         \
+    PLACE(SNAPSHOTS, snapshots, SHARD, ONE, "limits.snapshot_bytes",                               \
+          "joins of large groups wait until there is room", "joins_waited")
 
 enum sc_place {
 #define SC_PLACE_CONSTANT(NAME, ...) SC_PLACE_##NAME,

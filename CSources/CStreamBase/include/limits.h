@@ -28,6 +28,8 @@
 #define SC_FRAGMENT_SIZE_MAX (8u << 20)
 /// Bytes of messages that wait for their turn before their connection is read no further.
 #define SC_PARKED_SIZE_MAX (1u << 20)
+/// Bytes of large `sync`s that clients have yet to take, of all versions of all groups. With more, joins wait.
+#define SC_SNAPSHOTS_SIZE_MAX (256u << 20)
 /// Upgrades that wait for an auth function. More: 503, to workers 1012.
 #define SC_HELD_UPGRADES_MAX 4096u
 /// Bytes of an HTTP request head. More: 431.

@@ -164,6 +164,7 @@ struct sc_node_config {
         slow_reader_grace_ms; // A stream client over its budget for so long is closed with 1013,
     uint64_t client_hard_size_max; // and one over this at once.
     uint32_t client_unsent_size;   // What the kernel holds unsent for one. 0: as much as it likes.
+    uint64_t snapshot_size_max;    // Large `sync`s that clients have yet to take: joins wait.
     uint32_t held_upgrade_count_max; // That wait for an auth function. Over it: 503, workers 1012.
     uint32_t connection_count_max;   // Over it: accepted and closed at once.
     uint32_t handshake_timeout_ms;
@@ -306,7 +307,7 @@ struct sc_node_counters {
     uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
     uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
     uint64_t calls_waiting;           // A gauge: at the owners of their groups.
-    uint64_t upgrades_refused;
+    uint64_t upgrades_refused, joins_waited;
     uint64_t connections_accepted, connections_refused, accepts_failed, handshakes_refused,
         handshakes_timed_out;
     uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,
