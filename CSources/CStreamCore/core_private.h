@@ -123,6 +123,7 @@ struct stream_path {
 struct held_upgrade {
     char accept[28];
     bool authorization;
+    bool page; // A page that may connect asks.
     struct stream_path path;
 };
 

@@ -12,9 +12,11 @@ static void respond_and_close(struct connection *connection, const uint8_t *resp
     sc_connection_begin_closing(connection);
 }
 
-static void refuse(struct connection *connection, int status) {
+// `page`: a page that may connect has asked, and may read the answer. Of a WebSocket that fails it is told nothing, so
+// it asks by fetch whether anybody is there.
+static void refuse(struct connection *connection, int status, bool page) {
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
-    respond_and_close(connection, out, sc_http_error_write(out, status));
+    respond_and_close(connection, out, sc_http_error_write(out, status, page));
 }
 
 // ---- What few clients have
@@ -102,14 +104,24 @@ static int status_of_unknown(struct sc_bytes path) {
 
 // ---- Pages
 
+static const struct sc_node_address *address_of(const struct connection *connection) {
+    const struct sc_node_config *config = &connection->shard->node->config;
+    return connection->port == PORT_STREAM ? &config->stream
+                                           : &config->workers[connection->listener];
+}
+
+static bool is_page_let_in(const struct connection *connection,
+                           const struct sc_http_request *request) {
+    struct sc_bytes origin;
+    return sc_http_header_get(request, "Origin").data != NULL &&
+           !sc_origin_refused(address_of(connection), request, &origin);
+}
+
 // Whether the page that opens the connection may; refuses it if not.
 static bool refuse_origin(struct connection *connection, const struct sc_http_request *request) {
-    const struct sc_node_config *config = &connection->shard->node->config;
     bool is_stream = connection->port == PORT_STREAM;
-    const struct sc_node_address *address =
-        is_stream ? &config->stream : &config->workers[connection->listener];
     struct sc_bytes origin;
-    if (!sc_origin_refused(address, request, &origin))
+    if (!sc_origin_refused(address_of(connection), request, &origin))
         return false;
     connection->shard->counters.origins_refused++;
     uint8_t text[SC_ORIGIN_TEXT_SIZE_MAX], out[SC_WS_RESPONSE_SIZE_MAX];
@@ -164,14 +176,16 @@ void sc_upgrade_waits_no_more(struct shard *shard) {
 static void hold(struct connection *connection, const struct sc_http_request *request,
                  const char accept[28], bool authorization, const struct stream_path *path) {
     struct shard *shard = connection->shard;
+    bool page = is_page_let_in(connection, request);
     if (!sc_upgrade_may_wait(shard)) {
-        refuse(connection, 503);
+        refuse(connection, 503, page);
         return;
     }
     struct held_upgrade *held = sc_allocate(sizeof *held);
     sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, sizeof *held);
     memcpy(held->accept, accept, 28);
     held->authorization = authorization;
+    held->page = page;
     copy_path(&held->path, path);
     sc_client_of(connection)->held = held;
     connection->state = STATE_HELD;
@@ -182,7 +196,7 @@ static void hold(struct connection *connection, const struct sc_http_request *re
     struct sc_message *message =
         sc_head_message(request, (struct sc_bytes){text, size}, false, connection->account);
     if (message == NULL)
-        refuse(connection, 503);
+        refuse(connection, 503, page);
     else
         sc_announce(shard, connection->id, message);
 }
@@ -200,7 +214,7 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
             status = 503;
     }
     if (status != 101) {
-        refuse(connection, status);
+        refuse(connection, status, held->page);
         connection->paused = false;
         sc_socket_resume(&connection->socket);
     } else {
@@ -226,7 +240,7 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
     if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
         status = 503;
     if (status != 101) {
-        refuse(connection, status);
+        refuse(connection, status, is_page_let_in(connection, request));
         return;
     }
     bool authorization = sc_http_header_get(request, "Sec-WebSocket-Protocol").data != NULL &&
@@ -247,7 +261,7 @@ size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size
     if (used == 0)
         return 0;
     if (used < 0) {
-        refuse(connection, used == -E2BIG ? 431 : 400);
+        refuse(connection, used == -E2BIG ? 431 : 400, false);
         return size;
     }
     upgrade(connection, &request);

@@ -78,21 +78,26 @@ void sc_load_caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_
 
 // ---- Answers
 
-static void finish(struct caller *caller, struct call *call) {
+static void end_call(struct caller *caller, struct call *call) {
     struct work *work = caller->connection.work;
     call->open = false;
     caller->open_calls--;
-    work->counters.answers++;
-    uint64_t now_ns = sc_load_now_ns();
-    if (!work->filling && !call->check)
-        sc_histogram_add(&work->latencies[SC_LOAD_LATENCY_ANSWER + call->op],
-                         now_ns > call->intended_ns ? now_ns - call->intended_ns : 0);
     if (changes(call->op))
         call->topic->answered_number = call->write_number;
     bool waits_for_delivery = work->config.until_delivered && changes(call->op);
     if (!waits_for_delivery && !call->check && call->topic->in_flight > 0)
         call->topic->in_flight--;
     sc_load_topic_hungry(call->topic);
+}
+
+static void finish(struct caller *caller, struct call *call) {
+    struct work *work = caller->connection.work;
+    work->counters.answers++;
+    uint64_t now_ns = sc_load_now_ns();
+    if (!work->filling && !call->check)
+        sc_histogram_add(&work->latencies[SC_LOAD_LATENCY_ANSWER + call->op],
+                         now_ns > call->intended_ns ? now_ns - call->intended_ns : 0);
+    end_call(caller, call);
 }
 
 static bool read_id(const uint8_t *digits, uint64_t *number) {
@@ -152,6 +157,8 @@ static bool fits_shape(const struct answer_shape *shape, struct sc_bytes text, u
 // Returns whether the result is what it must be.
 static bool judge(struct caller *caller, struct call *call, struct sc_bytes result) {
     struct work *work = caller->connection.work;
+    if (call->topic->unknown)
+        return true;
     if (call->op == SC_LOAD_LIST) {
         if (call->write_number != call->topic->write_number)
             return result.size >= 2 && result.data[0] == '['; // Changed since: no telling.
@@ -172,6 +179,21 @@ static void answered(struct caller *caller, struct call *call, struct sc_bytes r
         return;
     }
     finish(caller, call);
+}
+
+// A refused call is a fault of the run, but no end of it: the others are still measured. What subscribers wait for would
+// never come.
+static void refused(struct caller *caller, struct call *call, struct sc_bytes text) {
+    struct work *work = caller->connection.work;
+    work->counters.errors++;
+    if (changes(call->op) && work->config.subscribers_per_topic > 0) {
+        sc_load_connection_violates(&caller->connection, "a call failed: %.*s", SHOWN(text));
+        return;
+    }
+    sc_load_load_violation(work->load, "caller: a call failed: %.*s", SHOWN(text));
+    if (changes(call->op))
+        call->topic->unknown = true;
+    end_call(caller, call);
 }
 
 static void parse_answer(struct caller *caller, const struct sc_json_index *index,
@@ -195,8 +217,7 @@ static void parse_answer(struct caller *caller, const struct sc_json_index *inde
         return;
     }
     if (error != NULL || result == NULL) {
-        connection->work->counters.errors++;
-        sc_load_connection_violates(connection, "a call failed: %.*s", SHOWN(text));
+        refused(caller, call, text);
         return;
     }
     learn(&connection->work->shapes[call->op], text,

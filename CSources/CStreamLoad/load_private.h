@@ -78,6 +78,7 @@ struct topic {
     uint64_t past_base;
     uint32_t past_capacity;
     bool is_hungry;
+    bool unknown;       // A write was refused: what the items hold can no longer be told.
     bool begun;         // A first `sync` has said where the log begins.
     uint64_t log_limit; // Trimmed when it is over that.
     struct sync_reference syncs[SYNC_REFERENCES_MAX];

@@ -175,7 +175,8 @@ static void append_number(struct text *text, uint64_t number) {
     append(text, (struct sc_bytes){digits, sc_decimal_write(digits, number)});
 }
 
-static size_t refusal_write(uint8_t *out, const struct refusal *refusal, struct sc_bytes body) {
+static size_t refusal_write(uint8_t *out, const struct refusal *refusal, struct sc_bytes body,
+                            bool readable) {
     struct text text = {out, 0, SC_WS_RESPONSE_SIZE_MAX};
     append_text(&text, "HTTP/1.1 ");
     append_number(&text, (uint64_t)refusal->status);
@@ -183,6 +184,8 @@ static size_t refusal_write(uint8_t *out, const struct refusal *refusal, struct 
     append_text(&text, refusal->reason);
     append_text(&text, "\r\n");
     append_text(&text, refusal->headers);
+    if (readable)
+        append_text(&text, "Access-Control-Allow-Origin: *\r\nVary: Origin\r\n");
     append_text(&text, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
     append_number(&text, body.size + 1);
     append_text(&text, "\r\n\r\n");
@@ -192,18 +195,18 @@ static size_t refusal_write(uint8_t *out, const struct refusal *refusal, struct 
     return text.size;
 }
 
-size_t sc_http_error_write(uint8_t *out, int status) {
+size_t sc_http_error_write(uint8_t *out, int status, bool readable) {
     const struct refusal *refusal = refusal_find(status);
     assert(refusal != NULL);
     struct sc_bytes body = {(const uint8_t *)refusal->body, strlen(refusal->body) - 1};
-    return refusal_write(out, refusal, body);
+    return refusal_write(out, refusal, body, readable);
 }
 
 size_t sc_http_refusal_write(uint8_t *out, int status, struct sc_bytes body) {
     const struct refusal *refusal = refusal_find(status);
     assert(refusal != NULL);
     assert(body.size <= SC_HTTP_BODY_SIZE_MAX);
-    return refusal_write(out, refusal, body);
+    return refusal_write(out, refusal, body, false);
 }
 
 ssize_t sc_ws_request_write(uint8_t *out, size_t capacity, struct sc_bytes host,

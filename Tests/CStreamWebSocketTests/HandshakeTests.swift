@@ -201,7 +201,11 @@ struct HandshakeTests {
             (503, "Service Unavailable", ["Retry-After: 2"]),
         ] as [(Int32, String, [String])])
     func refusal(status: Int32, reason: String, extra: [String]) throws {
-        let text = written { sc_http_error_write($0, status) }
+        let text = written { sc_http_error_write($0, status, false) }
+        let readable = written { sc_http_error_write($0, status, true) }
+        let cors = "Access-Control-Allow-Origin: *\r\nVary: Origin\r\n"
+        #expect(readable.replacing(cors, with: "") == text)
+        #expect(readable.contains("\r\n" + cors))
         let end = try #require(text.range(of: "\r\n\r\n"))
         let lines = text[..<end.lowerBound].split(separator: "\r\n").map(String.init)
         let body = text[end.upperBound...]

@@ -151,7 +151,7 @@ static void check_handshake(const struct sc_http_request *request) {
               sc_bytes_equal(request->method, SC_LITERAL("GET")) && request->minor_version == 1);
     else {
         uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
-        CHECK(sc_http_error_write(out, status) <= sizeof out);
+        CHECK(sc_http_error_write(out, status, true) <= sizeof out);
     }
     if (sc_ws_protocol_offered(request, "a"))
         CHECK(sc_http_header_get(request, "Sec-WebSocket-Protocol").data != NULL);

@@ -201,7 +201,7 @@ def test_nobody_there(node, tmp_path):
         timeout=60,
     )
     assert done.returncode == 1
-    assert "no connection: Connection refused" in done.stdout
+    assert f"no connection to 127.0.0.1:{port}, the worker port: Connection refused" in done.stdout
 
 
 def test_the_report_is_one_page_with_charts(node, tmp_path):
@@ -213,3 +213,11 @@ def test_the_report_is_one_page_with_charts(node, tmp_path):
     text = page.read_text()
     assert text.count("<svg") == 4 and "(earlier)" in text
     assert "http://" not in text and "https://" not in text and "src=" not in text
+
+
+def test_refused_calls_are_told_and_do_not_end_the_run(start_node, tmp_path):
+    node = start_node({"limits": {"value_bytes": 1024}})
+    result = bench(node, tmp_path, "triggers", "--size", "2000", "--rate", "400", *SMALL, code=1)
+    assert totals(result, "errors") > 100
+    assert result["violations"]
+    assert not [text for text in result["violations"] if "a call failed" not in text]

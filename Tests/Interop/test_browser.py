@@ -124,3 +124,15 @@ def test_page_of_another_origin_is_refused(start_node, site, visit):
     node = start_node({"origins": ["https://app.example"]})
     visit(node)
     assert site.tells("/seen") == [{"events": [], "code": 1006}] * 3
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["refused", "away"])
+def test_page_tells_a_refusal_from_an_outage(start_node, site, visit, away):
+    node = start_node({"auth_function": "auth", "origins": [site.origin]})
+    with Executor(node.worker_url()) as worker:
+        worker.serve("auth", {"unauthorized": True})
+        if away:
+            worker.close()
+            node.stop()
+        visit(node, token="wrong", probe="")
+        assert site.tells("/probed") == {"code": 1006, "status": None if away else 400}

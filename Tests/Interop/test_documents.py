@@ -17,14 +17,18 @@ of the run: the first use binds one, further uses have to be the same. The order
 stands for further keys, a value "…" for any. All else is compared exactly."""
 
 import json
+import os
 import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import pytest
 
+from browser import CHROMIUM, Browser
 from clients import TIMEOUT_SECONDS, Connection, status_of
-from node import ROOT, configuration
+from conftest import environment
+from node import BINARY, ROOT, configuration
 
 DOCUMENTS = [ROOT / "docs" / name for name in ("stream-protocol.md", "worker-protocol.md")]
 FENCE = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", re.M | re.S)
@@ -46,6 +50,11 @@ def sections():
 def kind_of(text):
     """What stands for something of the run: an id or an address."""
     return next((kind for kind in (UUID, CONNECTION, ADDRESS) if kind.fullmatch(text)), None)
+
+
+def blocks_of(document, language):
+    """The fenced blocks of a language, without their indentation marks."""
+    return [text for kind, _, text in FENCE.findall((ROOT / document).read_text()) if kind == language]
 
 
 def messages_of(text):
@@ -194,3 +203,36 @@ def test_examples(play, blocks):
     for language, words, text in blocks:
         play.play(language, words, text)
     play.run.check_order()
+
+
+# ---- README
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_worker_and_client_of_the_readme(start_node, tmp_path):
+    text = blocks_of("README.md", "yaml")[0]
+    node = start_node(text=re.sub(r"\bport: (\$\{\w+:\d+\}|\d+)", "port: 0", text))
+    [worker], [client] = blocks_of("README.md", "python"), blocks_of("README.md", "js")
+    browser = Browser(tmp_path / "profile")
+    try:
+        tab = browser.open("about:blank")
+        tab.run("globalThis.seen = []; console.log = (frame) => seen.push([frame.id, frame.event])")
+        tab.run(client.replace("localhost:3112", f"127.0.0.1:{node.stream_port}").replace("const ", "var ") + "; 0")
+        tab.wait("seen", [[None, {"type": "sync", "data": []}]])
+        program = worker.replace("localhost:49134", f"127.0.0.1:{node.worker_port}")
+        environ = {**os.environ, "III_URL": node.worker_url()}  # Where the SDK sends its telemetry.
+        subprocess.run([environment("sdk-0.25.0"), "-c", program], check=True, timeout=60, env=environ)
+        tab.wait("seen[1]", ["m1", {"type": "create", "data": {"text": "hi"}}])
+    finally:
+        browser.close()
+
+
+def test_configuration_of_the_readme_is_the_one_of_the_repository(tmp_path):
+    [text] = blocks_of("README.md", "yaml")
+    shown = tmp_path / "config.yaml"
+    shown.write_text(text)
+    printed = [
+        subprocess.run([BINARY, "--config", path, "--print-config"], check=True, capture_output=True, text=True).stdout
+        for path in (shown, ROOT / "iii-config.yaml")
+    ]
+    assert printed[0] == printed[1] != ""

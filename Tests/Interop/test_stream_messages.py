@@ -6,6 +6,7 @@ import pytest
 
 from clients import Subscriber, status_of
 from executor import Executor
+from raw import HANDSHAKE, Raw
 
 NAMES = {"subscriptionId": "s", "streamName": "chat", "groupId": "room"}
 
@@ -75,3 +76,43 @@ def test_refused_client_is_logged_with_function_and_address(start_node):
     record = node.wait_for("client_refused", after)
     assert (record["reason"], record["address"]) == ("no_object", seen[0])
     assert record["address"].startswith("127.0.0.1:")
+
+
+# ---- A page that was refused may read why, where it may connect at all
+
+PAGE, OTHER = "https://app.example", "https://other.example"
+PLAIN = "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def answer_to(node, head, path, origin):
+    """Status and header lines of the answer."""
+    raw = Raw(node.stream_port)
+    lines = head.format(path=path)[:-2] + (f"Origin: {origin}\r\n" if origin else "")
+    raw.send((lines + "\r\n").encode())
+    status, *headers = raw.head().rstrip().split("\r\n")
+    raw.close()
+    return int(status.split()[1]), headers
+
+
+@pytest.mark.parametrize("origins", [[PAGE], None], ids=["listed", "all"])
+@pytest.mark.parametrize(
+    ("head", "path", "status"),
+    [(HANDSHAKE, "/", 503), (PLAIN, "/", 400), (HANDSHAKE, "/nope", 404), (PLAIN.replace("GET", "PUT"), "/", 405)],
+    ids=["nobody to ask", "fetch", "path", "method"],
+)
+def test_refusal_may_be_read_by_pages_that_may_connect(start_node, origins, head, path, status):
+    node = start_node({"auth_function": "auth", "origins": origins})
+    readable = ["Access-Control-Allow-Origin: *", "Vary: Origin"]
+    for origin, reads in ((PAGE, True), (OTHER, origins is None), (None, False)):
+        seen, headers = answer_to(node, head, path, origin)
+        assert seen == (403 if status == 503 and origin == OTHER and origins else status)
+        assert [line for line in headers if line in readable] == (readable if reads else [])
+
+
+def test_refusal_of_a_token_may_be_read(start_node):
+    node = start_node({"auth_function": "auth", "origins": [PAGE]})
+    with Executor(node.worker_url()) as worker:
+        worker.serve("auth", {"unauthorized": True})
+        status, headers = answer_to(node, HANDSHAKE, "/", PAGE)
+    assert status == 401
+    assert "Access-Control-Allow-Origin: *" in headers

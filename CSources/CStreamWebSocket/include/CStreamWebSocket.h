@@ -64,10 +64,11 @@ size_t sc_ws_response_write(uint8_t *out, const char accept[_Nonnull 28],
                             const char *_Nullable protocol);
 /// Writes a complete response with `status` (400, 401, 403, 404, 405, 426, 431, 503), its reason as a short
 /// text body, Content-Length, and `Connection: close`; 401 names the scheme Bearer, 405 carries `Allow: GET`,
-/// 426 the version 13 and `Upgrade: websocket`. `out` has SC_WS_RESPONSE_SIZE_MAX bytes.
-size_t sc_http_error_write(uint8_t *out, int status);
+/// 426 the version 13 and `Upgrade: websocket`. `readable` lets the page that asked read it (the CORS protocol of
+/// the Fetch standard). `out` has SC_WS_RESPONSE_SIZE_MAX bytes.
+size_t sc_http_error_write(uint8_t *out, int status, bool readable);
 #define SC_HTTP_BODY_SIZE_MAX 256
-/// The same with another reason, one line of at most SC_HTTP_BODY_SIZE_MAX bytes.
+/// The same for no page to read, with another reason: one line of at most SC_HTTP_BODY_SIZE_MAX bytes.
 size_t sc_http_refusal_write(uint8_t *out, int status, struct sc_bytes body);
 /// Writes a client's opening request (load generator, tests). `key` is 24 base64 characters. Returns the
 /// size, or -ENOSPC.
