@@ -102,12 +102,62 @@ static double decimal_value(struct decimal *decimal) {
     return decimal->negative ? -value : value;
 }
 
+// The smallest integer that rounds to infinity: halfway between the largest double and 2^1024, where a tie goes
+// to the even one of the two.
+static const char infinite_from[] =
+    "17976931348623158079372897140530341507993413271003782693617377898044496829276475"
+    "09466490179775872070963302864166928879109465555478519404026306574886715058206819"
+    "08902000708383676273854845817711531764475730270069855571366959622842914819860834"
+    "936475292719074168444365510704342711559699508093042880177904174497792";
+enum { INFINITE_DIGITS = sizeof infinite_from - 1 };
+
+// Where the digits that count begin and end: after the leading zeros, before the exponent. They hold at most one
+// point. `magnitude`: the value is 0.DIGITS times ten to it.
+struct significand {
+    const uint8_t *begin, *end;
+    int64_t magnitude;
+};
+
+static struct significand significand_of(struct sc_bytes text) {
+    const uint8_t *end = text.data + text.size;
+    const uint8_t *p = text.data + (*text.data == '-');
+    bool fraction = *p == '0';
+    p += fraction; // A zero before the point is the only one.
+    if (fraction && p < end && *p == '.')
+        p++;
+    const uint8_t *zeros = p;
+    while (fraction && p < end && *p == '0')
+        p++;
+    struct significand number = {.begin = p, .magnitude = zeros - p};
+    while (p < end && (uint8_t)(*p - '0') < 10)
+        p++;
+    if (!fraction) {
+        number.magnitude = p - number.begin;
+        if (p < end && *p == '.')
+            for (p++; p < end && (uint8_t)(*p - '0') < 10;)
+                p++;
+    }
+    number.end = p;
+    if (p < end)
+        number.magnitude += read_exponent(p + 1, end);
+    return number;
+}
+
 bool sc_number_is_finite(struct sc_bytes text) {
-    struct decimal decimal;
-    take_apart(text, &decimal);
-    int64_t magnitude = decimal.exponent + (int64_t)decimal.count; // Below ten to this.
-    return decimal.count == 0 || magnitude <= 308 ||
-           (magnitude <= 309 && __builtin_isfinite(big_value(&decimal)));
+    struct significand number = significand_of(text);
+    if (number.begin == number.end || number.magnitude < INFINITE_DIGITS)
+        return true;
+    if (number.magnitude > INFINITE_DIGITS)
+        return false;
+    size_t at = 0;
+    for (const uint8_t *p = number.begin; p < number.end && at < INFINITE_DIGITS; p++) {
+        if (*p == '.')
+            continue;
+        if (*p != infinite_from[at])
+            return *p < infinite_from[at];
+        at++;
+    }
+    return at < INFINITE_DIGITS; // Its last digits are 2: what is shorter is less.
 }
 
 // Reads an integer that fits i64 or u64. Returns false for anything else, `-0` too.

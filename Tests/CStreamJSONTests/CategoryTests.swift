@@ -73,6 +73,44 @@ struct CategoryTests {
             [0x5B, 0x31, 0xE5, 0x5D], [0x5B, 0x31, 0x65, 0x31, 0xE5, 0x5D],
             [0x5B, 0x30, 0xE5, 0x5D])
 
+    /// Halfway between the largest double and 2^1024: what rounds to infinity begins here.
+    static let infinite = [
+        "17976931348623158079372897140530341507993413271003782693617377898044496829276475",
+        "09466490179775872070963302864166928879109465555478519404026306574886715058206819",
+        "08902000708383676273854845817711531764475730270069855571366959622842914819860834",
+        "936475292719074168444365510704342711559699508093042880177904174497792",
+    ].joined()
+    static let largest = infinite.dropLast() + "1"  // Its last digit is 2.
+
+    static let range = {
+        var vectors: [Vector] = []
+        for sign in ["", "-"] {
+            for point in [0, 1, 2, 200, 308] {
+                func spelt(_ digits: some StringProtocol, _ tail: String) -> String {
+                    let whole = point == 0 ? "0.000" : digits.prefix(point) + "."
+                    let exponent = point == 0 ? 312 : 309 - point
+                    return "[\(sign)\(whole)\(digits.dropFirst(point))\(tail)e+0\(exponent)]"
+                }
+                vectors += accepted(spelt(largest, ""), spelt(largest, "999"))
+                vectors += refused(
+                    spelt(infinite, ""), spelt(infinite, "000"), spelt(infinite, "1"))
+            }
+            vectors += accepted(
+                "[\(sign)\(largest)]", "[\(sign)1e308]", "[\(sign)1.7976931348623157e308]",
+                "[\(sign)0e999999999999999999999]", "[\(sign)0.000e999999999999999999999]",
+                "[\(sign)1e-999999999999999999999]",
+                "[\(sign)0.\(String(repeating: "0", count: 1000))1e1308]")
+            vectors += refused(
+                "[\(sign)\(infinite)]", "[\(sign)1e309]", "[\(sign)1.7976931348623159e308]",
+                "[\(sign)1e999999999999999999999]",
+                "[\(sign)0.\(String(repeating: "0", count: 1000))1e1310]",
+                "[\(sign)\(String(repeating: "7", count: 1_000_000))]")
+        }
+        return vectors
+    }()
+
+    @Test("the range of a double", arguments: range) func range(vector: Vector) { check(vector) }
+
     @Test("numbers", arguments: numbers) func number(vector: Vector) { check(vector) }
 
     static let strings =

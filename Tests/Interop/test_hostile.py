@@ -455,3 +455,21 @@ def test_ten_pings_at_once_are_answered_each(port):
             if opcode == PONG:
                 answers.append(int(payload))
         assert answers == list(range(10))
+
+
+def test_a_message_of_numbers_at_the_edge_of_the_range_costs_no_more_than_others(hostile):
+    """Each number is in the range of a double by its exponent only."""
+    text = '{"type":"invokefunction","invocation_id":"i","function_id":"stream::get","data":{"x":[%s1]}}'
+    with Raw(hostile.worker_port).upgrade() as peer:
+        peer.message()
+
+        def seconds(number):
+            message = frame(text % (number * ((8 << 20) // len(number))))
+            began = hostile.cpu_seconds()
+            peer.send(message)
+            assert b"deserialization_error" in peer.message()
+            return hostile.cpu_seconds() - began
+
+        seconds("123456,")
+        assert seconds("1e308,") < 5 * seconds("123456,") + 0.05
+        assert seconds("1.7976931348623158e308,") < 5 * seconds("123456,") + 0.05
