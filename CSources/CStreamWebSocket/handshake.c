@@ -76,11 +76,17 @@ static bool key_valid(struct sc_bytes key) {
     return true;
 }
 
-// What follows an opening request is frames, so it cannot have a body.
+// What follows an opening request is frames, so it cannot have a body. A field that says otherwise counts wherever
+// it stands: another reader of the same bytes may go by another of two (RFC 9112 section 6.3).
 static bool has_body(const struct sc_http_request *request) {
-    struct sc_bytes length = sc_http_header_get(request, "content-length");
-    return sc_http_header_get(request, "transfer-encoding").data != NULL ||
-           (length.data != NULL && !sc_bytes_equal(length, SC_LITERAL("0")));
+    for (uint32_t i = 0; i < request->header_count; i++) {
+        const struct sc_http_header *header = &request->headers[i];
+        if (sc_http_text_equal(header->name, SC_LITERAL("transfer-encoding")) ||
+            (sc_http_text_equal(header->name, SC_LITERAL("content-length")) &&
+             !sc_bytes_equal(header->value, SC_LITERAL("0"))))
+            return true;
+    }
+    return false;
 }
 
 int sc_ws_handshake_check(const struct sc_http_request *request, struct sc_bytes *key) {

@@ -136,6 +136,16 @@ struct HandshakeTests {
         #expect(judge(fields + ["Content-Length:"]).status == 400)
         #expect(judge(fields + ["Transfer-Encoding: chunked"]).status == 400)
         #expect(judge(fields + ["Transfer-Encoding:"]).status == 400)
+        #expect(judge(fields + ["Content-Length: 0", "content-length: 0"]).status == 101)
+        #expect(judge(fields + ["Transfer-Encoding: identity", "Content-Length: 0"]).status == 400)
+    }
+
+    @Test("two lengths are refused whichever comes first", arguments: ["5", "0,5", "+0", "00", ""])
+    func lengths(other: String) {
+        let (zero, one) = ("Content-Length: 0", "content-length: \(other)")
+        #expect(judge(fields + [zero, one]).status == 400)
+        #expect(judge(fields + [one, zero]).status == 400)
+        #expect(judge([one] + fields + [zero]).status == 400)
     }
 
     // MARK: Sub-protocols
