@@ -405,8 +405,9 @@ struct sc_message *_Nullable sc_override_message(const struct call *call, struct
 void sc_announce_leave(struct shard *shard, uint64_t connection,
                        const struct subscription_name *name, struct sc_account *_Nullable account);
 /// Writes `ip:port` of the peer, and returns how much of it is the ip.
-/// Writes a UUID (version 8, RFC 9562) that is the same for the same numbers, and for no others that a node uses.
-void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number, uint64_t seed);
+/// Writes a UUID (version 4, RFC 9562) that is the same for the same number, and that nobody can tell without `key`.
+void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number,
+                   const uint64_t key[_Nonnull 2]);
 #define PEER_ADDRESS_SIZE_MAX 64
 size_t sc_peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size_t *ip_size);
 

@@ -192,9 +192,9 @@ struct worker {
     uint32_t held;        // Messages wait for so many releases.
     uint8_t id_size;
     uint8_t id[36];
-    uint64_t outbound_size_max;
-    struct sc_wait_list deliveries;        // Commands: what it is to be sent once there is room.
-    uint64_t calls_received;               // Forwarded to it: it executes functions.
+    uint64_t outbound_size_max;     // Bytes of a message that its client takes, as far as is known.
+    struct sc_wait_list deliveries; // Commands: what it is to be sent once there is room.
+    uint64_t calls_received;        // Forwarded to it: it executes functions.
     struct answer_slot *_Nullable answers; // A ring of answers that are not due yet.
     uint32_t answer_mask, answer_head, answer_tail;
 };
@@ -498,6 +498,7 @@ struct sc_node {
     struct sc_node_events events;
     struct sc_node_address *_Nullable worker_addresses;
     struct sc_directory *_Nullable directory;
+    uint64_t id_key[2]; // Of the ids that subscriptions by path are given, and of nothing else.
     struct listen_place *places; // Of the stream port, then of each worker port.
     uint32_t shard_count;
     struct shard *_Nonnull *_Nonnull shards;

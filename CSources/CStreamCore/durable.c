@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include "call_input.h"
 #include "core_functions.h"
@@ -25,21 +26,23 @@ static void report(void *context, enum sc_report_level level, const char *event,
 static int open_directory(struct shard *shard, char *reason) {
     struct sc_node *node = shard->node;
     const struct sc_node_storage *storage = &node->config.storage;
-    uint64_t time[2] = {sc_loop_unix_ms(shard->loop), sc_loop_monotonic_ns(shard->loop)};
-    struct sc_bytes entropy = {(const uint8_t *)time, sizeof time};
+    uint64_t random[2]; // What is stored tells nothing of the hash tables.
+    if (getrandom(random, sizeof random, 0) != sizeof random) {
+        snprintf(reason, SC_REASON_SIZE, "the system gives no random bytes");
+        return -EIO;
+    }
     static const enum sc_durability durability[] = {[SC_NODE_COMMIT] = SC_DURABILITY_COMMIT,
                                                     [SC_NODE_INTERVAL] = SC_DURABILITY_INTERVAL,
                                                     [SC_NODE_NO_SYNC] = SC_DURABILITY_NONE};
-    struct sc_directory_config config = {
-        .path = storage->path,
-        .durability = durability[storage->durability],
-        .sync_interval_ms = storage->sync_interval_ms,
-        .shard_count = node->shard_count,
-        .segment_size = storage->segment_size,
-        .random = {node->config.seed, sc_hash(entropy, node->config.seed)},
-        .repair = storage->repair,
-        .ops = &sc_loop_file_ops,
-        .reporter = {.context = node, .report = report}};
+    struct sc_directory_config config = {.path = storage->path,
+                                         .durability = durability[storage->durability],
+                                         .sync_interval_ms = storage->sync_interval_ms,
+                                         .shard_count = node->shard_count,
+                                         .segment_size = storage->segment_size,
+                                         .random = {random[0], random[1]},
+                                         .repair = storage->repair,
+                                         .ops = &sc_loop_file_ops,
+                                         .reporter = {.context = node, .report = report}};
     int rc = sc_directory_open(shard->loop, &config, &node->directory, reason);
     if (rc == 0 && node->config.without_ports && !sc_directory_is_new(node->directory)) {
         snprintf(reason, SC_REASON_SIZE, "%s has a log of its own already: nothing was taken in",

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -69,6 +70,10 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     struct sc_node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return NULL;
+    if (getrandom(node->id_key, sizeof node->id_key, 0) != sizeof node->id_key) {
+        free(node);
+        return NULL;
+    }
     node->config = *config;
     node->events = *events;
     node->shard_count = config->shard_count;

@@ -252,7 +252,7 @@ static uint32_t short_hash(struct sc_bytes id) {
 // The id that a subscription by path has: of the connection's own, and so unique among all that anyone may name.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
                                         uint8_t storage[UUID_TEXT_SIZE]) {
-    sc_uuid_write(storage, connection->id, connection->shard->node->config.seed);
+    sc_uuid_write(storage, connection->id, connection->shard->node->id_key);
     return (struct sc_bytes){storage, UUID_TEXT_SIZE};
 }
 

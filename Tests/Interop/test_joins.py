@@ -1,6 +1,7 @@
 """What triggers of the types `stream:join` and `stream:leave` see and decide, over real sockets."""
 
 import time
+import uuid
 
 import pytest
 
@@ -79,7 +80,9 @@ def test_path_subscription_has_an_id_of_its_own(hooked, worker):
         assert leave["subscription_id"] == join["subscription_id"]
         ids.append(join["subscription_id"])
     assert len(set(ids)) == 3
-    assert all(len(subscription) == 36 for subscription in ids)
+    assert all(str(uuid.UUID(each)) == each and uuid.UUID(each).version == 4 for each in ids)
+    # Neither half follows from the number of the connection.
+    assert all(len({each[at] for each in ids}) == 3 for at in (slice(0, 13), slice(20, 36)))
 
 
 def test_two_clients_with_one_subscription_id_are_two_connections(hooked, worker):
