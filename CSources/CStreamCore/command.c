@@ -346,7 +346,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         run_admit(connection, command);
         break;
     case COMMAND_LIMIT:
-        worker->outbound_size_max = command->number;
+        sc_worker_limit_outbound(connection, command->number);
         break;
     case COMMAND_CLOSE:
         sc_connection_close(connection, (uint16_t)command->number, "");

@@ -454,6 +454,8 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
 /// Gives a place in the ring of answers.
 uint32_t sc_worker_answer_begin(struct connection *connection);
 void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
+/// Sets what its client takes, within what the node sends to anybody.
+void sc_worker_limit_outbound(struct connection *connection, uint64_t size);
 void sc_worker_opened(struct connection *connection, const struct sc_http_request *request);
 /// Answers a call that there is no room for. False: the message is none.
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);

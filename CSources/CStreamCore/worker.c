@@ -1,5 +1,6 @@
 // The worker port: envelopes in, answers out. Calls of stream functions run here, everything that is a
 // matter of registration or of another worker goes to the control plane, which answers with commands.
+#define _GNU_SOURCE // memmem
 #include <stdlib.h>
 
 #include "call_input.h"
@@ -466,13 +467,28 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
 
 // ---- Opening and closing
 
+void sc_worker_limit_outbound(struct connection *connection, uint64_t size) {
+    uint64_t all = connection->shard->node->config.message_size_max;
+    connection->worker->outbound_size_max = size < all ? size : all;
+}
+
+// Clients of Python say so, and those before 0.24.5 close their connection over a message of more than 1 MiB. Which
+// one it is comes late: after the calls that it has kept while it was away.
+static bool is_python(const struct sc_http_request *request) {
+    struct sc_bytes agent = sc_http_header_get(request, "user-agent");
+    static const char first[] = "Python/", second[] = " websockets/";
+    return agent.size >= sizeof first - 1 && memcmp(agent.data, first, sizeof first - 1) == 0 &&
+           memmem(agent.data, agent.size, second, sizeof second - 1) != NULL;
+}
+
 void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
     struct worker *worker = sc_allocate(sizeof *worker);
-    *worker = (struct worker){.deliveries.name = "room for deliveries",
-                              .outbound_size_max = shard->node->config.message_size_max};
+    *worker = (struct worker){.deliveries.name = "room for deliveries"};
     (void)sc_connection_account(connection);
     connection->worker = worker;
+    sc_worker_limit_outbound(connection, is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
+                                                            : SC_UNKNOWN_MESSAGE_SIZE_MAX);
     shard->worker_connections++;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
@@ -491,7 +507,8 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
     }
     const struct sc_node_events *events = &shard->node->events;
     events->worker_opened(events->context, connection->id, connection->listener,
-                          connection->kind == KIND_TELEMETRY, (struct sc_bytes){text, size}, head);
+                          connection->kind == KIND_TELEMETRY, (struct sc_bytes){text, size},
+                          worker->outbound_size_max, head);
     sc_message_release(head);
 }
 

@@ -140,7 +140,7 @@ actor ControlPlane {
     private static func lane(of event: CoreEvent) -> Lane {
         switch event {
         case .message(_, let message) where message.kind == .change: .changes
-        case .message(let connection, _), .workerOpened(let connection, _, _, _, _),
+        case .message(let connection, _), .workerOpened(let connection, _, _, _, _, _),
             .workerAlive(let connection, _), .workerClosed(let connection),
             .undeliverable(let connection, _, _):
             .connection(connection)
@@ -219,8 +219,11 @@ actor ControlPlane {
 
     private func handleNow(_ event: CoreEvent, at moment: Moment) {
         switch event {
-        case .workerOpened(let connection, let listener, let isTelemetry, let address, let head):
-            let peer = WorkerPeer(listener: listener, address: address, isTelemetry: isTelemetry)
+        case .workerOpened(
+            let connection, let listener, let isTelemetry, let address, let size, let head):
+            let peer = WorkerPeer(
+                listener: listener, address: address, isTelemetry: isTelemetry, messageSizeMax: size
+            )
             route(.opened(connection, peer, head: head), at: moment)
         case .message(let connection, let message):
             if let message = WorkerMessage(message) {

@@ -10,7 +10,8 @@ package enum CoreEvent: Sendable {
     }
 
     case workerOpened(
-        ConnectionID, listener: Int, isTelemetry: Bool, address: String, head: CoreMessage)
+        ConnectionID, listener: Int, isTelemetry: Bool, address: String, messageSizeMax: Int,
+        head: CoreMessage)
     case message(ConnectionID, CoreMessage)
     case workerAlive(ConnectionID, isAlive: Bool)
     case workerClosed(ConnectionID)
@@ -81,10 +82,12 @@ extension EventInbox {
     static func table(context: UnsafeMutableRawPointer) -> sc_node_events {
         unsafe sc_node_events(
             context: context,
-            worker_opened: { context, connection, listener, telemetry, address, head in
+            worker_opened: {
+                context, connection, listener, telemetry, address, messageSizeMax, head in
                 let event = unsafe CoreEvent.workerOpened(
                     ConnectionID(rawValue: connection), listener: Int(listener),
                     isTelemetry: telemetry, address: string(address),
+                    messageSizeMax: Int(messageSizeMax),
                     head: CoreMessage(retaining: head))
                 unsafe EventInbox.from(context).put(event)
             },

@@ -9,7 +9,13 @@ package struct WorkerPeer: Hashable, Sendable {
     /// Whether it only sends telemetry: it is no worker that anybody sees.
     package var isTelemetry: Bool
 
-    package init(listener: Int, address: String, isTelemetry: Bool = false) {
+    /// Bytes of one message that it takes, as far as its handshake tells.
+    package var messageSizeMax: Int
+
+    package init(
+        listener: Int, address: String, isTelemetry: Bool = false, messageSizeMax: Int = .max
+    ) {
+        self.messageSizeMax = messageSizeMax
         self.listener = listener
         self.address = address
         self.isTelemetry = isTelemetry

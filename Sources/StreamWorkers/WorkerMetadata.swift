@@ -15,6 +15,8 @@ package struct WorkerMetadata: Hashable, Sendable {
     package var pid: UInt32?
     package var isolation: String?
     package var telemetry: Telemetry?
+    /// Whether it has declared that it takes large messages.
+    package var takesLargeMessages = false
 
     /// Reads the input of the function; null counts as an object without members.
     /// - Throws: the first field of a wrong type, in the byte order of their names.
@@ -31,13 +33,37 @@ package struct WorkerMetadata: Hashable, Sendable {
         runtime = try fields["runtime"]?.optionalString() ?? "unknown"
         telemetry = try fields["telemetry"].flatMap(Telemetry.init)
         version = try fields["version"]?.optionalString()
+        takesLargeMessages =
+            fields["features"]?.elements.contains { feature in
+                (try? feature.optionalString()) == "large-messages.v1"
+            } ?? false
     }
 
-    /// The bytes of one message that the runtime takes, when that is less than any other: the client of
-    /// Python 0.11 closes its connection over a bigger one.
+    /// The bytes of one message that it takes; nil when what it says of itself does not tell. The clients of
+    /// Python close their connection over a message of more than 1 MiB before version 0.24.5; pages take 16 MiB.
     package var messageSizeMax: Int? {
-        guard runtime == "python", let version else { return nil }
-        return version == "0.11" || version.hasPrefix("0.11.") ? 1 << 20 : nil
+        if takesLargeMessages { return 64 << 20 }
+        if runtime == "browser" { return 16 << 20 }
+        if let version, Self.takesLargeMessages(version) { return 64 << 20 }
+        return runtime == "python" ? 1 << 20 : nil
+    }
+
+    /// Whether a version is 0.24.5 or later; what follows the numbers makes an earlier one of the same numbers.
+    private static func takesLargeMessages(_ version: String) -> Bool {
+        var numbers: [Int] = []
+        var rest = version[...]
+        while numbers.count < 3 {
+            let digits = rest.prefix { $0.isASCII && $0.isNumber }
+            guard let number = Int(digits) else { return false }
+            numbers.append(number)
+            rest = rest.dropFirst(digits.count)
+            guard numbers.count < 3, rest.first == "." else { break }
+            rest.removeFirst()
+        }
+        numbers += Array(repeating: 0, count: 3 - numbers.count)
+        let isEarlier = !rest.isEmpty && rest.first != "+"
+        let first = [0, 24, 5]
+        return numbers == first ? !isEarlier : first.lexicographicallyPrecedes(numbers)
     }
 }
 

@@ -144,7 +144,7 @@ extension WorkerRouter {
         case .text(let data):
             let frame = WorkerFrame.invokeFunction(
                 shown, invocationID: invocationID, data: data, traceparent: traceparent)
-            if let limit = workers[call.executor]?.metadata?.messageSizeMax, frame.count > limit {
+            if let limit = workers[call.executor]?.messageSizeMax, frame.count > limit {
                 counters.callsUndeliverable += 1
                 return end(
                     call, .failure(undeliverableError(.tooLarge(limit: limit))), into: &actions)
@@ -266,7 +266,7 @@ extension WorkerRouter {
         let frame = WorkerFrame.invocationResult(
             result, to: invocationID, functionID: functionID, traceparent: traceparent,
             baggage: baggage)
-        guard let limit = workers[caller]?.metadata?.messageSizeMax, frame.count > limit else {
+        guard let limit = workers[caller]?.messageSizeMax, frame.count > limit else {
             return frame
         }
         let error = InvocationError(

@@ -64,7 +64,8 @@ extension WorkerRouter {
         let metadata = try WorkerMetadata(input: input)
         if let worker = workers[connection] {
             workers[connection]?.metadata = metadata
-            if let size = metadata.messageSizeMax {
+            let size = metadata.messageSizeMax ?? worker.peer.messageSizeMax
+            if size != worker.messageSizeMax {
                 actions.append(.setOutboundLimit(connection, bytes: size))
             }
             noteChange("worker_metadata_updated", worker, into: &actions)

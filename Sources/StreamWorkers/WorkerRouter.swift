@@ -23,6 +23,8 @@ package struct WorkerRouter<
         /// What it may do; nil: everything. Set once it is admitted.
         var session: AccessSession?
         var metadata: WorkerMetadata?
+        /// Bytes of one message that it takes.
+        var messageSizeMax: Int { metadata?.messageSizeMax ?? peer.messageSizeMax }
         /// What was decided about its calls.
         var decisions = CallDecisions()
     }

@@ -31,7 +31,9 @@ class Connection:
     """A WebSocket that sends and receives JSON objects. Silent: it sends no pings of its own."""
 
     def __init__(self, url, **options):
-        options = {"compression": None, "max_size": None, "ping_interval": None, **options}
+        # Without a user agent: clients of Python are sent no message over 1 MiB.
+        defaults = {"compression": None, "max_size": None, "ping_interval": None, "user_agent_header": None}
+        options = {**defaults, **options}
         opening = connect(url, proxy=None, open_timeout=TIMEOUT_SECONDS, **options)
         self.socket = opening.__enter__()
 

@@ -55,11 +55,45 @@ struct RegisterWorkerTests {
     }
 
     @Test(
-        "the runtime python of version 0.11 takes messages up to 1 MiB",
-        arguments: ["0.11.6", "0.11.0", "0.11", "0.11.7-next.1"])
+        "the runtime python takes messages up to 1 MiB before version 0.24.5",
+        arguments: [
+            "0.11.6", "0.11", "0.23.0", "0.24.4", "0.24.5rc1", "0.24.5-next.1", "0.24", "0", "",
+            "x", "0.24.x", "v1.0.0", "99999999999999999999",
+        ])
     mutating func outboundLimit(version: String) {
         #expect(
             register("{\"runtime\":\"python\",\"version\":\"\(version)\"}")
+                == ["1 limit 1048576", success])
+    }
+
+    @Test("python of no version takes up to 1 MiB") mutating func noVersion() {
+        #expect(register(#"{"runtime":"python"}"#) == ["1 limit 1048576", success])
+    }
+
+    @Test(
+        "a version from 0.24.5 on takes 64 MiB, of any runtime",
+        arguments: [
+            ("python", "0.24.5"), ("python", "0.24.10"), ("node", "0.25"), ("rust", "1"),
+            ("python", "0.24.5+local"), ("python", "0.110.0"), ("unknown", "10.11.6"),
+        ])
+    mutating func largeVersion(runtime: String, version: String) {
+        #expect(
+            register("{\"runtime\":\"\(runtime)\",\"version\":\"\(version)\"}")
+                == ["1 limit 67108864", success])
+    }
+
+    @Test("who declares large messages takes 64 MiB; a page otherwise 16 MiB, whatever its version")
+    mutating func declared() {
+        let features = #""features":["observe.v1","large-messages.v1"]"#
+        #expect(
+            register("{\"runtime\":\"python\",\(features)}") == ["1 limit 67108864", success])
+        #expect(
+            register(#"{"runtime":"browser","version":"0.25.0"}"#)
+                == ["1 limit 16777216", success])
+        #expect(
+            register("{\"runtime\":\"browser\",\(features)}") == ["1 limit 67108864", success])
+        #expect(
+            register(#"{"runtime":"python","features":"large-messages.v1"}"#)
                 == ["1 limit 1048576", success])
     }
 
@@ -70,13 +104,14 @@ struct RegisterWorkerTests {
     }
 
     @Test(
-        "other runtimes and versions have no such limit",
-        arguments: [
-            ("node", "0.11.6"), ("rust", "0.11.6"), ("python", "0.25.0"), ("python", "0.110.0"),
-            ("python", "0.1"), ("python", "0.12.0"), ("python", "10.11.6"), ("Python", "0.11.6"),
-        ])
+        "what its handshake told holds for others, and again after a later call",
+        arguments: [("node", "0.11.6"), ("rust", "0.24.4"), ("Python", "0.11.6"), ("mine", "x")])
     mutating func noOutboundLimit(runtime: String, version: String) {
         #expect(register("{\"runtime\":\"\(runtime)\",\"version\":\"\(version)\"}") == [success])
+        _ = register(#"{"runtime":"python"}"#)
+        #expect(
+            register("{\"runtime\":\"\(runtime)\",\"version\":\"\(version)\"}")
+                == ["1 limit \(Int.max)", success])
     }
 
     @Test(

@@ -14,6 +14,9 @@
 #define SC_FRAME_SIZE_MAX (16u << 20)
 /// Payload bytes of one inbound WebSocket message. Bigger: closed with 1009.
 #define SC_MESSAGE_SIZE_MAX (64u << 20)
+/// A message to a worker of which nothing is known, and to one whose client is Python's, of an unknown version.
+#define SC_UNKNOWN_MESSAGE_SIZE_MAX (16u << 20)
+#define SC_PYTHON_MESSAGE_SIZE_MAX (1u << 20)
 /// Payload bytes of one inbound message of a stream client. Bigger: closed with 1009.
 #define SC_CLIENT_MESSAGE_SIZE_MAX (64u << 10)
 /// Bytes that wait for a stream client beyond which it is closed at once, with 1013.

@@ -98,9 +98,11 @@ enum sc_log_level { SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR };
 struct sc_node_events {
     void *context;
     /// A worker's handshake is over; `telemetry`: one that only sends telemetry. Nothing of it is processed
-    /// before sc_node_admit. DATA of `head`, which is borrowed, is the input of an auth function.
+    /// before sc_node_admit. DATA of `head`, which is borrowed, is the input of an auth function. It is sent
+    /// messages of up to `message_size_max` bytes until sc_node_limit_outbound says otherwise.
     void (*worker_opened)(void *context, uint64_t connection, uint32_t listener, bool telemetry,
-                          struct sc_bytes address, struct sc_message *head);
+                          struct sc_bytes address, uint64_t message_size_max,
+                          struct sc_message *head);
     /// `message` is borrowed; retain to keep. `connection` is the worker's or stream client's that it is
     /// about, SC_NODE_CONNECTION for results of sc_node_call and for changes that nobody's call made.
     void (*message)(void *context, uint64_t connection, struct sc_message *message);
