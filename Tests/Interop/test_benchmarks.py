@@ -48,3 +48,14 @@ def test_durable_sets_and_recovery_are_measured(tmp_path):
     assert {json.loads(line)["side"] for line in said.splitlines()[:7]} == {"iii-1", "redis", "fdatasync"}
     said = measured(tmp_path, "recovery.py", "--rounds", "1", "--items", "300000", "--shards", "2")
     assert len(said.splitlines()) == 4
+
+
+def test_a_mixed_attack_is_measured(tmp_path):
+    result = tmp_path / "result.json"
+    command = [sys.executable, ROOT / "Benchmarks/attack.py", "--small", "--json", result]
+    subprocess.run(command, stdout=subprocess.DEVNULL)  # Its conditions are told apart below.
+    said = json.loads(result.read_text())
+    assert said["holds"]["memory"] and said["holds"]["nothing lost"], said
+    assert {each["kind"] for each in said["attackers"] if each["bytes"] > 100_000} == {each["kind"] for each in said["attackers"]}
+    assert all(said[phase]["changes"] > 100 for phase in ("before", "during", "after"))
+    assert said["counters"]["stream_connections"] == said["counters"]["worker_connections"] == 1
