@@ -338,11 +338,18 @@ void sc_connection_respond(struct connection *connection, const uint8_t *bytes, 
     sc_slice_release(shard, slice);
 }
 
+static void leave(struct connection *connection) {
+    if (connection->leaving)
+        return;
+    connection->leaving = true;
+    sc_list_add(&connection->shard->closing, connection);
+}
+
 void sc_connection_begin_closing(struct connection *connection) {
     struct shard *shard = connection->shard;
     connection->state = STATE_CLOSING;
     connection->tick = shard->tick + shard->node->config.close_timeout_ms / shard->tick_ms + 1;
-    sc_list_add(&shard->closing, connection);
+    leave(connection);
 }
 
 static size_t process(struct connection *connection, uint8_t *bytes, size_t size) {
@@ -467,12 +474,8 @@ static void on_sent(struct sc_socket *socket, ssize_t result) {
     sc_out_sent(CONNECTION(socket), result);
 }
 
-static void on_closed(struct sc_socket *socket) {
-    struct connection *connection = CONNECTION(socket);
+static void finish_gone(struct connection *connection) {
     struct shard *shard = connection->shard;
-    assert(connection->state == STATE_GONE);
-    parked_list_remove(connection);
-    sc_subscriptions_remove_all(connection);
     if (connection->kind == KIND_STREAM)
         shard->stream_connections--;
     if (connection->worker != NULL) {
@@ -491,6 +494,26 @@ static void on_closed(struct sc_socket *socket) {
     shard->connection_count--;
     atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     sc_out_free(connection);
+}
+
+void sc_connection_has_left(struct connection *connection) {
+    connection->leaving = false;
+    if (connection->unbound)
+        finish_gone(connection);
+}
+
+// What it has subscribed to ends in steps; it is freed after that.
+static void on_closed(struct sc_socket *socket) {
+    struct connection *connection = CONNECTION(socket);
+    assert(connection->state == STATE_GONE);
+    parked_list_remove(connection);
+    connection->unbound = true;
+    if (connection->leaving)
+        return;
+    if (connection->kind == KIND_STREAM)
+        leave(connection);
+    else
+        finish_gone(connection);
 }
 
 static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on_closed};

@@ -112,7 +112,7 @@ void sc_topics_settle(struct shard *shard);
 void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                         const struct sc_bytes *_Nullable item);
 bool sc_subscription_remove(struct connection *connection, struct sc_bytes id);
-bool sc_subscription_exists(struct connection *connection, struct sc_bytes id);
+bool sc_subscription_exists(const struct connection *connection, struct sc_bytes id);
 #define UUID_TEXT_SIZE 36
 /// The id of the connection's subscription by path.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
@@ -122,9 +122,10 @@ void sc_topic_pause_member(struct connection *connection, struct topic *topic);
 void sc_topic_resume_member(struct connection *connection, struct topic *topic);
 /// Whether the connection has any subscription in the group.
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name);
-void sc_subscriptions_remove_all(struct connection *connection);
+/// Ends at most `most` of the connection's subscriptions. True: it has none any more.
+bool sc_subscriptions_remove_some(struct connection *connection, uint32_t most);
 /// Whether the connection gets the frames of the group, or of the item, already.
-bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
+bool sc_subscription_covers(struct connection *connection, struct topic *topic,
                             const struct sc_bytes *_Nullable item);
 
 // ---- join.c
@@ -151,8 +152,12 @@ void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable
                            struct slice slice);
 /// Gives up a join that waits for its `sync`: its connection has gone.
 void sc_held_join_end(struct connection *connection);
+/// The function has answered, with the data of the `sync`; without one it has failed.
 void sc_sync_decided(struct connection *connection, struct sc_bytes data);
-void sc_leave_send(struct shard *shard, struct topic *topic);
+/// It has answered more than a `sync` may have: the join is refused.
+void sc_sync_refused(struct connection *connection);
+/// So many subscriptions less: tells the owner. The topic may be gone afterwards.
+void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count);
 
 // ---- hold.c
 
@@ -228,12 +233,13 @@ void sc_kept_drop_all(struct shard *shard);
 /// Drops those whose time is over.
 void sc_kept_sweep(struct shard *shard);
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
-                                  struct sc_bytes data);
+                                  uint64_t timestamp, struct sc_bytes data);
 /// The stamp of a `sync` that sync_build does not make.
 uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
                               const struct sc_bytes *_Nullable item);
+/// The answer to a join that is refused; `event` begins with its type.
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
-                                   const struct sc_bytes *_Nullable item);
+                                   const struct sc_bytes *_Nullable item, struct sc_bytes event);
 
 // ---- snapshots.c
 
@@ -516,6 +522,8 @@ bool sc_connection_can_start(struct connection *connection);
 /// Queues bytes that are no message: a response, a close frame.
 void sc_connection_respond(struct connection *connection, const uint8_t *bytes, size_t size);
 void sc_connection_begin_closing(struct connection *connection);
+/// Its subscriptions have ended: a connection without a socket is freed.
+void sc_connection_has_left(struct connection *connection);
 void sc_sweep(struct sc_timer *timer);
 
 // ---- listen.c

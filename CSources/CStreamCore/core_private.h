@@ -132,8 +132,9 @@ struct client {
     struct sc_blob *_Nullable context; // JSON text that the auth function gave.
     struct held_upgrade *_Nullable held;
     struct held_join *_Nullable held_join;
-    struct topic *_Nullable held_topic;  // Its frames are held back for the connection,
-    uint32_t held_from, held_from_count; // from this byte and this frame on; see hold.c.
+    struct subscription_index *_Nullable index; // Of one with many subscriptions.
+    struct topic *_Nullable held_topic;         // Its frames are held back for the connection,
+    uint32_t held_from, held_from_count;        // from this byte and this frame on; see hold.c.
 };
 
 struct connection {
@@ -166,6 +167,8 @@ struct connection {
     bool close_asked : 1; // By the peer, behind messages that wait.
     bool has_left : 1;    // It may have frames of groups that it is in no more.
     bool deaf : 1;        // After a close frame or an error: what comes counts for nothing.
+    bool leaving : 1;     // On the list of those whose subscriptions are ended.
+    bool unbound : 1;     // Its socket is closed; its subscriptions may still have to be ended.
     uint8_t listener;
     uint16_t
         unsent_kib; // What its socket had not sent, or the peer not taken, when it was looked at last.
@@ -203,7 +206,7 @@ struct worker {
 
 struct subscription {
     struct subscription *_Nullable next;
-    struct item_interest *_Nullable item; // NULL: the whole group.
+    struct item_share *_Nullable item; // NULL: the whole group.
     uint32_t id_hash;
     uint16_t id_size; // SUBSCRIPTION_BY_PATH: the id is that which the connection's own gives.
     bool inside;      // Its memory is part of its membership's.
@@ -222,11 +225,20 @@ struct membership {
 };
 
 struct item_interest {
-    struct sc_table_node node;                       // In topic->items.
-    struct membership *_Nullable *_Nullable entries; // A membership once for each subscription.
+    struct sc_table_node node; // In topic->items.
+    struct item_share *_Nullable *_Nullable entries;
     uint32_t count, capacity;
     uint16_t id_size;
     uint8_t id[];
+};
+
+/// One connection in one item, however many subscriptions of it it has: it gets a frame once.
+struct item_share {
+    struct membership *membership;
+    struct item_interest *interest;
+    uint32_t count; // Subscriptions.
+    uint32_t at;    // In the interest's entries.
+    bool indexed;
 };
 
 /// Interest of another shard, at the owner.
@@ -238,9 +250,11 @@ struct remote_interest {
 /// A join of a stream with an overridden `get` or `list`: its frames are held until the function has answered.
 struct held_join {
     struct held_join *_Nullable next; // Of the topic.
+    struct held_join *_Nullable *_Nonnull link;
     struct topic *topic;
     struct connection *connection;
-    uint64_t timestamp; // Of the `sync`: before that of every held frame.
+    uint64_t timestamp;             // Of the join: before that of every held frame.
+    struct sc_blob *_Nullable data; // What the function has answered, while the `sync` is stamped.
     bool has_item;
     uint16_t item_size, id_size;
     struct sc_buffer frames;
@@ -354,11 +368,13 @@ struct request {
     struct sc_blob *_Nullable context; // REQUEST_JOIN: of the client.
     uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
     bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
+    bool stamps;                       // REQUEST_JOIN: that one is there, and is to be stamped.
     bool fresh; // REQUEST_JOIN: the connection has frames of the group already, none may be older.
     bool again; // REQUEST_JOIN: it may have some of before; the `sync` has to be of now or later.
     bool at_once; // REQUEST_JOIN: whatever the size of the group, there is no other way.
     struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
     uint32_t tail_size;             // so many bytes of it.
+    uint32_t count;                 // REQUEST_LEAVE: of subscriptions.
     size_t sync_offset;             // REQUEST_JOIN: where in `reply` the frame begins.
     size_t extra_size;              // Of `bytes`.
     uint8_t bytes[];
@@ -448,7 +464,9 @@ struct shard {
     struct connection *_Nullable dirty_first;
     struct connection *_Nullable dirty_last;
     struct connection_list parked;
-    struct connection_list closing;          // For the end of the turn: they serve nobody any more.
+    struct connection_list
+        closing; // Those that serve nobody any more: some of their subscriptions end in each turn.
+    uint32_t closing_next;                   // Whose turn comes first.
     struct connection *_Nullable over_first; // Over their budget.
     // Frames
     struct chunk *_Nullable chunks[LANE_COUNT];
@@ -474,6 +492,7 @@ struct shard {
     uint32_t tick, tick_ms;
     // What was said last of connections that could not be taken.
     uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
+    uint64_t sync_logged_ns; // When it was said last that one is too large.
     struct port_listener *_Nullable listeners;
     uint32_t listener_count, open_listeners;
     bool listeners_closing;

@@ -14,13 +14,37 @@ static struct sc_bytes context_of(const struct connection *connection) {
     return sc_blob_bytes(connection->client->context);
 }
 
-static void refuse(struct connection *connection, const struct subscription_name *name) {
+static void refuse_with(struct connection *connection, const struct subscription_name *name,
+                        struct sc_bytes event) {
     struct shard *shard = connection->shard;
     struct sc_group_name group = {name->stream, name->group, 0};
-    struct slice slice = sc_unauthorized_build(shard, &group, name->item);
+    struct slice slice = sc_unauthorized_build(shard, &group, name->item, event);
     sc_out_append(connection, slice);
     sc_slice_release(shard, slice);
     shard->counters.subscriptions_refused++;
+}
+
+static void refuse(struct connection *connection, const struct subscription_name *name) {
+    refuse_with(connection, name, SC_LITERAL("\"unauthorized\""));
+}
+
+// Its handler has let it in, and hears that it has gone. At most one line a second says so, however often it happens.
+static void refuse_large(struct connection *connection, const struct subscription_name *name) {
+    struct shard *shard = connection->shard;
+    sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
+    refuse_with(connection, name, SC_LITERAL("\"unauthorized\",\"reason\":\"sync_too_large\""));
+    shard->counters.syncs_too_large++;
+    uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
+    if (shard->sync_logged_ns != 0 && now_ns - shard->sync_logged_ns < 1000000000u)
+        return;
+    shard->sync_logged_ns = now_ns;
+    struct sc_buffer text = {0};
+    sc_buffer_append_bytes(&text, SC_LITERAL("the sync is over limits.sync_bytes: stream "));
+    sc_json_write_string(&text, name->stream);
+    sc_buffer_append_bytes(&text, SC_LITERAL(", group "));
+    sc_json_write_string(&text, name->group);
+    sc_shard_log(shard, SC_LOG_WARN, "join_refused", connection->id, sc_buffer_bytes(&text));
+    sc_buffer_deinit(&text);
 }
 
 // The call carries the names; `extra` of the request the subscription's id.
@@ -241,6 +265,7 @@ static void hold(struct connection *connection, const struct request *request) {
     size_t item_size = name.item == NULL ? 0 : name.item->size;
     struct held_join *held = sc_allocate(sizeof *held + item_size + name.id.size);
     *held = (struct held_join){.next = request->topic->held_joins,
+                               .link = &request->topic->held_joins,
                                .topic = request->topic,
                                .connection = connection,
                                .timestamp = request->timestamp,
@@ -251,38 +276,12 @@ static void hold(struct connection *connection, const struct request *request) {
         memcpy(held->bytes, name.item->data, item_size);
     if (name.id.size > 0)
         memcpy(held->bytes + item_size, name.id.data, name.id.size);
+    if (held->next != NULL)
+        held->next->link = &held->next;
     request->topic->held_joins = held;
     sc_client_of(connection)->held_join = held;
     connection->join_asked = true; // Its further messages wait as they do for a handler.
     sc_announce(connection->shard, connection->id, sc_sync_message(&name));
-}
-
-void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
-    struct topic *topic = request->topic;
-    struct connection *connection = sc_connection_find(shard, request->call.connection);
-    if (connection == NULL || connection->state != STATE_OPEN) {
-        struct subscription_name name = name_of(request);
-        sc_announce_leave(shard, request->call.connection, &name, NULL);
-        sc_leave_send(shard, topic);
-        return;
-    }
-    if (request->custom) {
-        hold(connection, request);
-        return;
-    }
-    connection->join_pending = false;
-    sc_topic_settle(shard, topic); // What it is a member for already comes first.
-    if (slice.chunk != NULL)
-        sc_out_append(connection, slice);
-    sc_hold_end(connection);
-    subscribe(connection, topic, request->subscription_id,
-              request->call.has_item ? &request->call.item : NULL);
-    if (request->tail != NULL) {
-        struct slice tail = sc_frames_wrap(shard, request->tail, 0);
-        tail.size = request->tail_size;
-        sc_out_append(connection, tail);
-        sc_slice_release(shard, tail);
-    }
 }
 
 // ---- Joins that wait for a function to make their `sync`
@@ -290,10 +289,9 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
 static struct held_join *held_take(struct connection *connection) {
     struct held_join *held = connection->client->held_join;
     connection->client->held_join = NULL;
-    struct held_join **link = &held->topic->held_joins;
-    while (*link != held)
-        link = &(*link)->next;
-    *link = held->next;
+    *held->link = held->next;
+    if (held->next != NULL)
+        held->next->link = held->link;
     return held;
 }
 
@@ -322,20 +320,35 @@ void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, str
     }
 }
 
+static void held_free(struct held_join *held) {
+    sc_buffer_deinit(&held->frames);
+    sc_blob_release(held->data);
+    free(held);
+}
+
+static const struct sc_bytes *held_item(const struct held_join *held, struct sc_bytes *item) {
+    *item = (struct sc_bytes){held->bytes, held->item_size};
+    return held->has_item ? item : NULL;
+}
+
+static struct subscription_name held_name(const struct connection *connection,
+                                          const struct held_join *held, struct sc_bytes *item) {
+    struct sc_group_name group = sc_topic_name(held->topic);
+    return (struct subscription_name){.id = held_id(held),
+                                      .stream = group.stream,
+                                      .group = group.group,
+                                      .item = held_item(held, item),
+                                      .context = context_of(connection)};
+}
+
 void sc_held_join_end(struct connection *connection) {
     struct shard *shard = connection->shard;
     struct held_join *held = held_take(connection);
-    struct sc_group_name group = sc_topic_name(held->topic);
-    struct sc_bytes item = {held->bytes, held->item_size};
-    struct subscription_name name = {.id = held_id(held),
-                                     .stream = group.stream,
-                                     .group = group.group,
-                                     .item = held->has_item ? &item : NULL,
-                                     .context = context_of(connection)};
+    struct sc_bytes item;
+    struct subscription_name name = held_name(connection, held, &item);
     sc_announce_leave(shard, connection->id, &name, NULL);
-    sc_leave_send(shard, held->topic);
-    sc_buffer_deinit(&held->frames);
-    free(held);
+    sc_leave_send(shard, held->topic, 1);
+    held_free(held);
 }
 
 static void append_copy(struct connection *connection, struct sc_bytes frames) {
@@ -347,36 +360,128 @@ static void append_copy(struct connection *connection, struct sc_bytes frames) {
     sc_slice_release(connection->shard, slice);
 }
 
-void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
-    if (connection->state != STATE_OPEN || connection->client == NULL ||
-        connection->client->held_join == NULL)
-        return;
+static bool is_held(const struct connection *connection) {
+    return connection->state == STATE_OPEN && connection->client != NULL &&
+           connection->client->held_join != NULL;
+}
+
+static void held_complete(struct connection *connection, uint64_t timestamp, struct sc_bytes data) {
     struct shard *shard = connection->shard;
     struct held_join *held = held_take(connection);
-    struct sc_bytes item = {held->bytes, held->item_size};
-    const struct sc_bytes *item_or_null = held->has_item ? &item : NULL;
+    struct sc_bytes item;
+    const struct sc_bytes *item_or_null = held_item(held, &item);
     // What another subscription of it has brought already is not repeated.
     bool covered = sc_subscription_covers(connection, held->topic, item_or_null);
+    bool follow = !covered && held->frames.size > 0;
     connection->join_pending = connection->join_asked = false;
     subscribe(connection, held->topic, held_id(held), item_or_null);
     if (data.data != NULL) {
-        struct slice slice = sc_custom_sync_build(shard, held, data);
+        // Stamps rise: over those of the frames before it, under those of the frames behind it.
+        struct slice slice =
+            sc_custom_sync_build(shard, held, follow ? held->timestamp : timestamp, data);
         sc_out_append(connection, slice);
         sc_slice_release(shard, slice);
     }
-    if (!covered)
+    if (follow)
         append_copy(connection, sc_buffer_bytes(&held->frames));
-    sc_buffer_deinit(&held->frames);
-    free(held);
+    held_free(held);
+}
+
+// A connection that is in the group already has had frames of it since the join: the owner stamps the `sync` anew, in the
+// order of the group's changes.
+static bool stamp_again(struct connection *connection, struct sc_bytes data) {
+    struct shard *shard = connection->shard;
+    struct held_join *held = connection->client->held_join;
+    struct sc_group_name group = sc_topic_name(held->topic);
+    held->data = sc_subscription_any(connection, &group) ? sc_blob_create((size_t)data.size) : NULL;
+    if (held->data == NULL)
+        return false;
+    if (data.size > 0)
+        memcpy(held->data->data, data.data, data.size);
+    struct call call = {.name = group, .connection = connection->id, .has_item = held->has_item};
+    (void)held_item(held, &call.item);
+    struct request *request = sc_request_make(shard, sc_shard_of(shard, group.hash), REQUEST_JOIN,
+                                              &call, (struct sc_bytes){0});
+    request->custom = request->stamps = true;
+    if (request->owner == shard) {
+        sc_call_queue_take(shard, request);
+    } else {
+        request->topic = held->topic;
+        request->topic->registrations++;
+        sc_request_send(request);
+    }
+    return true;
+}
+
+static void stamped(struct connection *connection, uint64_t timestamp) {
+    if (connection != NULL && is_held(connection) && connection->client->held_join->data != NULL)
+        held_complete(connection, timestamp, sc_blob_bytes(connection->client->held_join->data));
+}
+
+void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
+    if (!is_held(connection))
+        return;
+    if (data.data == NULL || !stamp_again(connection, data))
+        held_complete(connection, connection->client->held_join->timestamp, data);
+}
+
+void sc_sync_refused(struct connection *connection) {
+    if (!is_held(connection))
+        return;
+    struct held_join *held = held_take(connection);
+    struct sc_bytes item;
+    struct subscription_name name = held_name(connection, held, &item);
+    connection->join_pending = connection->join_asked = false;
+    refuse_large(connection, &name);
+    sc_leave_send(connection->shard, held->topic, 1);
+    held_free(held);
+}
+
+void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
+    struct topic *topic = request->topic;
+    struct connection *connection = sc_connection_find(shard, request->call.connection);
+    if (request->stamps) {
+        stamped(connection, request->timestamp);
+        sc_leave_send(shard, topic, 1); // Of the stamp: the join counts for itself.
+        return;
+    }
+    if (connection == NULL || connection->state != STATE_OPEN) {
+        struct subscription_name name = name_of(request);
+        sc_announce_leave(shard, request->call.connection, &name, NULL);
+        sc_leave_send(shard, topic, 1);
+        return;
+    }
+    if (request->custom) {
+        hold(connection, request);
+        return;
+    }
+    connection->join_pending = false;
+    sc_topic_settle(shard, topic); // What it is a member for already comes first.
+    if (slice.chunk == NULL) {
+        sc_hold_end(connection);
+        struct subscription_name name = name_of(request);
+        refuse_large(connection, &name);
+        sc_leave_send(shard, topic, 1);
+        return;
+    }
+    sc_out_append(connection, slice);
+    sc_hold_end(connection);
+    subscribe(connection, topic, request->subscription_id,
+              request->call.has_item ? &request->call.item : NULL);
+    if (request->tail != NULL) {
+        struct slice tail = sc_frames_wrap(shard, request->tail, 0);
+        tail.size = request->tail_size;
+        sc_out_append(connection, tail);
+        sc_slice_release(shard, tail);
+    }
 }
 
 // ---- Leaving
 
-// One subscription less: tells the owner.
-void sc_leave_send(struct shard *shard, struct topic *topic) {
+void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count) {
     if (topic->owner == shard->index) {
-        assert(topic->interest > 0);
-        topic->interest--;
+        assert(topic->interest >= count);
+        topic->interest -= count;
         sc_topic_drop_idle(shard, topic);
         return;
     }
@@ -384,6 +489,7 @@ void sc_leave_send(struct shard *shard, struct topic *topic) {
     struct request *request = sc_request_make(shard, shard->node->shards[topic->owner],
                                               REQUEST_LEAVE, &call, (struct sc_bytes){0});
     request->topic = topic;
+    request->count = count;
     sc_request_send(request);
 }
 

@@ -141,7 +141,7 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
     struct sc_bytes parts[SYNC_HEAD_PARTS];
     sc_sync_head(parts, digits, job->topic, job->timestamp);
     uint64_t head = sc_parts_size(parts, SYNC_HEAD_PARTS), payload = head + array_size + 2;
-    if (array_size > shard->node->config.message_size_max)
+    if (array_size > shard->node->config.sync_size_max)
         return false;
     job->blob = sc_blob_create(sizeof(uint64_t) + sc_frame_size(payload));
     if (job->blob == NULL)

@@ -29,6 +29,7 @@ struct sc_node_config sc_node_config_default(void) {
         .slow_reader_grace_ms = 1000,
         .client_hard_size_max = SC_CLIENT_HARD_SIZE_MAX,
         .client_unsent_size = SC_CLIENT_UNSENT_SIZE,
+        .sync_size_max = SC_SYNC_SIZE_MAX,
         .snapshot_size_max = SC_SNAPSHOTS_SIZE_MAX,
         .held_upgrade_count_max = SC_HELD_UPGRADES_MAX,
         .connection_count_max = 100000,

@@ -99,12 +99,17 @@ static void run_emit(struct shard *shard, const struct command *command) {
 }
 
 // A snapshot that a function gives must fit its frame, as every value does.
-static struct sc_bytes fitting(struct shard *shard, struct sc_bytes data) {
-    if (data.data == NULL || (data.size <= shard->node->config.message_size_max &&
-                              sc_json_scan(data, SC_VALUE_DEPTH_MAX, &shard->index_scratch) == 0))
-        return data;
-    shard->counters.custom_syncs_refused++;
-    return (struct sc_bytes){0};
+static void decide_sync(struct connection *connection, struct sc_bytes data) {
+    struct shard *shard = connection->shard;
+    if (data.data != NULL && data.size > shard->node->config.sync_size_max) {
+        sc_sync_refused(connection);
+        return;
+    }
+    if (data.data != NULL && sc_json_scan(data, SC_VALUE_DEPTH_MAX, &shard->index_scratch) != 0) {
+        shard->counters.custom_syncs_refused++;
+        data = (struct sc_bytes){0};
+    }
+    sc_sync_decided(connection, data);
 }
 
 void sc_policy_run(struct shard *shard, struct connection *connection,
@@ -123,7 +128,7 @@ void sc_policy_run(struct shard *shard, struct connection *connection,
         break;
     case COMMAND_SYNC:
         if (connection != NULL)
-            sc_sync_decided(connection, fitting(shard, command->first));
+            decide_sync(connection, command->first);
         break;
     case COMMAND_EMIT:
         run_emit(shard, command);

@@ -124,9 +124,9 @@ static void join_returned(struct shard *shard, struct request *request) {
     sc_slice_release(shard, slice);
 }
 
-static void leave_returned(struct shard *shard, struct topic *topic) {
-    assert(topic->registrations > 0);
-    topic->registrations--;
+static void leave_returned(struct shard *shard, struct topic *topic, uint32_t count) {
+    assert(topic->registrations >= count);
+    topic->registrations -= count;
     sc_topic_drop_idle(shard, topic);
 }
 
@@ -144,7 +144,7 @@ static void returned(struct sc_loop_message *message) {
         join_returned(shard, request);
         break;
     case REQUEST_LEAVE:
-        leave_returned(shard, request->topic);
+        leave_returned(shard, request->topic, request->count);
         break;
     case REQUEST_NAMES:
         sc_names_reply(shard, request);
@@ -189,11 +189,11 @@ void sc_request_evaluate(struct shard *shard, struct request *request) {
 
 static void leave_arrived(struct shard *shard, struct request *request) {
     struct topic *topic = sc_topic_find(shard, &request->call.name);
-    assert(topic != NULL && topic->remotes != NULL && topic->interest > 0);
+    assert(topic != NULL && topic->remotes != NULL && topic->interest >= request->count);
     struct remote_interest *remote = &topic->remotes[request->origin->index];
-    assert(remote->count > 0);
-    remote->count--;
-    topic->interest--;
+    assert(remote->count >= request->count);
+    remote->count -= request->count;
+    topic->interest -= request->count;
     sc_topic_drop_idle(shard, topic);
     sc_batches_post(
         shard); // The frames sent to it before: they must not come after its topic has gone.

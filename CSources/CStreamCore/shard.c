@@ -77,13 +77,31 @@ static void parked_due(struct sc_timer *timer) {
 
 // What a closing connection still says counts for nothing, and its peer may take the whole patience of the
 // close handshake: whoever waits for it hears now that it has gone.
+//
+// One with many subscriptions ends a part of them, and then waits for the others. The rest ends in the next turns.
 static void end_closing(struct shard *shard) {
-    while (shard->closing.count > 0) {
-        struct connection *connection = shard->closing.all[--shard->closing.count];
-        sc_subscriptions_remove_all(connection);
+    struct connection_list *closing = &shard->closing;
+    uint32_t most = SC_LEAVES_AT_ONCE;
+    while (closing->count > 0 && most > 0) {
+        if (shard->closing_next >= closing->count)
+            shard->closing_next = 0;
+        struct connection *connection = closing->all[shard->closing_next];
+        uint32_t before = connection->subscription_count;
+        bool done = sc_subscriptions_remove_some(
+            connection, most < SC_LEAVES_PER_SLICE ? most : SC_LEAVES_PER_SLICE);
+        uint32_t cost = 1 + before - connection->subscription_count;
+        most -= cost < most ? cost : most;
+        if (!done) {
+            shard->closing_next++;
+            continue;
+        }
+        closing->all[shard->closing_next] = closing->all[--closing->count];
         if (connection->worker != NULL)
             sc_worker_closed(connection);
+        sc_connection_has_left(connection);
     }
+    if (closing->count > 0)
+        sc_shard_turn_again(shard);
 }
 
 // A shard without work goes on by the timer.
@@ -104,15 +122,14 @@ static void on_turn(void *context) {
         sc_listing_turn(shard);
     if (shard->parked.count > 0)
         look_at_parked(shard);
-    // A member that turns out too slow is closed, and a closed one has subscriptions to end.
-    do {
+    if (shard->closing.count > 0)
         end_closing(shard);
-        sc_topics_settle(shard);
-    } while (shard->closing.count > 0);
+    sc_topics_settle(shard);
     sc_batches_post(shard);
     sc_durable_turn(shard); // The disk works while the sockets are served.
     sc_out_flush(shard);
-    end_closing(shard);
+    if (shard->closing.count > 0) // Members that have turned out too slow meanwhile, and the rest.
+        end_closing(shard);
     if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
         sc_shard_turn_again(shard); // The log has taken what waited.
     tidy(shard);

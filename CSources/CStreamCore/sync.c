@@ -44,6 +44,8 @@ static struct slice item_sync(struct shard *shard, const struct topic *topic,
                               const struct sc_group_name *name, const struct sc_bytes *item) {
     uint64_t timestamp = sc_store_stamp_item_sync(shard->store, name, *item, sc_now_ms(shard));
     struct sc_blob *value = sc_store_get(shard->store, name, *item);
+    if (value != NULL && value->size > shard->node->config.sync_size_max)
+        return (struct slice){0};
     struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), text_or_null(value)};
     return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(topic), item, event, 2);
 }
@@ -107,7 +109,7 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
                                const struct sc_group_name *name) {
     struct sc_group *group = sc_store_group_find(shard->store, name);
     uint64_t size = sc_group_array_size(group);
-    if (size > shard->node->config.message_size_max)
+    if (size > shard->node->config.sync_size_max)
         return (struct slice){0};
     struct sc_blob *blob = group == NULL ? NULL : sc_group_cache(group);
     if (blob != NULL) {
@@ -244,7 +246,7 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
         *out = kept_sync(shard, kept, request);
         return true;
     }
-    if (!now && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.message_size_max) {
+    if (!now && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.sync_size_max) {
         sc_listing_add_join(shard, topic, request);
         return false;
     }
@@ -268,22 +270,21 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
 }
 
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
-                                  struct sc_bytes data) {
+                                  uint64_t timestamp, struct sc_bytes data) {
     struct sc_bytes item = {held->bytes, held->item_size};
     struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), data};
-    return sc_stream_frame(shard, LANE_PRIVATE, held->timestamp, topic_prefix(held->topic),
+    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(held->topic),
                            held->has_item ? &item : NULL, event, 2);
 }
 
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
-                                   const struct sc_bytes *item) {
+                                   const struct sc_bytes *item, struct sc_bytes event) {
     struct sc_buffer prefix = {0};
     sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"streamName\":"));
     sc_json_write_string(&prefix, name->stream);
     sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"groupId\":"));
     sc_json_write_string(&prefix, name->group);
     sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"id\":"));
-    struct sc_bytes event = SC_LITERAL("\"unauthorized\"");
     struct slice slice = sc_stream_frame(shard, LANE_PRIVATE, sc_now_ms(shard),
                                          sc_buffer_bytes(&prefix), item, &event, 1);
     sc_buffer_deinit(&prefix);

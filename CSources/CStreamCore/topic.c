@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "subscription_index.h"
 
 static struct sc_bytes topic_stream(const struct topic *topic) {
     return (struct sc_bytes){topic->bytes, topic->stream_size};
@@ -102,25 +103,73 @@ static struct item_interest *item_make(struct shard *shard, struct topic *topic,
     return interest;
 }
 
-static void item_add(struct item_interest *interest, struct membership *membership) {
+static struct subscription_index *index_of(const struct connection *connection) {
+    return connection->client == NULL ? NULL : connection->client->index;
+}
+
+static uint32_t hash_of_item(const struct item_interest *interest) {
+    return (uint32_t)interest->node.hash;
+}
+
+static struct item_share *share_find(const struct membership *membership,
+                                     const struct item_interest *interest) {
+    struct subscription_index *index = index_of(membership->connection);
+    if (index == NULL) {
+        const struct subscription *subscription = membership->subscriptions;
+        for (; subscription != NULL; subscription = subscription->next)
+            if (subscription->item != NULL && subscription->item->interest == interest)
+                return subscription->item;
+        return NULL;
+    }
+    struct index_entry *entry = NULL;
+    while ((entry = sc_index_next(index, INDEX_SHARE, hash_of_item(interest), entry)) != NULL) {
+        struct item_share *share = entry->object;
+        if (share->interest == interest)
+            return share;
+    }
+    return NULL;
+}
+
+static void *take(struct shard *shard, size_t size) {
+    void *memory = sc_heap_take(shard->heap, size);
+    if (memory == NULL)
+        abort(); // Bookkeeping without memory: see sc_allocate.
+    return memory;
+}
+
+static struct item_share *share_make(struct membership *membership,
+                                     struct item_interest *interest) {
+    struct item_share *share = take(membership->connection->shard, sizeof *share);
+    *share =
+        (struct item_share){.membership = membership, .interest = interest, .at = interest->count};
     if (interest->count == interest->capacity) {
         interest->capacity = interest->capacity == 0 ? 2 : interest->capacity * 2;
         interest->entries =
-            sc_reallocate(interest->entries, interest->capacity * sizeof(struct membership *));
+            sc_reallocate(interest->entries, interest->capacity * sizeof(struct item_share *));
     }
-    interest->entries[interest->count++] = membership;
+    interest->entries[interest->count++] = share;
+    struct subscription_index *index = index_of(membership->connection);
+    if (index != NULL)
+        sc_index_add(index, (struct index_entry){.object = share,
+                                                 .hash = hash_of_item(interest),
+                                                 .kind = INDEX_SHARE});
+    return share;
 }
 
-static void sc_item_remove(struct topic *topic, struct item_interest *interest,
-                           struct membership *membership) {
-    uint32_t i = 0;
-    while (interest->entries[i] != membership)
-        i++;
-    assert(i < interest->count);
-    // The order stays: a membership's entries must lie side by side, see item_deliver.
-    memmove(&interest->entries[i], &interest->entries[i + 1],
-            (interest->count - i - 1) * sizeof(struct membership *));
-    if (--interest->count > 0)
+// One subscription of it less.
+static void share_leave(struct topic *topic, struct item_share *share) {
+    if (--share->count > 0)
+        return;
+    struct item_interest *interest = share->interest;
+    struct subscription_index *index = index_of(share->membership->connection);
+    if (index != NULL)
+        sc_index_remove(index, sc_index_entry(index, INDEX_SHARE, hash_of_item(interest), share));
+    assert(interest->entries[share->at] == share);
+    struct item_share *last = interest->entries[--interest->count];
+    interest->entries[share->at] = last;
+    last->at = share->at;
+    sc_heap_give(share);
+    if (interest->count > 0)
         return;
     sc_table_remove(&topic->items, &interest->node);
     free(interest->entries);
@@ -129,12 +178,26 @@ static void sc_item_remove(struct topic *topic, struct item_interest *interest,
 
 // ---- Members
 
+static uint32_t hash_of_topic(const struct topic *topic) {
+    return (uint32_t)topic->node.hash;
+}
+
 static struct membership *membership_find(const struct connection *connection,
                                           const struct topic *topic) {
     struct membership *membership = connection->memberships;
-    while (membership != NULL && membership->topic != topic)
-        membership = membership->next;
-    return membership;
+    struct subscription_index *index = index_of(connection);
+    if (index == NULL) {
+        while (membership != NULL && membership->topic != topic)
+            membership = membership->next;
+        return membership;
+    }
+    struct index_entry *entry = NULL;
+    while ((entry = sc_index_next(index, INDEX_MEMBERSHIP, hash_of_topic(topic), entry)) != NULL) {
+        membership = entry->object;
+        if (membership->topic == topic)
+            return membership;
+    }
+    return NULL;
 }
 
 static void member_add(struct topic *topic, struct membership *membership) {
@@ -214,15 +277,12 @@ static void group_deliver(struct shard *shard, struct topic *topic, struct slice
     }
 }
 
-// One frame a connection: a member of the group has it already, and a second subscription of the same item
-// by the same connection follows its first.
+// One frame a connection: a member of the group has it already.
 static void item_deliver(struct shard *shard, struct item_interest *interest, struct slice slice) {
-    struct membership *last = NULL;
     for (uint32_t i = 0; i < interest->count; i++) {
-        struct membership *membership = interest->entries[i];
-        if (membership->group_count > 0 || membership == last)
+        struct membership *membership = interest->entries[i]->membership;
+        if (membership->group_count > 0)
             continue;
-        last = membership;
         sc_out_append(membership->connection, slice);
         shard->counters.deliveries++;
     }
@@ -245,8 +305,9 @@ void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct sc_
 
 // ---- Subscriptions
 
-static uint32_t short_hash(struct sc_bytes id) {
-    return (uint32_t)sc_hash(id, 0);
+// With the seed: a client chooses its ids, but not where in an index they lie.
+static uint32_t short_hash(const struct connection *connection, struct sc_bytes id) {
+    return (uint32_t)sc_hash(id, connection->shard->node->config.seed);
 }
 
 // The id that a subscription by path has: of the connection's own, and so unique among all that anyone may name.
@@ -277,11 +338,25 @@ static bool same_id(const struct connection *connection, const struct subscripti
            sc_bytes_equal(id_of(connection, subscription, storage), id);
 }
 
-static void *take(struct shard *shard, size_t size) {
-    void *memory = sc_heap_take(shard->heap, size);
-    if (memory == NULL)
-        abort(); // Bookkeeping without memory: see sc_allocate.
-    return memory;
+static void index_membership(struct subscription_index *index, struct membership *membership) {
+    sc_index_add(index, (struct index_entry){.object = membership,
+                                             .hash = hash_of_topic(membership->topic),
+                                             .kind = INDEX_MEMBERSHIP});
+    struct membership *next = membership->next; // It was the first.
+    if (next != NULL)
+        sc_index_entry(index, INDEX_MEMBERSHIP, hash_of_topic(next->topic), next)->previous =
+            membership;
+}
+
+static void index_subscription(struct subscription_index *index, struct membership *membership,
+                               struct subscription *subscription) {
+    sc_index_add(index, (struct index_entry){.object = subscription,
+                                             .membership = membership,
+                                             .hash = subscription->id_hash,
+                                             .kind = INDEX_SUBSCRIPTION});
+    struct subscription *next = subscription->next;
+    if (next != NULL)
+        sc_index_entry(index, INDEX_SUBSCRIPTION, next->id_hash, next)->previous = subscription;
 }
 
 // A new subscription, which belongs to the connection's membership of the topic, and makes it if need be.
@@ -292,29 +367,62 @@ static struct subscription *subscription_make(struct connection *connection, str
     size_t size = offsetof(struct subscription, id) + (by_path ? 0 : id.size);
     struct membership *membership = membership_find(connection, topic);
     bool inside = membership == NULL;
+    struct subscription_index *index = index_of(connection);
     struct subscription *subscription;
     if (inside) {
         membership = take(shard, sizeof *membership + size);
         *membership = (struct membership){
             .connection = connection, .topic = topic, .next = connection->memberships};
         connection->memberships = membership;
+        if (index != NULL)
+            index_membership(index, membership);
         subscription = (struct subscription *)(membership + 1);
     } else {
         subscription = take(shard, size);
     }
     subscription->next = membership->subscriptions;
     subscription->item = NULL;
-    subscription->id_hash = short_hash(id);
+    subscription->id_hash = short_hash(connection, id);
     subscription->id_size = by_path ? SUBSCRIPTION_BY_PATH : (uint16_t)id.size;
     subscription->inside = inside;
     if (!by_path && id.size > 0)
         memcpy(subscription->id, id.data, id.size);
     membership->subscriptions = subscription;
+    if (index != NULL)
+        index_subscription(index, membership, subscription);
     return subscription;
 }
 
-void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
-                        const struct sc_bytes *item) {
+static void index_make(struct connection *connection) {
+    struct subscription_index *index = sc_index_create();
+    struct membership *before = NULL;
+    for (struct membership *membership = connection->memberships; membership != NULL;
+         before = membership, membership = membership->next) {
+        sc_index_add(index, (struct index_entry){.object = membership,
+                                                 .previous = before,
+                                                 .hash = hash_of_topic(membership->topic),
+                                                 .kind = INDEX_MEMBERSHIP});
+        struct subscription *last = NULL;
+        for (struct subscription *each = membership->subscriptions; each != NULL;
+             last = each, each = each->next) {
+            sc_index_add(index, (struct index_entry){.object = each,
+                                                     .previous = last,
+                                                     .membership = membership,
+                                                     .hash = each->id_hash,
+                                                     .kind = INDEX_SUBSCRIPTION});
+            if (each->item != NULL && !each->item->indexed) {
+                each->item->indexed = true;
+                sc_index_add(index, (struct index_entry){.object = each->item,
+                                                         .hash = hash_of_item(each->item->interest),
+                                                         .kind = INDEX_SHARE});
+            }
+        }
+    }
+    sc_client_of(connection)->index = index;
+}
+
+static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                      const struct sc_bytes *item) {
     struct shard *shard = connection->shard;
     struct subscription *subscription = subscription_make(connection, topic, id);
     struct membership *membership = membership_find(connection, topic);
@@ -325,18 +433,24 @@ void sc_topic_subscribe(struct connection *connection, struct topic *topic, stru
             member_add(topic, membership);
         return;
     }
-    subscription->item = item_make(shard, topic, *item);
-    item_add(subscription->item, membership);
-    // Side by side with the connection's other subscriptions of this item, if there are any.
-    struct item_interest *interest = subscription->item;
-    for (uint32_t i = 0; i + 1 < interest->count; i++) {
-        if (interest->entries[i] != membership)
-            continue;
-        memmove(&interest->entries[i + 1], &interest->entries[i],
-                (interest->count - i - 1) * sizeof(struct membership *));
-        interest->entries[i] = membership;
-        break;
-    }
+    struct item_interest *interest = item_make(shard, topic, *item);
+    struct item_share *share = share_find(membership, interest);
+    if (share == NULL)
+        share = share_make(membership, interest);
+    share->count++;
+    subscription->item = share;
+}
+
+void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
+                        const struct sc_bytes *item) {
+    subscribe(connection, topic, id, item);
+    if (connection->subscription_count > SC_SUBSCRIPTIONS_LISTED_MAX &&
+        index_of(connection) == NULL)
+        index_make(connection);
+}
+
+static struct sc_bytes item_id(const struct item_share *share) {
+    return (struct sc_bytes){share->interest->id, share->interest->id_size};
 }
 
 static void announce_end(struct connection *connection, const struct topic *topic,
@@ -348,7 +462,7 @@ static void announce_end(struct connection *connection, const struct topic *topi
     uint8_t storage[UUID_TEXT_SIZE];
     struct sc_bytes item = {0};
     if (subscription->item != NULL)
-        item = (struct sc_bytes){subscription->item->id, subscription->item->id_size};
+        item = item_id(subscription->item);
     struct subscription_name name = {
         .id = id_of(connection, subscription, storage),
         .stream = topic_stream(topic),
@@ -358,18 +472,57 @@ static void announce_end(struct connection *connection, const struct topic *topi
     sc_announce_leave(shard, connection->id, &name, sc_connection_account(connection));
 }
 
-// Ends one subscription; the topic may be gone afterwards, and the membership with its last one.
-static void subscription_end(struct membership **membership_link, struct subscription **link) {
-    struct membership *membership = *membership_link;
+static void subscription_unlink(struct membership *membership, struct subscription *subscription) {
+    struct subscription_index *index = index_of(membership->connection);
+    struct subscription **link = &membership->subscriptions;
+    struct subscription *next = subscription->next;
+    if (index == NULL) {
+        while (*link != subscription)
+            link = &(*link)->next;
+    } else {
+        struct index_entry *entry =
+            sc_index_entry(index, INDEX_SUBSCRIPTION, subscription->id_hash, subscription);
+        struct subscription *previous = entry->previous;
+        link = previous == NULL ? link : &previous->next;
+        if (next != NULL)
+            sc_index_entry(index, INDEX_SUBSCRIPTION, next->id_hash, next)->previous = previous;
+        sc_index_remove(index, entry);
+    }
+    *link = next;
+}
+
+static void membership_unlink(struct membership *membership) {
+    struct connection *connection = membership->connection;
+    struct subscription_index *index = index_of(connection);
+    struct membership **link = &connection->memberships;
+    struct membership *next = membership->next;
+    if (index == NULL) {
+        while (*link != membership)
+            link = &(*link)->next;
+    } else {
+        struct index_entry *entry =
+            sc_index_entry(index, INDEX_MEMBERSHIP, hash_of_topic(membership->topic), membership);
+        struct membership *previous = entry->previous;
+        link = previous == NULL ? link : &previous->next;
+        if (next != NULL)
+            sc_index_entry(index, INDEX_MEMBERSHIP, hash_of_topic(next->topic), next)->previous =
+                previous;
+        sc_index_remove(index, entry);
+    }
+    *link = next;
+}
+
+// Ends one subscription, and the membership with its last one. The owner of the topic is still to be told. True: the
+// membership has ended.
+static bool subscription_end(struct membership *membership, struct subscription *subscription) {
     struct topic *topic = membership->topic;
     struct connection *connection = membership->connection;
     struct shard *shard = connection->shard;
-    struct subscription *subscription = *link;
     sc_topic_settle(shard, topic);
     announce_end(connection, topic, subscription);
-    *link = subscription->next;
+    subscription_unlink(membership, subscription);
     if (subscription->item != NULL)
-        sc_item_remove(topic, subscription->item, membership);
+        share_leave(topic, subscription->item);
     else if (--membership->group_count == 0)
         member_remove(topic, membership);
     if (!subscription->inside)
@@ -377,65 +530,81 @@ static void subscription_end(struct membership **membership_link, struct subscri
     connection->has_left = true;
     connection->subscription_count--;
     shard->subscriptions--;
-    if (membership->subscriptions == NULL) {
-        *membership_link = membership->next;
-        sc_heap_give(membership);
-    }
-    sc_leave_send(shard, topic);
+    if (membership->subscriptions != NULL)
+        return false;
+    membership_unlink(membership);
+    sc_heap_give(membership);
+    return true;
 }
 
-static bool find_and(struct connection *connection, struct sc_bytes id, bool end) {
-    uint32_t hash = short_hash(id);
-    struct membership **link = &connection->memberships;
-    for (; *link != NULL; link = &(*link)->next) {
-        struct subscription **subscription = &(*link)->subscriptions;
-        for (; *subscription != NULL; subscription = &(*subscription)->next) {
-            if (!same_id(connection, *subscription, hash, id))
-                continue;
-            if (end)
-                subscription_end(link, subscription);
-            return true;
+static struct subscription *find(const struct connection *connection, struct sc_bytes id,
+                                 struct membership *_Nullable *_Nonnull membership) {
+    uint32_t hash = short_hash(connection, id);
+    struct subscription_index *index = index_of(connection);
+    if (index != NULL) {
+        struct index_entry *entry = NULL;
+        while ((entry = sc_index_next(index, INDEX_SUBSCRIPTION, hash, entry)) != NULL) {
+            *membership = entry->membership;
+            if (same_id(connection, entry->object, hash, id))
+                return entry->object;
         }
+        return NULL;
     }
-    return false;
+    for (*membership = connection->memberships; *membership != NULL;
+         *membership = (*membership)->next)
+        for (struct subscription *each = (*membership)->subscriptions; each != NULL;
+             each = each->next)
+            if (same_id(connection, each, hash, id))
+                return each;
+    return NULL;
 }
 
-bool sc_subscription_exists(struct connection *connection, struct sc_bytes id) {
-    return find_and(connection, id, false);
+bool sc_subscription_exists(const struct connection *connection, struct sc_bytes id) {
+    struct membership *membership;
+    return find(connection, id, &membership) != NULL;
 }
 
 bool sc_subscription_remove(struct connection *connection, struct sc_bytes id) {
-    return find_and(connection, id, true);
+    struct membership *membership;
+    struct subscription *subscription = find(connection, id, &membership);
+    if (subscription == NULL)
+        return false;
+    struct topic *topic = membership->topic;
+    subscription_end(membership, subscription);
+    sc_leave_send(connection->shard, topic, 1); // It may be gone afterwards.
+    return true;
 }
 
-bool sc_subscription_covers(struct connection *connection, const struct topic *topic,
+bool sc_subscription_covers(struct connection *connection, struct topic *topic,
                             const struct sc_bytes *item) {
     const struct membership *membership = membership_find(connection, topic);
     if (membership == NULL || membership->group_count > 0)
         return membership != NULL;
-    const struct subscription *subscription = membership->subscriptions;
-    for (; item != NULL && subscription != NULL; subscription = subscription->next) {
-        struct sc_bytes own = {subscription->item->id, subscription->item->id_size};
-        if (sc_bytes_equal(own, *item))
-            return true;
-    }
-    return false;
+    struct item_interest *interest =
+        item == NULL ? NULL : sc_item_find(connection->shard, topic, *item);
+    return interest != NULL && share_find(membership, interest) != NULL;
 }
 
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name) {
-    const struct membership *membership = connection->memberships;
-    for (; membership != NULL; membership = membership->next)
-        if (membership->topic->node.hash == name->hash &&
-            sc_bytes_equal(topic_group(membership->topic), name->group) &&
-            sc_bytes_equal(topic_stream(membership->topic), name->stream))
-            return true;
-    return false;
+    const struct topic *topic = sc_topic_find(connection->shard, name);
+    return topic != NULL && membership_find(connection, topic) != NULL;
 }
 
-void sc_subscriptions_remove_all(struct connection *connection) {
+bool sc_subscriptions_remove_some(struct connection *connection, uint32_t most) {
     if (connection->client != NULL && connection->client->held_join != NULL)
         sc_held_join_end(connection);
     sc_hold_give_up(connection);
-    while (connection->memberships != NULL)
-        subscription_end(&connection->memberships, &connection->memberships->subscriptions);
+    while (connection->memberships != NULL && most > 0) {
+        struct membership *membership = connection->memberships;
+        struct topic *topic = membership->topic;
+        uint32_t ended = 0;
+        bool last = false;
+        while (!last && ended < most) {
+            last = subscription_end(membership, membership->subscriptions);
+            ended++;
+        }
+        most -= ended;
+        sc_leave_send(connection->shard, topic, ended);
+    }
+    return connection->memberships == NULL;
 }

@@ -5,6 +5,7 @@
 
 #include "CStreamTLS.h"
 #include "core_functions.h"
+#include "subscription_index.h"
 
 static void respond_and_close(struct connection *connection, const uint8_t *response, size_t size) {
     connection->shard->counters.handshakes_refused++;
@@ -45,6 +46,7 @@ void sc_client_free(struct connection *connection) {
         return;
     held_free(connection);
     sc_blob_release(client->context);
+    sc_index_destroy(client->index);
     free(client);
     connection->client = NULL;
 }

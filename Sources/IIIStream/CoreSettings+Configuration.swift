@@ -31,6 +31,7 @@ extension CoreSettings {
             seed: generator.next())
         pollMicroseconds = configuration.pollMicroseconds
         clientMessageSizeMax = limits.clientMessageSize
+        syncSizeMax = limits.syncSize
         clientHardSizeMax = limits.streamClientHardSize
         snapshotSizeMax = limits.snapshotSize
         heldUpgradeCountMax = limits.heldUpgrades

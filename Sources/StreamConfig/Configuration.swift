@@ -180,6 +180,7 @@ package struct Limits: Sendable, Equatable {
     package var streamClientHardSize = 64 << 20
     package var streamClientUnsentSize = 64 << 10
     package var clientMessageSize = 64 << 10
+    package var syncSize = 128 << 20
     package var messageSize = 64 << 20
     package var frameSize = 16 << 20
     package var valueSize = 16 << 20

@@ -93,6 +93,7 @@ extension Limits {
         .init("stream_client_hard_bytes", \.streamClientHardSize, budgets),
         .init("stream_client_unsent_bytes", \.streamClientUnsentSize, 0...(1 << 30)),
         .init("client_message_bytes", \.clientMessageSize, byteCounts),
+        .init("sync_bytes", \.syncSize, byteCounts),
         .init("message_bytes", \.messageSize, byteCounts),
         .init("frame_bytes", \.frameSize, byteCounts),
         .init("value_bytes", \.valueSize, byteCounts),

@@ -66,6 +66,7 @@ package struct CoreSettings: Hashable, Sendable {
     package var valueSizeMax: Int
     package var subscriptionsPerConnectionMax: Int
     package var clientMessageSizeMax = 64 << 10
+    package var syncSizeMax = 128 << 20
     package var slowReaderGraceMilliseconds: Int
     package var clientHardSizeMax = 64 << 20
     package var clientUnsentSize = 64 << 10

@@ -36,6 +36,7 @@ extension NodeCore {
             ("protocol_errors", all.protocol_errors),
             ("messages_too_large", all.messages_too_large),
             ("subscriptions_refused", all.subscriptions_refused),
+            ("syncs_too_large", all.syncs_too_large),
             ("values_too_large", all.values_too_large),
             ("results_too_large", all.results_too_large),
             ("calls_parked", all.calls_parked),

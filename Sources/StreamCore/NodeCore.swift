@@ -321,6 +321,7 @@ extension CoreSettings {
         unsafe config.value_size_max = UInt32(valueSizeMax)
         unsafe config.subscriptions_per_connection_max = UInt32(subscriptionsPerConnectionMax)
         unsafe config.client_message_size_max = UInt64(clientMessageSizeMax)
+        unsafe config.sync_size_max = UInt64(syncSizeMax)
         unsafe config.slow_reader_grace_ms = UInt32(slowReaderGraceMilliseconds)
         unsafe config.client_hard_size_max = UInt64(clientHardSizeMax)
         unsafe config.snapshot_size_max = UInt64(snapshotSizeMax)

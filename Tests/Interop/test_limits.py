@@ -296,3 +296,53 @@ def test_unfinished_messages_are_charged_and_given_back(node):
         while worker.frame()[0] != 10:
             pass
         assert node.counters()["waiting_unfinished_bytes"] == 0
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_sync_at_its_limit_is_sent_and_a_larger_one_refuses_the_join(start_node, shards):
+    """In steps, at once and of one item; a smaller `message_bytes` does not matter."""
+    limits = {"sync_bytes": 600_000, "message_bytes": 1 << 19, "frame_bytes": 1 << 19, "value_bytes": 1 << 19}
+    node = start_node({"shards": shards, "limits": limits})
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as client:
+        for group in ("a", "b", "c"):
+            worker.set("s", group, "i0", "x" * 199_997)  # With quotes, commas and brackets: 600,000 bytes.
+            worker.set("s", group, "i1", "x" * 199_996)
+            worker.set("s", group, "i2", "x" * 199_997)
+            client.join("s", group)
+            assert len(json.dumps(client.event()["data"], separators=(",", ":"))) == 600_000
+            worker.set("s", group, "i1", "x" * 199_997)
+            assert client.event()["type"] == "update"
+            client.leave("s", group)
+            client.join("s", group, subscription="refused")
+            assert client.event() == {"type": "unauthorized", "reason": "sync_too_large"}
+            worker.set("s", group, "i1", 1)  # Heard of by nobody: the join was refused.
+            client.join("s", group)
+            assert client.event()["data"][1] == 1
+            client.leave("s", group)
+    assert node.counters()["syncs_too_large"] == node.counters()["subscriptions_refused"] == 3
+    assert "limits.sync_bytes" in node.wait_for("join_refused")["detail"]
+
+
+def test_item_larger_than_a_sync_may_be_refuses_the_join(start_node):
+    node = start_node({"limits": {"sync_bytes": 2000}})
+    with Worker(node.worker_url()) as worker, Subscriber(node.stream_url()) as client:
+        for size, kind in ((1998, "sync"), (1999, "unauthorized")):
+            worker.set("s", "g", "i", "x" * size)
+            client.join("s", "g", item="i")
+            assert client.event()["type"] == kind
+            client.leave("s", "g")
+
+
+def test_custom_sync_at_its_limit_is_sent_and_a_larger_one_refuses_the_join(start_node):
+    node = start_node({"limits": {"sync_bytes": 2000}})
+    with Executor(node.worker_url()) as owner, Subscriber(node.stream_url()) as client:
+        owner.serve("left", None)
+        owner.trigger("stream:leave", "left")
+        for size, kind in ((1998, "sync"), (1999, "unauthorized")):
+            owner.serve("stream::list(own)", "x" * size)
+            client.join("own", "g")
+            assert client.event()["type"] == kind
+            client.leave("own", "g")
+            assert owner.called("left").data["subscription_id"] == "s"
+            owner.withdraw("stream::list(own)")
+    assert node.counters()["syncs_too_large"] == 1

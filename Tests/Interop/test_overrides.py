@@ -423,3 +423,52 @@ def test_snapshot_that_fits_no_frame_is_left_out(owner, caller, custom):
         caller.result("stream::send", **GROUP, type="t", data=1)
         assert subscriber.event()["type"] == "event"
     assert custom.counters()["custom_syncs_refused"] == 1
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+@pytest.mark.parametrize("item", [None, "i"], ids=["group", "item"])
+def test_sync_of_a_further_subscription_is_stamped_when_it_is_sent(start_node, item, shards):
+    """What the connection was sent meanwhile is older: a client drops what is not newer."""
+    node = start_node({"shards": shards})
+    operation = "list" if item is None else "get"
+    with Executor(node.worker_url()) as owner, Executor(node.worker_url()) as caller:
+        owner.serve(f"stream::{operation}(own)")
+        with Subscriber(node.stream_url()) as subscriber:
+            for group in ("g", "h", "k", "l"):
+                stamps = []
+                for subscription in ("first", "second"):
+                    subscriber.join("own", group, item=item, subscription=f"{subscription} {group}")
+                    call = owner.called(f"stream::{operation}(own)")
+                    if subscription == "second":
+                        for number in range(3):
+                            caller.set("own", group, "i", number)
+                            frame = subscriber.receive()
+                            assert frame["event"]["data"] == number
+                            stamps.append(frame["timestamp"])
+                    call.answer("made")
+                    frame = subscriber.receive()
+                    assert frame["event"] == {"type": "sync", "data": "made"}
+                    stamps.append(frame["timestamp"])
+                caller.set("own", group, "i", 3)
+                frame = subscriber.receive()
+                assert frame["event"]["data"] == 3
+                stamps.append(frame["timestamp"])
+                assert stamps == sorted(set(stamps))
+
+
+def test_client_that_goes_while_its_sync_is_stamped_leaves_once(patient):
+    with Executor(patient.worker_url()) as owner:
+        owner.serve("stream::list(own)")
+        owner.serve("left", None)
+        owner.trigger("stream:leave", "left")
+        for _ in range(20):
+            with Subscriber(patient.stream_url()) as subscriber:
+                for subscription in ("a", "b"):
+                    subscriber.join("own", "g", subscription=subscription)
+                    owner.called("stream::list(own)").answer([])
+                    if subscription == "a":
+                        assert subscriber.event()["type"] == "sync"
+                subscriber.socket.socket.shutdown(2)
+            ended = [owner.called("left").data["subscription_id"] for _ in range(2)]
+            assert sorted(ended) == ["a", "b"]
+        assert patient.counters()["subscriptions"] == 0

@@ -19,6 +19,9 @@
 #define SC_PYTHON_MESSAGE_SIZE_MAX (1u << 20)
 /// Payload bytes of one inbound message of a stream client. Bigger: closed with 1009.
 #define SC_CLIENT_MESSAGE_SIZE_MAX (64u << 10)
+/// Bytes of the data of a `sync`: the values of a group, or what an overriding function has answered. It leaves in
+/// fragments. More: the join is refused.
+#define SC_SYNC_SIZE_MAX (128u << 20)
 /// Bytes that wait for a stream client beyond which it is closed at once, with 1013.
 #define SC_CLIENT_HARD_SIZE_MAX (64u << 20)
 /// Bytes for a stream client that the kernel holds before they are sent. More wait in the node, where they count.
@@ -129,6 +132,12 @@
 #define SC_SYNC_KEPT_SIZE_MIN (16u << 10)
 /// so long, and as long as the frames of those changes are no more than it.
 #define SC_SYNC_KEPT_MS 2000u
+/// Subscriptions of a connection that are looked for in its lists. With more it has an index.
+#define SC_SUBSCRIPTIONS_LISTED_MAX 16u
+/// Subscriptions of connections that have gone which end at once, twice in a turn, and how many of one connection before
+/// those of the others. The rest ends in the next turns.
+#define SC_LEAVES_AT_ONCE 256u
+#define SC_LEAVES_PER_SLICE 64u
 /// Bytes of the calls of one connection that are at the owners of their groups. With more, its next ones wait with it.
 #define SC_REQUESTS_SIZE_MAX (1u << 20)
 /// Time that one turn of a shard spends on calls that waited, as far as they are long, and the share of it that each

@@ -159,6 +159,7 @@ struct sc_node_config {
     bool authenticates;                        // Stream clients wait for sc_node_upgrade.
     uint64_t message_size_max;                 // Inbound message: 1009.
     uint64_t client_message_size_max;          // The same of a stream client.
+    uint64_t sync_size_max;                    // Data of a `sync`: `unauthorized`.
     uint32_t frame_size_max;                   // Inbound frame: 1009.
     uint32_t value_size_max;                   // Stored value: error.
     uint32_t subscriptions_per_connection_max; // `unauthorized`.
@@ -315,7 +316,8 @@ struct sc_node_counters {
     uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,
         syncs_serialised;
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
-    uint64_t subscriptions_refused, values_too_large, results_too_large, calls_parked;
+    uint64_t subscriptions_refused, syncs_too_large, values_too_large, results_too_large,
+        calls_parked;
     uint64_t slow_readers_closed, dead_peers_closed;
     uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t telemetry_too_large, custom_syncs_refused;
