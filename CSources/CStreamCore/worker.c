@@ -398,9 +398,12 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
     if (rc < 0)
         broken(connection, text, &envelope, rc);
     else if (index->root.kind != SC_JSON_OBJECT)
-        connection->shard->counters.messages_invalid++;
+        invalid(connection, &envelope, "the message is no object");
     else if (type < 0)
-        invalid(connection, &envelope, "unknown message type");
+        invalid(connection, &envelope,
+                envelope_string(&envelope, ENVELOPE_TYPE).data == NULL
+                    ? "missing or of the wrong type: type"
+                    : "unknown message type");
     else if (type == SC_MESSAGE_INVOKE)
         invoke(connection, text, &envelope, false);
     else

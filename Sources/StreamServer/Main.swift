@@ -61,12 +61,26 @@ enum Main {
                 }
                 print("\(directory) is in order: \(records) records in \(batches) batches")
             default:
+                expectOriginals(in: directory)
                 let log = LogWriter(level: .info)
                 try StoreDirectory.importOriginals(directory, options.recovery) { log.write($0) }
                 log.flush()
             }
         } catch {
             fail(error.description, ExitCode(error))
+        }
+    }
+
+    /// A start makes the directory of its store; one that files are taken in from is there already.
+    private static func expectOriginals(in directory: String) {
+        do {
+            let names = try FileManager.default.contentsOfDirectory(atPath: directory)
+            guard !names.contains(where: { $0.hasSuffix(".bin") || $0 == "MANIFEST" }) else {
+                return
+            }
+            fail("\(directory) has no files of the original engine (*.bin)", .cannotCreate)
+        } catch {
+            fail("cannot open the directory \(directory)", .cannotCreate)
         }
     }
 

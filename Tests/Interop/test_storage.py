@@ -152,6 +152,15 @@ def test_import_splits_at_the_last_colon_when_told_to(tmp_path, start):
     assert again.returncode == 73 and "a log of its own" in again.stderr
 
 
+def test_import_of_what_is_not_there_says_so_and_makes_nothing(tmp_path):
+    done = run("import", tmp_path / "none")
+    assert done.returncode == 73 and "cannot open the directory" in done.stderr
+    assert not (tmp_path / "none").exists()
+    done = run("import", tmp_path)
+    assert done.returncode == 73 and "no files of the original" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b'{"a":1}' + b"\0" * 5 + b"\x87\0\0\0\0\0\0\0", b"[1]\xff\xff\xff\xff\xff"])
 def test_a_damaged_file_of_the_original_is_named_and_stops_the_start(tmp_path, start, content):
     folder = tmp_path / "store"

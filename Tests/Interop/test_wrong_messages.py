@@ -1,10 +1,10 @@
-"""What is wrong with a client of the stream port is said in the log, and counted."""
+"""What is wrong with a client is said in the log, and counted."""
 
 import json
 
 import pytest
 
-from clients import Subscriber, status_of
+from clients import Subscriber, Worker, status_of
 from executor import Executor
 from raw import HANDSHAKE, Raw
 
@@ -76,6 +76,25 @@ def test_refused_client_is_logged_with_function_and_address(start_node):
     record = node.wait_for("client_refused", after)
     assert (record["reason"], record["address"]) == ("no_object", seen[0])
     assert record["address"].startswith("127.0.0.1:")
+
+
+def test_wrong_message_of_a_worker_is_named_and_counted(node):
+    wrong = {
+        "hello": "the message is not JSON",
+        "[1]": "the message is no object",
+        "{}": "missing or of the wrong type: type",
+        '{"type":7}': "missing or of the wrong type: type",
+        '{"type":"Ping"}': "unknown message type",
+        '{"type":"registerfunction"}': "missing or of the wrong type: id",
+        '{"type":"registertrigger","id":"t","trigger_type":"log"}': "missing or of the wrong type: function_id",
+    }
+    with Worker(node.worker_url()) as worker:
+        for text in wrong:
+            worker.socket.send(text)
+        worker.result("stream::list_all")
+    assert node.counters()["messages_invalid"] == len(wrong)
+    told = [record["detail"] for record in node.records if record["event"] == "worker_message_invalid"]
+    assert told == list(wrong.values())
 
 
 # ---- A page that was refused may read why, where it may connect at all
