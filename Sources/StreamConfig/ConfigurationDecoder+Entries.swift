@@ -57,8 +57,8 @@ extension ConfigurationDecoder {
     }
 
     private mutating func decodeShards(_ map: SettingsMap) {
-        guard map.has("shards"), map["shards"]?.value != .string("auto") else { return }
-        if case .integer(let count) = map["shards"]?.value, 1...64 ~= count {
+        guard let node = map["shards"], node.value != .string("auto") else { return }
+        if case .integer(let count) = node.value, 1...64 ~= count {
             configuration.shards = count
         } else {
             map.refuse("shards", "`auto` or an integer from 1 to 64", &report)

@@ -6,6 +6,8 @@ struct ConfigurationDecoder {
     private let notBuiltYet: [NotBuiltYet]
     /// Where each of our entries was seen first.
     private var seen: [Schema.Worker: SourcePosition] = [:]
+    /// Whether an entry of the old form was reported.
+    private var hasOldForm = false
     /// The listeners with where their ports stand, to find two on one address.
     private var addresses: [(address: String, position: SourcePosition?)] = []
 
@@ -67,6 +69,10 @@ struct ConfigurationDecoder {
                 continue
             }
             guard let name = entry["name"] else {
+                if case .string(let text) = entry["class"]?.value {
+                    oldForm(text, at: entry.position)
+                    continue
+                }
                 let isBare = parts.contains { Schema.stream.contains($0.key) }
                 report.error(
                     "this entry has no `name`"
@@ -85,6 +91,17 @@ struct ConfigurationDecoder {
                 passOver(text, at: name.position)
             }
         }
+    }
+
+    /// One sentence for a file whose entries have a `class` instead of a `name`, however many.
+    private mutating func oldForm(_ name: String, at position: SourcePosition) {
+        guard !hasOldForm else { return }
+        hasOldForm = true
+        report.error(
+            "`class: \(quoted(name, with: ""))` is the old form of the configuration, which is no longer read:"
+                + " an entry has a `name` now, as `name: iii-stream` in place of"
+                + " `class: modules::stream::StreamModule`, and so has its `adapter`, as `name: kv`",
+            at: position)
     }
 
     /// Another worker of iii is none of our business; a misspelt one of ours is, because its

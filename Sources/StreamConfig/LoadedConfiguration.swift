@@ -87,6 +87,13 @@ package struct LoadedConfiguration: Sendable, Equatable {
         guard FileManager.default.fileExists(atPath: path) else {
             throw .fileNotFound(path: path)
         }
+        // Opening a FIFO waits for who writes into it, and a device has no end.
+        let target = URL(fileURLWithPath: path).resolvingSymlinksInPath().path
+        let type = try? FileManager.default.attributesOfItem(atPath: target)[.type]
+        guard let type = type as? FileAttributeType, [.typeRegular, .typeDirectory].contains(type)
+        else {
+            throw .fileUnreadable(path: path, reason: "it is not a regular file")
+        }
         var bytes: [UInt8] = []
         do {
             let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))

@@ -96,7 +96,7 @@ extension Limits {
         .init("sync_bytes", \.syncSize, byteCounts),
         .init("message_bytes", \.messageSize, byteCounts),
         .init("frame_bytes", \.frameSize, byteCounts),
-        .init("value_bytes", \.valueSize, byteCounts),
+        .init("value_bytes", \.valueSize, 1024...(16 << 20)),
         .init("snapshot_bytes", \.snapshotSize, (1 << 20)...(1 << 40)),
         .init("held_upgrades", \.heldUpgrades, 1...1_000_000),
         .init("connections", \.connections, 1...10_000_000),

@@ -6,6 +6,8 @@ package struct YAMLNode: Sendable {
         case null
         case boolean(Bool)
         case integer(Int)
+        /// An integer beyond 64 bits, as it was written.
+        case hugeInteger(String)
         case float(Double)
         case string(String)
         case list([YAMLNode])
@@ -59,6 +61,7 @@ extension YAMLNode {
         case .null: "nothing"
         case .boolean: "a boolean"
         case .integer: "an integer"
+        case .hugeInteger: "an integer beyond 64 bits"
         case .float: "a float"
         case .string: "a string"
         case .list: "a list"

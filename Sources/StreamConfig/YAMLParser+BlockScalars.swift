@@ -58,12 +58,13 @@ extension YAMLParser {
                 continue
             }
             let needed = textIndent ?? max(indent + 1, column)
+            // No text, for want of spaces, and no end of it either: only a comment may come first.
+            if peek() == .tab, column < needed || textIndent == nil { throw tabIndents() }
             if peek() == 0 || column < needed || isAtMarker {
                 // The line belongs to what comes after the text.
                 (cursor, lineStart) = (end, endLineStart)
                 break
             }
-            if peek() == .tab, textIndent == nil { throw error("a tab cannot indent: use spaces") }
             if textIndent == nil, deepestEmpty > column {
                 throw error("an empty line above is indented more than the first line of the text")
             }

@@ -1,4 +1,4 @@
-// Lists and maps in brackets. Their lines may be indented in any way.
+// Lists and maps in brackets. Their lines stand right of the block that holds them.
 extension YAMLParser {
     /// Reads the list, map or scalar whose first byte is at the cursor.
     mutating func flowNode() throws(YAMLError) -> YAMLNode {
@@ -68,6 +68,7 @@ extension YAMLParser {
         if peek() == 0 || isAtMarker {
             throw error("this bracket is never closed", at: start)
         }
+        if column < flowColumnMin { throw tooFarLeft() }
     }
 
     /// Passes a comma; false when the closing bracket is there instead.

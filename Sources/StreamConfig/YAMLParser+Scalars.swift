@@ -107,7 +107,7 @@ extension YAMLParser {
                 return String(decoding: bytes, as: UTF8.self)
             case UInt8(ascii: "\\") where peek(1) == .lineFeed:
                 cursor += 1
-                foldLines(into: &bytes, isEscaped: true)
+                try foldLines(into: &bytes, isEscaped: true)
                 escaped = bytes.count
             case UInt8(ascii: "\\"):
                 bytes += Array(String(try escape()).utf8)
@@ -129,7 +129,7 @@ extension YAMLParser {
             while bytes.count > blanksFrom, let last = bytes.last, isBlank(last) {
                 bytes.removeLast()
             }
-            foldLines(into: &bytes, isEscaped: false)
+            try foldLines(into: &bytes, isEscaped: false)
         } else {
             bytes.append(peek())
             cursor += 1
@@ -137,13 +137,19 @@ extension YAMLParser {
     }
 
     /// One line end is a space, each further one a line end; an escaped one is nothing.
-    private mutating func foldLines(into bytes: inout [UInt8], isEscaped: Bool) {
+    private mutating func foldLines(
+        into bytes: inout [UInt8], isEscaped: Bool
+    ) throws(YAMLError) {
         var lineEnds = 0
         while peek() == .lineFeed {
             lineEnds += 1
             cursor += 1
             lineStart = cursor
+            while peek() == .space { cursor += 1 }
             // A document marker ends the text; the caller sees it when nothing is skipped.
+            if column < flowColumnMin, !isLineEnd(peek()), !isAtMarker {
+                throw peek() == .tab ? tabIndents() : tooFarLeft()
+            }
             skipBlanks()
         }
         if lineEnds > 1 {

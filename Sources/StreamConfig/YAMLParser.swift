@@ -20,6 +20,8 @@ struct YAMLParser {
     var lineStart = 0
     /// Keys that are given twice: reading goes on after them.
     private(set) var duplicates: [Diagnostic] = []
+    /// The least column of the further lines of a value in quotes or brackets: right of its block.
+    private(set) var flowColumnMin = 0
     private var depth = 0
 
     init(_ reader: ExpandingReader) {
@@ -65,6 +67,7 @@ struct YAMLParser {
     mutating func blockNode(in indent: Int, mayNest: Bool) throws(YAMLError) -> YAMLNode {
         let start = cursor
         let startColumn = column
+        flowColumnMin = indent + 1
         switch peek() {
         case UInt8(ascii: "-") where isBlankOrEnd(peek(1)):
             guard mayNest else { throw error("a list starts on the line after its key") }
@@ -110,6 +113,8 @@ struct YAMLParser {
                 throw error("a list item stands where a key of the map should be")
             }
             let start = cursor
+            // A key over several lines has an error of its own.
+            flowColumnMin = 0
             let scalar = try scalar(inFlow: false)
             skipBlanks()
             guard isAtKeyEnd else { throw error("expected `key: value`", at: start) }
@@ -128,7 +133,7 @@ struct YAMLParser {
             let dash = cursor
             cursor += 1
             while peek() == .space { cursor += 1 }
-            if peek() == .tab { throw error("a tab cannot indent: use spaces") }
+            if peek() == .tab { throw tabIndents() }
             if isLineEnd(peek()) || peek() == UInt8(ascii: "#") {
                 try endLine()
                 try skipToContent()
@@ -285,6 +290,17 @@ struct YAMLParser {
 
     func error(_ message: String, at index: Int? = nil) -> YAMLError {
         YAMLError(message: message, index: index ?? cursor)
+    }
+
+    /// The error for a line of a value in quotes or brackets that begins left of where it may.
+    func tooFarLeft() -> YAMLError {
+        error(
+            "this line goes on with a value in quotes or brackets: it needs at least"
+                + " \(flowColumnMin) \(flowColumnMin == 1 ? "space" : "spaces") before it")
+    }
+
+    func tabIndents() -> YAMLError {
+        error("a tab cannot indent: use spaces")
     }
 
     /// The error for a line that is indented as nothing around it.

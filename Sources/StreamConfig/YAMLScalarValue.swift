@@ -14,10 +14,9 @@ func plainValue(_ text: String) -> YAMLNode.Value {
     }
     switch form {
     case .decimal:
-        // What 64 bits cannot hold is a number all the same, and out of every range of ours.
-        return Int(text).map { .integer($0) } ?? .float(Double(text) ?? .infinity)
+        return Int(text).map { .integer($0) } ?? .hugeInteger(text)
     case .radix(let radix):
-        return Int(text.dropFirst(2), radix: radix).map { .integer($0) } ?? .float(.infinity)
+        return Int(text.dropFirst(2), radix: radix).map { .integer($0) } ?? .hugeInteger(text)
     case .float:
         return .float(Double(text) ?? .infinity)
     }

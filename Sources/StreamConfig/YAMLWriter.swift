@@ -61,6 +61,7 @@ extension YAMLNode {
         case .null: "null"
         case .boolean(let value): value ? "true" : "false"
         case .integer(let value): String(value)
+        case .hugeInteger(let text): text
         case .float(let value) where value.isNaN: ".nan"
         case .float(let value) where value.isInfinite: value < 0 ? "-.inf" : ".inf"
         case .float(let value): String(value)

@@ -45,8 +45,11 @@ struct Server {
                 readAgain()
             case .logCounters:
                 guard let node = started.node else { continue }
-                let counters = await node.counters()
-                log.write(LogRecord(.info, "counters", counters: counters))
+                // A shard that does not answer holds up no signal.
+                Task { [log] in
+                    let counters = await node.counters()
+                    log.write(LogRecord(.info, "counters", counters: counters))
+                }
             }
         }
         _ = await starting.value

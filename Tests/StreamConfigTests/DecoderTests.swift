@@ -173,6 +173,23 @@ struct EntryTests {
         #expect(found.first?.contains(part) == true, "\(found)")
     }
 
+    @Test("a file of the old form is told so once, whatever the number of its entries")
+    func oldForm() {
+        let entries = ["stream::StreamModule", "api::RestApiModule", "cron::CronModule"]
+        let text =
+            "modules:\n"
+            + entries.map { "  - class: modules::\($0)\n    config: {port: 1}\n" }.joined()
+        let found = lines(text)
+        #expect(found.count == 1)
+        #expect(
+            found.first?.hasPrefix(
+                "f:2:5: error: `class: modules::stream::StreamModule` is the old form") == true,
+            "\(found)")
+        #expect(found.first?.contains("`name: iii-stream`") == true)
+        // One entry of it does not hide what is wrong with the others.
+        #expect(lines(text + "  - config: {}\n").count == 2)
+    }
+
     @Test("the seed's shape, with a name, is shown to whoever left it out")
     func shapeIsShown() {
         let shown = lines("- adapter: {name: kv}\n")[0]
@@ -330,7 +347,7 @@ struct SettingTests {
     func shards() throws {
         #expect(try read(stream("shards: auto")).configuration.shards == nil)
         #expect(try read(stream("shards: 64")).configuration.shards == 64)
-        for wrong in ["0", "65", "all", "1.0", "'1'", "true"] {
+        for wrong in ["0", "65", "all", "1.0", "'1'", "true", "null", "~", ""] {
             #expect(
                 lines(stream("shards: \(wrong)")).first?.contains(
                     "`auto` or an integer from 1 to 64") == true)
@@ -381,6 +398,27 @@ struct SettingTests {
                 "`limits.frame_bytes` of `iii-stream` must be at most `limits.message_bytes`, which is 2048"
             ) == true)
         #expect(problems(stream("limits: {message_bytes: 2048, value_bytes: 2049}")).count == 1)
+    }
+
+    @Test("a value has at most 16 MiB: more is refused and not passed over")
+    func valueSize() throws {
+        #expect(
+            try read(stream("limits: {value_bytes: 16777216}")).configuration.limits.valueSize
+                == 16 << 20)
+        #expect(
+            lines(stream("limits: {value_bytes: 16777217}")).first?.contains(
+                "must be an integer from 1024 to 16777216, found 16777217") == true)
+    }
+
+    @Test("an integer beyond 64 bits is out of range, and no float")
+    func hugeIntegers() {
+        for number in ["99999999999999999999", "-99999999999999999999", "0xfffffffffffffffff"] {
+            #expect(
+                lines(stream("port: \(number)")) == [
+                    "f:4:13: error: `port` of `iii-stream` must be an integer from 0 to 65535,"
+                        + " found an integer beyond 64 bits"
+                ])
+        }
     }
 
     // MARK: Adapters

@@ -109,7 +109,8 @@ struct DocumentationTests {
     func integerTypes(setting: DocumentedSetting) {
         for (value, kind) in [
             ("\"3112\"", "a string"), ("true", "a boolean"), ("1.5", "a float"), ("[1]", "a list"),
-            ("{a: 1}", "a map"), ("9223372036854775808", "a float"),
+            ("{a: 1}", "a map"),
+            ("9223372036854775808", "an integer beyond 64 bits"),
         ] {
             let found = problems(setting.file(value)).filter { $0.severity == .error }
             #expect(found.count == 1, "\(value)")
@@ -143,7 +144,7 @@ struct DocumentationTests {
 
     @Test("null is no value where there is a default", arguments: DocumentedSetting.all)
     func null(setting: DocumentedSetting) {
-        let isOptional = ["null", "[]"].contains(setting.defaultText) || setting.path == "shards"
+        let isOptional = ["null", "[]"].contains(setting.defaultText)
         let found = problems(setting.file("null")).filter { $0.severity == .error }
         #expect(found.isEmpty == isOptional, "\(found)")
     }

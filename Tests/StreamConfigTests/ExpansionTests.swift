@@ -68,7 +68,7 @@ struct ExpansionTests {
 
     @Test("keep the places of what comes after them")
     func places() {
-        let found = yaml("a: ${LINES_OF}\nb: [1\n", environment: ["LINES_OF": "'1\n\n2'"]).problems
+        let found = yaml("a: ${LINES_OF}\nb: [1\n", environment: ["LINES_OF": "'1\n\n 2'"]).problems
         #expect(found.map(\.position) == [SourcePosition(line: 2, column: 4)])
     }
 

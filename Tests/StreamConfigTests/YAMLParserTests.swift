@@ -13,7 +13,10 @@ struct YAMLParserTests {
             ("0xfF", 255),
             ("0o8", "0o8"), ("0x", "0x"), ("1_000", "1_000"), ("0b1", "0b1"),
             ("9223372036854775807", 9_223_372_036_854_775_807),
-            ("9223372036854775808", 9_223_372_036_854_775_808.0),
+            ("9223372036854775808", .hugeInteger("9223372036854775808")),
+            ("-9223372036854775808", .integer(.min)),
+            ("-9223372036854775809", .hugeInteger("-9223372036854775809")),
+            ("0x8000000000000000", .hugeInteger("0x8000000000000000")),
             ("1.5", 1.5), ("1.", 1.0), (".5", 0.5), ("-1e3", -1000.0), ("1E-2", 0.01), (".", "."),
             ("1e", "1e"), ("e3", "e3"), ("1.2.3", "1.2.3"), ("-", "-"), ("127.0.0.1", "127.0.0.1"),
             ("12:30", "12:30"), ("redis://localhost:6379", "redis://localhost:6379"),
@@ -75,7 +78,9 @@ struct YAMLParserTests {
                 "{a: 1, \"b\":2, 'c' : [3], d: , e: {f: g}, }",
                 ["a": 1, "b": 2, "c": [3], "d": nil, "e": ["f": "g"]]
             ),
-            ("a: {b: 1, # one\n  c: [2,\n3 ] }\nd: 4\n", ["a": ["b": 1, "c": [2, 3]], "d": 4]),
+            ("a: {b: 1, # one\n  c: [2,\n 3 ] }\nd: 4\n", ["a": ["b": 1, "c": [2, 3]], "d": 4]),
+            ("[a,\nb\n]", ["a", "b"]), ("a:\n- [b,\n c]\n", ["a": [["b", "c"]]]),
+            ("a:\n  b: [c,\n\n# d\n\t\n   e\n   ]\n", ["a": ["b": ["c", "e"]]]),
             ("[a:b, redis://h:1/0]", ["a:b", "redis://h:1/0"]),
             (
                 "{\"a\": [true, null, -1.5e3, \"\\u00e9\\ud83c\\udf89\"]}",
@@ -97,7 +102,7 @@ struct YAMLParserTests {
             ),
             ("\"\\x41\\u0416\\U0001F389\"", "AЖ🎉"), ("'\\n'", "\\n"),
             ("\"a  \n  b\n\n\n  c \\\n   d\\ \n e\"", "a b\n\nc d  e"),
-            ("'a\n\n b'", "a\nb"), ("\"3112\"", "3112"), ("'null'", "null"),
+            ("'a\n\n b'", "a\nb"), ("\"a\n \tb\n \t\n c\"", "a b\nc"), ("\"3112\"", "3112"), ("'null'", "null"),
         ] as [(String, YAMLNode.Value)])
     func quotedScalars(text: String, expected: YAMLNode.Value) throws {
         #expect(try value(text) == expected)
@@ -113,6 +118,7 @@ struct YAMLParserTests {
             ("|\n  # no comment\n", "# no comment\n"),
             ("|2\n    a\n", "  a\n"), ("| # a comment\n  x: y\n", "x: y\n"), ("|\n", ""),
             (">-\n\n  a\n", "\na"),
+            ("|\n  a\n  \t\n", "a\n\t\n"), ("|\n  a\n# c\n\t\n", "a\n"),
             ("|\n  a", "a"), ("|-2\n   a\n", " a"), ("|\n  a\n # comment\n", "a\n"),
         ] as [(String, YAMLNode.Value)])
     func blockTexts(text: String, expected: YAMLNode.Value) throws {
@@ -120,6 +126,12 @@ struct YAMLParserTests {
         if text.hasSuffix("\n") {
             #expect(try value("k: \(text)l: 1\n") == ["k": expected, "l": 1])
         }
+    }
+
+    @Test("quoted text alone in a file may begin each line at its left end")
+    func quotedAlone() throws {
+        #expect(try value("\"a\n\tb\nc\"") == "a b c")
+        #expect(try value("---\n'a\n\t\nb'\n") == "a\nb")
     }
 
     @Test("remembers where every key and value stands")
