@@ -12,6 +12,29 @@
 /// A table with fewer than one node in so many buckets shrinks, to a quarter.
 #define SPARSE 8u
 
+static bool is_of_heap(const struct sc_table *table, size_t buckets) {
+    return table->heap != NULL && buckets * sizeof(struct sc_table_node *) <= SC_HEAP_SIZE_MAX;
+}
+
+static struct sc_table_node **take_buckets(struct sc_table *table, size_t count) {
+    size_t size = count * sizeof(struct sc_table_node *);
+    if (!is_of_heap(table, count))
+        return calloc(1, size);
+    struct sc_table_node **buckets = sc_heap_take(table->heap, size);
+    if (buckets != NULL)
+        memset(buckets, 0, size);
+    return buckets;
+}
+
+static void give_buckets(struct sc_table *table, struct sc_table_node **buckets, size_t mask) {
+    if (buckets == NULL)
+        return;
+    if (is_of_heap(table, mask + 1))
+        sc_heap_give(buckets);
+    else
+        free(buckets);
+}
+
 static void move_chains(struct sc_table *table) {
     if (table->old_buckets == NULL)
         return;
@@ -27,14 +50,14 @@ static void move_chains(struct sc_table *table) {
         }
         table->old_buckets[table->moved++] = NULL;
         if (table->moved > table->old_mask) {
-            free(table->old_buckets);
+            give_buckets(table, table->old_buckets, table->old_mask);
             table->old_buckets = NULL;
         }
     }
 }
 
 static int resize(struct sc_table *table, size_t buckets) {
-    struct sc_table_node **fresh = calloc(buckets, sizeof(struct sc_table_node *));
+    struct sc_table_node **fresh = take_buckets(table, buckets);
     if (fresh == NULL)
         return -ENOMEM;
     assert(table->old_buckets == NULL);
@@ -120,7 +143,7 @@ void sc_table_for_each(struct sc_table *table, void (*body)(struct sc_table_node
 }
 
 void sc_table_deinit(struct sc_table *table) {
-    free(table->buckets);
-    free(table->old_buckets);
-    *table = (struct sc_table){0};
+    give_buckets(table, table->buckets, table->mask);
+    give_buckets(table, table->old_buckets, table->old_mask);
+    *table = (struct sc_table){.heap = table->heap};
 }

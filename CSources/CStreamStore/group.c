@@ -1,7 +1,5 @@
 #include "store_private.h"
 
-#include <stdlib.h>
-
 uint64_t sc_store_hash(struct sc_bytes stream, struct sc_bytes group, uint64_t seed) {
     return sc_hash(group, sc_hash(stream, seed));
 }
@@ -21,14 +19,14 @@ static struct stream *stream_make(struct sc_store *store, struct sc_bytes name) 
     struct stream *stream = stream_find(store, name, hash);
     if (stream != NULL)
         return stream;
-    stream = malloc(sizeof *stream + name.size);
+    stream = sc_heap_take(store->heap, sizeof *stream + name.size);
     if (stream == NULL)
         return NULL;
     *stream = (struct stream){.node.hash = hash, .name_size = (uint16_t)name.size};
     if (name.size > 0)
         memcpy(stream->name, name.data, name.size);
     if (sc_table_insert(&store->streams, &stream->node) < 0) {
-        free(stream);
+        sc_heap_give(stream);
         return NULL;
     }
     return stream;
@@ -38,7 +36,7 @@ static void stream_drop_empty(struct sc_store *store, struct stream *stream) {
     if (stream->groups != NULL)
         return;
     sc_table_remove(&store->streams, &stream->node);
-    free(stream);
+    sc_heap_give(stream);
 }
 
 struct sc_group *sc_store_group_find(struct sc_store *store, const struct sc_group_name *name) {
@@ -58,13 +56,14 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
     struct stream *stream = stream_make(store, name->stream);
     if (stream == NULL)
         return NULL;
-    struct sc_group *group = malloc(sizeof *group + name->group.size);
+    struct sc_group *group = sc_heap_take(store->heap, sizeof *group + name->group.size);
     if (group == NULL) {
         stream_drop_empty(store, stream);
         return NULL;
     }
     *group = (struct sc_group){.node.hash = name->hash,
                                .stream = stream,
+                               .items.heap = store->heap,
                                .next = stream->groups,
                                .floor = store->floor,
                                .newest = store->floor,
@@ -72,7 +71,7 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
     if (name->group.size > 0)
         memcpy(group->name, name->group.data, name->group.size);
     if (sc_table_insert(&store->groups, &group->node) < 0) {
-        free(group);
+        sc_heap_give(group);
         stream_drop_empty(store, stream);
         return NULL;
     }
@@ -111,7 +110,7 @@ void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     sc_table_remove(&store->groups, &group->node);
     sc_table_deinit(&group->items);
     sc_blob_release(group->cache);
-    free(group);
+    sc_heap_give(group);
     stream_drop_empty(store, stream);
 }
 

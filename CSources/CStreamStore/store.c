@@ -40,12 +40,12 @@ static void free_group(struct sc_table_node *node, void *context) {
     }
     sc_table_deinit(&group->items);
     sc_blob_release(group->cache);
-    free(group);
+    sc_heap_give(group);
 }
 
 static void free_stream(struct sc_table_node *node, void *context) {
     (void)context;
-    free(SC_CONTAINER_OF(node, struct stream, node));
+    sc_heap_give(SC_CONTAINER_OF(node, struct stream, node));
 }
 
 void sc_store_destroy(struct sc_store *store) {

@@ -22,7 +22,8 @@ int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, 
         less = item->value->size;
         sc_blob_release(item->value);
         item->value = blob;
-        group->unordered |= item->place != place;
+        if (item->place != place)
+            group->unordered = SIZE_MAX;
     } else {
         struct item *last = group->last;
         item = sc_item_append(store, group, id, blob);
@@ -30,7 +31,8 @@ int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, 
             sc_blob_release(blob);
             return -ENOMEM;
         }
-        group->unordered |= last != NULL && last->place > place;
+        if (last != NULL && last->place > place)
+            group->unordered = SIZE_MAX;
     }
     sc_store_account(store, group, value.size, less);
     item->place = place;
@@ -56,30 +58,40 @@ static int compare_places(const void *a, const void *b) {
     return (left->place > right->place) - (left->place < right->place);
 }
 
+// Only the last ones are sorted, and then merged with those before: a few that come back to a large group cost little.
 static void order_group(struct sc_group *group) {
-    size_t count = group->items.count;
+    size_t count = group->unordered < group->items.count ? group->unordered : group->items.count;
+    group->unordered = 0;
+    if (count == 0)
+        return;
     struct item **items = malloc(count * sizeof(struct item *));
     if (items == NULL)
-        abort(); // While a store is being opened: there is nothing to go on with.
-    size_t at = 0;
-    for (struct item *item = group->first; item != NULL; item = item->next)
-        items[at++] = item;
-    assert(at == count);
+        abort(); // Of a store that is half loaded, or half taken back: there is nothing to go on with.
+    struct item *before = group->last;
+    for (size_t left = count; left > 0; before = before->previous)
+        items[--left] = before;
     qsort(items, count, sizeof(struct item *), compare_places);
-    for (size_t i = 0; i < count; i++) {
-        items[i]->previous = i > 0 ? items[i - 1] : NULL;
-        items[i]->next = i + 1 < count ? items[i + 1] : NULL;
+    struct item *next = NULL;
+    while (count > 0) {
+        struct item *item = items[count - 1];
+        if (before != NULL && before->place > item->place) {
+            item = before;
+            before = before->previous;
+        } else {
+            count--;
+        }
+        item->next = next;
+        *(next != NULL ? &next->previous : &group->last) = item;
+        next = item;
     }
-    group->first = items[0];
-    group->last = items[count - 1];
-    group->unordered = false;
+    next->previous = before;
+    *(before != NULL ? &before->next : &group->first) = next;
     free(items);
 }
 
 void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position) {
     for (struct sc_group *group = store->all_first; group != NULL; group = group->all_next) {
-        if (group->unordered)
-            order_group(group);
+        order_group(group);
         group->floor = group->newest = ceiling;
         group->floor_is_sync = false;
     }
@@ -109,18 +121,15 @@ int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name, 
     sc_store_account(store, group, value->size, 0);
     item->place = place;
     item->stamp = group->floor;
-    // From the end to where it was.
-    while (item->previous != NULL && item->previous->place > place) {
-        struct item *before = item->previous;
-        *(before->previous != NULL ? &before->previous->next : &group->first) = item;
-        *(item->next != NULL ? &item->next->previous : &group->last) = before;
-        item->previous = before->previous;
-        before->next = item->next;
-        item->next = before;
-        before->previous = item;
-    }
+    group->unordered++;
     sc_group_cache_drop(group);
     return 0;
+}
+
+void sc_store_order(struct sc_store *store, const struct sc_group_name *name) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    if (group != NULL)
+        order_group(group);
 }
 
 void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,

@@ -42,8 +42,8 @@ struct sc_group {
     bool
         floor_is_sync; // The floor is the stamp of a sync, of the group or of an item that is not here.
     bool is_synced; // It is that of the group, and nothing has been stamped since.
-    bool unordered; // While loading: not yet sorted by place.
     uint16_t name_size;
+    size_t unordered; // So many at the end, at most, have yet to be sorted by place.
     uint8_t name[];
 };
 
@@ -62,7 +62,7 @@ struct listing {
 };
 
 struct sc_store {
-    struct sc_heap *heap; // Of items and values.
+    struct sc_heap *heap; // Of streams, groups, items and values.
     uint64_t seed;
     uint64_t position;
     uint64_t floor; // Above it are all stamps of groups that do not exist (any more).
@@ -100,9 +100,11 @@ void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *na
                           struct sc_bytes id);
 /// Ends loading: orders the groups, and lifts all floors to `ceiling`.
 void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position);
-/// Puts a value back: as the item's, or as a new item at its place. -ENOMEM
+/// Puts a value back: as the item's, or as a new item, at its place once sc_store_order was called. -ENOMEM
 SC_CHECKED int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name,
                                  struct sc_bytes id, struct sc_blob *value, uint64_t place);
+/// Sorts what sc_store_put_back has put into the group, if it is there.
+void sc_store_order(struct sc_store *store, const struct sc_group_name *name);
 void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
                        struct sc_bytes id);
 

@@ -71,21 +71,36 @@ void sc_undo_forget(struct undo_list *list, uint64_t position) {
         drop_names_before(list, list->entries[list->first].name_offset);
 }
 
+static struct sc_group_name name_of(const struct undo_list *list, const struct undo *undo,
+                                    uint64_t seed) {
+    const uint8_t *names = list->names.data + undo->name_offset;
+    struct sc_group_name name = {.stream = {names, undo->stream_size},
+                                 .group = {names + undo->stream_size, undo->group_size}};
+    name.hash = sc_store_hash(name.stream, name.group, seed);
+    return name;
+}
+
+static void take_back(const struct undo_list *list, const struct undo *undo,
+                      struct sc_store *store) {
+    struct sc_group_name name = name_of(list, undo, store->seed);
+    struct sc_bytes item = {name.group.data + undo->group_size, undo->item_size};
+    if (undo->old == NULL)
+        sc_store_take_out(store, &name, item);
+    else if (sc_store_put_back(store, &name, item, undo->old, undo->place) < 0)
+        abort(); // Out of memory with a store that is half taken back.
+    sc_blob_release(undo->old);
+}
+
+// Each group is put in order once, when all of its items are back: to look for the place of each would take a time
+// that grows with the square of their number.
 void sc_undo_apply(struct undo_list *list, struct sc_store *store) {
-    while (list->count > 0) {
-        struct undo *undo = &list->entries[list->first + --list->count];
-        const uint8_t *names = list->names.data + undo->name_offset;
-        struct sc_group_name name = {.stream = {names, undo->stream_size},
-                                     .group = {names + undo->stream_size, undo->group_size}};
-        name.hash = sc_store_hash(name.stream, name.group, store->seed);
-        struct sc_bytes item = {names + undo->stream_size + undo->group_size, undo->item_size};
-        if (undo->old == NULL)
-            sc_store_take_out(store, &name, item);
-        else if (sc_store_put_back(store, &name, item, undo->old, undo->place) < 0)
-            abort(); // Out of memory with a store that is half taken back.
-        sc_blob_release(undo->old);
+    for (size_t i = list->count; i > 0; i--)
+        take_back(list, &list->entries[list->first + i - 1], store);
+    for (size_t i = 0; i < list->count; i++) {
+        struct sc_group_name name = name_of(list, &list->entries[list->first + i], store->seed);
+        sc_store_order(store, &name);
     }
-    list->first = list->names.size = 0;
+    list->first = list->count = list->names.size = 0;
 }
 
 void sc_undo_deinit(struct undo_list *list) {
