@@ -542,6 +542,10 @@ void sc_shard_turn_again(struct shard *shard);
 /// Takes no new connections, and closes the stream clients.
 void sc_shard_close_clients(struct shard *shard);
 void sc_shard_stop(struct shard *shard);
+/// Whether somebody has set the clock.
+static inline bool sc_clock_is_sane(uint64_t unix_ms) {
+    return unix_ms >= SC_CLOCK_MS_MIN && unix_ms < SC_CLOCK_MS_MAX;
+}
 /// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
 int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step,
                    const char *_Nullable reason);

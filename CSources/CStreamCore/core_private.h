@@ -532,6 +532,7 @@ struct sc_node {
     bool incomplete; // Some shards never were.
     int start_error;
     enum sc_start_step start_step; // At which it was.
+    _Atomic int store_full; // -errno: a start found no room to write. Until all shards have met.
     char start_reason[SC_REASON_SIZE];
     bool running;
     _Atomic uint64_t visitors; // Threads that post a command; with NODE_CLOSED set, none may begin.

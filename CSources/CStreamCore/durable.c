@@ -9,6 +9,10 @@
 #include "call_input.h"
 #include "core_functions.h"
 
+_Static_assert(SC_STORE_SHARD_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK_A_SHARD &&
+                   SC_STORE_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK,
+               "clients leave the store its files");
+
 // ---- Start
 
 static bool owns(void *context, uint64_t hash) {
@@ -59,6 +63,10 @@ static void on_durable(void *context) {
 
 static void on_failed(void *context, int error, bool unknown);
 
+static bool is_full(int rc) {
+    return rc == -ENOSPC || rc == -EDQUOT;
+}
+
 static int open_log(struct shard *shard, char *reason) {
     struct sc_node *node = shard->node;
     struct sc_log_events events = {
@@ -70,6 +78,11 @@ static int open_log(struct shard *shard, char *reason) {
         rc = sc_import_originals(shard, reason);
     if (rc == 0)
         rc = sc_log_start(log, reason);
+    // What was read can be served without.
+    if (is_full(rc) && !sc_directory_is_new(node->directory)) {
+        atomic_store_explicit(&node->store_full, rc, memory_order_relaxed);
+        rc = 0;
+    }
     if (rc < 0)
         sc_log_close(log);
     else
@@ -77,10 +90,33 @@ static int open_log(struct shard *shard, char *reason) {
     return rc;
 }
 
+static int commit_directory(struct shard *shard, char *reason) {
+    struct sc_node *node = shard->node;
+    int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
+    int rc = full != 0 ? full : sc_directory_commit(shard->loop, node->directory, reason);
+    if (!is_full(rc) || sc_directory_is_new(node->directory))
+        return rc;
+    atomic_store_explicit(&node->store_full, rc, memory_order_relaxed);
+    char text[SC_REASON_SIZE];
+    snprintf(text, sizeof text,
+             "%s has no room for a second copy of what it has, which a start writes (%s): it is "
+             "served, and changes are refused until the node is started again with more room",
+             node->config.storage.path, strerror(-rc));
+    report(node, SC_REPORT_ERROR, "store_read_only", text);
+    return 0;
+}
+
 int sc_durable_start(struct shard *shard, int rc) {
     struct sc_node *node = shard->node;
     char reason[SC_REASON_SIZE] = "out of memory";
-    rc = sc_shards_meet(shard, rc, SC_START_LOOP, NULL);
+    if (rc == 0 && !sc_clock_is_sane(sc_loop_unix_ms(shard->loop))) {
+        snprintf(reason, sizeof reason,
+                 "the clock is not set: it says %llu ms since 1970, which is no time between 2000 "
+                 "and 2200",
+                 (unsigned long long)sc_loop_unix_ms(shard->loop));
+        rc = -ETIME;
+    }
+    rc = sc_shards_meet(shard, rc, SC_START_LOOP, rc == -ETIME ? reason : NULL);
     if (rc < 0 || node->config.storage.path == NULL)
         return rc;
     if (shard->index == 0)
@@ -94,8 +130,11 @@ int sc_durable_start(struct shard *shard, int rc) {
     if (rc < 0)
         return rc;
     if (shard->index == 0)
-        rc = sc_directory_commit(shard->loop, node->directory, reason);
+        rc = commit_directory(shard, reason);
     rc = sc_shards_meet(shard, rc, SC_START_DIRECTORY, reason);
+    int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
+    if (rc == 0 && full != 0)
+        sc_log_refuse(shard->log, full);
     return rc;
 }
 

@@ -166,7 +166,7 @@ static const char *import_group(struct import *import, const struct sc_group_nam
 }
 
 static const char *read_whole(int directory, const char *file, struct sc_buffer *out) {
-    int fd = openat(directory, file, O_RDONLY | O_CLOEXEC);
+    int fd = openat(directory, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat status;
     if (fd < 0 || fstat(fd, &status) < 0 || !S_ISREG(status.st_mode)) {
         if (fd >= 0)

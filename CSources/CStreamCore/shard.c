@@ -42,7 +42,8 @@ void *sc_grow(void *array, size_t old_size, size_t new_size) {
 }
 
 uint64_t sc_now_ms(const struct shard *shard) {
-    return sc_loop_unix_ms(shard->loop);
+    uint64_t now_ms = sc_loop_unix_ms(shard->loop);
+    return sc_clock_is_sane(now_ms) ? now_ms : 0; // Time stamps count on from the last one.
 }
 
 void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,

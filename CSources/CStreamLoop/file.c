@@ -158,10 +158,30 @@ static int list_directory(struct sc_loop *loop, int directory_fd,
     return rc;
 }
 
+// Of a pipe, a device and the like nobody knows when a read ends.
 static int64_t size_of_file(struct sc_loop *loop, int fd) {
     (void)loop;
     struct stat status;
-    return fstat(fd, &status) == 0 ? status.st_size : -errno;
+    if (fstat(fd, &status) != 0)
+        return -errno;
+    if (!S_ISREG(status.st_mode))
+        return -ENOTSUP;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
+        return -errno;
+    return status.st_size;
+}
+
+static int64_t next_data(struct sc_loop *loop, int fd, uint64_t offset) {
+    (void)loop;
+    off_t at = lseek(fd, (off_t)offset, SEEK_DATA);
+    return at >= 0 ? at : errno == ENXIO ? -ENXIO : (int64_t)offset;
+}
+
+static int64_t links_of(struct sc_loop *loop, int fd) {
+    (void)loop;
+    struct stat status;
+    return fstat(fd, &status) == 0 ? (int64_t)status.st_nlink : -errno;
 }
 
 // That a file can be made so says little: some file systems accept it, and refuse each write. Those that can say how
@@ -235,6 +255,8 @@ const struct sc_file_ops sc_loop_file_ops = {
     .wait = sc_loop_run_once,
     .list = list_directory,
     .size = size_of_file,
+    .data = next_data,
+    .links = links_of,
     .direct = make_direct,
     .lock = lock_file,
 };

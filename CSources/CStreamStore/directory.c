@@ -33,6 +33,24 @@ int sc_directory_explain(const struct sc_directory *directory, int rc, const cha
     return rc;
 }
 
+int sc_directory_open_file(struct sc_loop *loop, const struct sc_directory *directory, uint8_t site,
+                           const char *name, int flags, int64_t *size, char *reason) {
+    int fd = sc_await_open(loop, directory->ops, site, directory->fd, name,
+                           flags | O_CLOEXEC | O_NONBLOCK, 0600);
+    if (fd == -ENOENT)
+        return fd;
+    *size = fd < 0 ? fd : directory->ops->size(loop, fd);
+    if (*size >= 0)
+        return fd;
+    if (fd >= 0)
+        sc_await_close(loop, directory->ops, fd);
+    if (*size == -ENOTSUP || *size == -ENXIO) {
+        snprintf(reason, SC_REASON_SIZE, "%s/%s is no regular file", directory->path, name);
+        return -EBADMSG;
+    }
+    return sc_directory_explain(directory, (int)*size, "cannot open", name, reason);
+}
+
 // ---- Making it
 
 static int sync_directory(struct sc_loop *loop, struct sc_directory *directory, const char *path) {
@@ -109,10 +127,13 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
         const struct found_file *file = &directory->files[i];
         bool holds_data = file->name.epoch > 1;
         if (!holds_data && file->name.kind == WAL_LOG) {
-            int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd,
-                                   file->text, O_RDONLY | O_CLOEXEC, 0);
+            int64_t size;
+            int fd = sc_directory_open_file(loop, directory, SC_SITE_RECOVER_OPEN, file->text,
+                                            O_RDONLY, &size, reason);
+            if (fd == -ENOENT)
+                continue; // Gone meanwhile.
             if (fd < 0)
-                return sc_directory_explain(directory, fd, "cannot open", file->text, reason);
+                return fd;
             uint32_t magic = 0;
             ssize_t got =
                 sc_await_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
@@ -131,12 +152,13 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
 }
 
 static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd, MANIFEST,
-                           O_RDONLY | O_CLOEXEC, 0);
+    int64_t size;
+    int fd = sc_directory_open_file(loop, directory, SC_SITE_MANIFEST_OPEN, MANIFEST, O_RDONLY,
+                                    &size, reason);
     if (fd == -ENOENT)
         return check_first_start(loop, directory, reason);
     if (fd < 0)
-        return sc_directory_explain(directory, fd, "cannot open", MANIFEST, reason);
+        return fd;
     struct wal_file_header header = {0};
     ssize_t got = sc_await_read(loop, directory->ops, fd, &header, sizeof header, 0);
     sc_await_close(loop, directory->ops, fd);
@@ -175,10 +197,12 @@ static void remove_leftovers(struct sc_loop *loop, struct sc_directory *director
 // ---- Opening and closing
 
 static int take_lock(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_LOCK_OPEN, directory->fd, LOCK,
-                           O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int64_t size;
+    int fd = sc_directory_open_file(loop, directory, SC_SITE_LOCK_OPEN, LOCK, O_RDWR | O_CREAT,
+                                    &size, reason);
     if (fd < 0)
-        return sc_directory_explain(directory, fd, "cannot write to", "", reason);
+        return fd == -ENOENT ? sc_directory_explain(directory, fd, "cannot open", LOCK, reason)
+                             : fd;
     directory->lock_fd = fd;
     int rc = directory->ops->lock(loop, fd);
     if (rc == -EWOULDBLOCK)
@@ -270,8 +294,9 @@ static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) 
                                      .shard_count = directory->config.shard_count};
     memcpy(header.directory_id, directory->id, sizeof directory->id);
     sc_wal_header_seal(&header);
+    sc_await_unlink(loop, directory->ops, directory->fd, MANIFEST_PART); // Whatever it is.
     int fd = sc_await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd,
-                           MANIFEST_PART, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+                           MANIFEST_PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fd;
     int rc = sc_await_write_sync(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,

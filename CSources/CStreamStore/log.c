@@ -194,6 +194,25 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->events.on_failed(log->events.context, error, unknown);
 }
 
+// What has no name any more goes with this process, however often it is synced.
+static bool is_removed(struct sc_log *log) {
+    if (log->now_ns < log->look_ns)
+        return false;
+    log->look_ns = log->now_ns + SC_LOG_LOOK_MS * NS_PER_MS;
+    return log->ops->links(log->loop, log->directory->fd) == 0 ||
+           log->ops->links(log->loop, log->current.fd) == 0;
+}
+
+static void refuse_removed(struct sc_log *log) {
+    log->failed = -ENOENT;
+    log->counters.failures++;
+    sc_directory_report(log->directory, SC_REPORT_ERROR, "store_removed",
+                        "shard %u: %s or its log was removed; changes are refused until the node "
+                        "is started again, and those since are lost with it",
+                        log->shard, log->directory->path);
+    sc_log_take_back(log, -ENOENT, false);
+}
+
 static void batch_done(struct sc_log *log) {
     log->current.offset += log->flying_size;
     log->bytes_since_snapshot += log->flying_size;
@@ -339,8 +358,12 @@ static void commit_turn(struct sc_log *log) {
                 sc_log_take_back(log, log->next.error, false);
             return;
         }
+        log->look_ns = 0;
     }
-    seal(log);
+    if (is_removed(log))
+        refuse_removed(log);
+    else
+        seal(log);
 }
 
 void sc_log_turn(struct sc_log *log, uint64_t now_ns) {

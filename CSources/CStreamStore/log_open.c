@@ -102,3 +102,10 @@ int sc_log_start(struct sc_log *log, char *reason) {
     log->durable = log->store->position;    // The snapshot has it all.
     return 0;
 }
+
+void sc_log_refuse(struct sc_log *log, int error) {
+    log->failed = error;
+    log->opening = false;
+    sc_snapshot_abandon(log);
+    log->durable = log->store->position;
+}

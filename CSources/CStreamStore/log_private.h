@@ -38,6 +38,11 @@ void sc_directory_report(const struct sc_directory *directory, enum sc_report_le
 /// Writes a sentence about a failed operation. Returns `rc`.
 int sc_directory_explain(const struct sc_directory *directory, int rc, const char *what,
                          const char *name, char *reason);
+/// Opens a regular file of the directory, which never waits, and says its size. -ENOENT without a sentence.
+/// Errors: -EBADMSG  it is a pipe or the like.
+SC_CHECKED int sc_directory_open_file(struct sc_loop *loop, const struct sc_directory *directory,
+                                      uint8_t site, const char *name, int flags, int64_t *size,
+                                      char *reason);
 
 // ---- Operations that are waited for (await.c)
 
@@ -239,6 +244,7 @@ struct sc_log {
     uint64_t too_large; // Records from this size on found no space lately. 0: none did.
     uint64_t too_large_until_ns;
     uint64_t no_growth_until_ns; // A larger segment had no room on the disk lately.
+    uint64_t look_ns; // From then on, before a batch is written: does it still have a name?
     uint64_t bytes_since_snapshot;
     struct snapshot snapshot;
     struct sc_log_counters counters;

@@ -69,9 +69,29 @@ void sc_reader_skip(struct reader *reader, const struct wal_batch_header *header
     reader->offset += wal_padded(header->size);
 }
 
+// Goes on behind a hole: a file that was made to look large costs no more than what it has.
+static int skip_hole(struct reader *reader) {
+    uint64_t end = reader->window_offset + reader->window.size;
+    if (reader->offset >= reader->window_offset &&
+        reader->offset + sizeof(struct wal_batch_header) <= end)
+        return 0;
+    int64_t at = reader->ops->data(reader->loop, reader->fd, reader->offset);
+    if (at < 0 && at != -ENXIO)
+        return (int)at;
+    uint64_t next = at < 0 ? reader->file_size : (uint64_t)at / WAL_ALIGNMENT * WAL_ALIGNMENT;
+    if (next > reader->offset)
+        reader->offset = next;
+    return 0;
+}
+
 int sc_reader_search(struct reader *reader, uint64_t number, struct wal_batch_header *header) {
     for (; reader->offset + sizeof *header <= reader->file_size; reader->offset += WAL_ALIGNMENT) {
         const uint8_t *bytes;
+        int skipped = skip_hole(reader);
+        if (skipped < 0)
+            return skipped;
+        if (reader->offset + sizeof *header > reader->file_size)
+            return 0;
         ssize_t rc = look(reader, reader->offset, sizeof *header, &bytes);
         if (rc < 0)
             return (int)rc;

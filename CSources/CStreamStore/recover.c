@@ -43,16 +43,11 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
         sc_wal_log_name(input->name, directory->old_epoch, source->shard, number);
     else
         sc_wal_snapshot_name(input->name, directory->old_epoch, source->shard, number, true);
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_OPEN, directory->fd, input->name,
-                           O_RDONLY | O_CLOEXEC, 0);
-    if (fd == -ENOENT)
+    int64_t size;
+    int fd = sc_directory_open_file(loop, directory, SC_SITE_RECOVER_OPEN, input->name, O_RDONLY,
+                                    &size, source->reason);
+    if (fd < 0)
         return fd;
-    int64_t size = fd < 0 ? fd : directory->ops->size(loop, fd);
-    if (size < 0) {
-        sc_await_close(loop, directory->ops, fd);
-        return sc_directory_explain(directory, (int)size, "cannot read", input->name,
-                                    source->reason);
-    }
     sc_reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size,
                    sc_wal_seed(directory->id, kind, directory->old_epoch, source->shard, number),
                    directory->old_epoch);
@@ -94,11 +89,16 @@ static int copy_file(struct source *source, const struct input *input) {
     struct sc_loop *loop = source->config->loop;
     char name[WAL_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.damaged", input->name);
+    sc_await_unlink(loop, directory->ops, directory->fd, name); // Whatever it is.
     int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
-                           O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     uint8_t *bytes = malloc(1u << 20);
     int rc = fd < 0 ? fd : bytes == NULL ? -ENOMEM : 0;
     for (uint64_t at = 0; rc == 0 && at < input->reader.file_size;) {
+        int64_t data = directory->ops->data(loop, input->reader.fd, at);
+        if (data == -ENXIO)
+            break; // Holes to the end.
+        at = data > (int64_t)at ? (uint64_t)data : at;
         ssize_t got = sc_await_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
         if (got <= 0)
             rc = got < 0 ? (int)got : -EIO;

@@ -1,7 +1,7 @@
 internal import Glibc
 package import StreamModel
 
-/// What time it is.
+/// What time it is; 1970 for a clock that is before it.
 package func currentMoment() -> Moment {
     Moment(uptime: milliseconds(CLOCK_MONOTONIC), unix: milliseconds(CLOCK_REALTIME))
 }
@@ -14,5 +14,5 @@ private func milliseconds(_ clock: clockid_t) -> UInt64 { nanoseconds(clock) / 1
 private func nanoseconds(_ clock: clockid_t) -> UInt64 {
     var time = timespec()
     guard unsafe clock_gettime(clock, &time) == 0 else { return 0 }
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    return UInt64(min(max(0, time.tv_sec), 9_000_000_000)) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

@@ -325,3 +325,76 @@ def test_what_waits_for_a_disk_that_stalls_is_charged_to_its_caller(tmp_path, di
             assert time.monotonic() - began < 20
     finally:
         node.kill()
+
+
+def test_deletes_that_are_taken_back_are_where_they_were(start_on_failing_disk):
+    """Each was once carried from the end of its group to its place: 20,000 took half a minute."""
+    node, point, fail = start_on_failing_disk(1)
+    connection = Raw(node.worker_port).upgrade()
+    connection.socket.settimeout(60)
+    count = 20_000
+
+    def calls(function, order, **more):
+        return b"".join(
+            invoke(i, function, {"stream_name": "s", "group_id": "g", "item_id": f"i{i}", **more}) for i in order)
+
+    connection.send(calls("stream::set", range(count), data=1))
+    for _ in range(count):
+        assert "result" in answer(connection)
+    listed = call(connection, "stream::list", stream_name="s", group_id="g")["result"]
+    assert len(listed) == count
+    # They come back by number, though they were deleted in another order.
+    for i in (0, 7, count - 1):
+        call(connection, "stream::set", stream_name="s", group_id="g", item_id=f"i{i}", data=i)
+    expected = call(connection, "stream::list", stream_name="s", group_id="g")["result"]
+    assert [expected[i] for i in (0, 7, count - 1)] == [0, 7, count - 1]
+    order = [i * 7919 % count for i in range(count)]
+    deleters = [Raw(node.worker_port).upgrade() for _ in range(count // 500)]
+    subprocess.run(["fsfreeze", "-f", point], check=True)
+    try:
+        for i, deleter in enumerate(deleters):
+            deleter.send(calls("stream::delete", order[500 * i : 500 * (i + 1)]) + frame(b"deleted", PING))
+        for deleter in deleters:
+            while deleter.frame() != (PONG, b"deleted"):
+                pass  # A greeting.
+        fail()
+    finally:
+        subprocess.run(["fsfreeze", "-u", point], check=True)
+    before = node.cpu_seconds()
+    for deleter in deleters:
+        for _ in range(500):
+            assert "error" in answer(deleter)
+    assert node.cpu_seconds() - before < (20 if INSTRUMENTED else 4)
+    assert call(connection, "stream::list", stream_name="s", group_id="g")["result"] == expected
+
+
+def test_a_restart_on_a_full_disk_serves_what_there_is(node, disk):
+    connection = Raw(node.worker_port).upgrade()
+    for i in range(8):
+        call(connection, "stream::set", stream_name="s", group_id=f"g{i}", item_id="i", data=i)
+    connection.close()
+    node.stop()
+    with open(disk / "filler", "wb", buffering=0) as filler:
+        try:
+            while True:
+                filler.write(bytes(4096))
+        except OSError:
+            pass
+    node.expected_errors = ["store_read_only", "store_refuses"]
+    node.start()
+    assert "No space left on device" in node.wait_for("store_read_only")["detail"]
+    connection = Raw(node.worker_port).upgrade()
+    for i in range(8):
+        assert call(connection, "stream::get", stream_name="s", group_id=f"g{i}", item_id="i")["result"] == i
+        refused = call(connection, "stream::set", stream_name="s", group_id=f"g{i}", item_id="i", data=9)
+        assert refused["error"]["code"] == "STREAM_SET_ERROR"
+    assert node.counters()["store_unhealthy"] == 2
+    connection.close()
+    node.stop()
+    os.unlink(disk / "filler")
+    node.expected_errors = []
+    node.start()
+    connection = Raw(node.worker_port).upgrade()
+    for i in range(8):
+        assert call(connection, "stream::get", stream_name="s", group_id=f"g{i}", item_id="i")["result"] == i
+    assert "result" in call(connection, "stream::set", stream_name="s", group_id="g0", item_id="i", data=9)

@@ -5,14 +5,16 @@ import contextlib
 import ctypes
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 import pytest
 
-from node import BINARY, ROOT, Node, configuration
+from node import BINARY, INSTRUMENTED, ROOT, Node, configuration
 from raw import Raw
 from test_durability import call, store
 
@@ -328,3 +330,159 @@ def test_the_log_is_written_past_the_cache_where_the_file_system_says_how(tmp_pa
         again = start(store, durability=durability)
         assert len(listed(again)) == 300
         again.stop()
+
+
+# ---- What is no file, or no clock, or not there any more
+
+
+def logs_of(folder):
+    return sorted(folder.glob("*.log"))
+
+
+@pytest.mark.parametrize("what", ["MANIFEST", "LOCK", "log", "snapshot"])
+@pytest.mark.parametrize("kind", ["pipe", "directory"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, start, what, kind):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 3)
+    node.stop()
+    path = folder / what if what.isupper() else sorted(folder.glob(f"*.{what}"))[0]
+    path.unlink()
+    os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    node = start(folder, refuses=True)
+    assert node.wait_exit() in (73, 74)
+    assert path.name in node.tail()
+    assert kind == "directory" or "is no regular file" in node.tail()
+    found = run("verify", folder)
+    assert found.returncode != 0 and path.name in found.stderr + found.stdout
+
+
+def test_names_that_a_start_writes_may_be_pipes(tmp_path, start):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 3)
+    node.stop()
+    os.mkfifo(folder / "MANIFEST.part")
+    os.mkfifo(folder / "00000002-00-00000001.log")
+    os.mkfifo(folder / "00000002-00-00000001.snapshot.part")
+    node = start(folder)
+    assert listed(node) == [[i, ""] for i in range(3)]
+    node.stop()
+
+
+def test_a_log_that_looks_large_costs_what_it_has(tmp_path, start):
+    folder = tmp_path / "store"
+    node = start(folder)
+    put(node, 3)
+    node.kill()
+    for path in logs_of(folder):
+        os.truncate(path, 1 << 40)
+    began = time.monotonic()
+    node = start(folder)
+    assert listed(node) == [[i, ""] for i in range(3)]
+    assert time.monotonic() - began < 10
+    node.stop()
+
+
+@pytest.mark.parametrize("what", ["directory", "log"])
+@pytest.mark.parametrize("durability", ["commit", "interval", "none"])
+def test_a_store_that_was_removed_takes_no_more_changes(tmp_path, start, what, durability):
+    folder = tmp_path / "store"
+    node = start(folder, durability=durability, segment_bytes=1 << 20)
+    node.expected_errors = ["store_removed", "store_refuses"]
+    put(node, 3)
+    if what == "directory":
+        shutil.rmtree(folder)
+    else:
+        for path in logs_of(folder):
+            path.unlink()
+    connection = Raw(node.worker_port).upgrade()
+    deadline = time.monotonic() + 10
+    while "result" in call(connection, "stream::set", stream_name="s", group_id="g", item_id="i0", data=[0, ""]):
+        assert time.monotonic() < deadline
+    node.wait_for("store_removed")
+    refused = call(connection, "stream::delete", stream_name="s", group_id="g", item_id="i0")
+    assert refused["error"]["code"] == "STREAM_DELETE_ERROR"
+    assert listed(node) == [[i, ""] for i in range(3)]
+    assert node.counters()["store_unhealthy"] > 0
+    connection.close()
+    node.stop()
+
+
+CLOCK = """
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (real == 0)
+        real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int rc = real(clock, time);
+    if (clock == CLOCK_REALTIME && access(getenv("CLOCK_FILE"), F_OK) == 0)
+        time->tv_sec = atol(getenv("CLOCK_SECONDS"));
+    return rc;
+}
+"""
+
+
+@pytest.fixture
+def wrong_clock(tmp_path):
+    """Environment under which the clock says `seconds` as long as the file `wrong` is there."""
+    compiler = shutil.which("clang") or shutil.which("cc")
+    if compiler is None or INSTRUMENTED:
+        pytest.skip("needs a C compiler, and a node that is not instrumented")
+    source, library = tmp_path / "clock.c", tmp_path / "clock.so"
+    source.write_text("#define _GNU_SOURCE\n" + CLOCK)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return lambda seconds: {
+        "LD_PRELOAD": str(library), "CLOCK_SECONDS": str(seconds), "CLOCK_FILE": str(tmp_path / "wrong")}
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 946684799, 7258118400])
+def test_a_start_is_refused_while_no_clock_is_set(tmp_path, wrong_clock, seconds):
+    (tmp_path / "wrong").touch()
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration(), environment=wrong_clock(seconds)).launch()
+    try:
+        assert node.wait_exit() == 69
+        assert "listening" not in node.tail()
+        # The kernel's own clock is right, so that of the others the end of the log waits for nothing.
+        assert seconds < 946684799 or "the clock is not set" in node.tail()
+    finally:
+        node.kill()
+
+
+@pytest.mark.parametrize("seconds", [946684800, 7258118399])
+def test_a_clock_at_its_limits_is_one(tmp_path, wrong_clock, seconds):
+    (tmp_path / "wrong").touch()
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration(), environment=wrong_clock(seconds)).start()
+    node.stop()
+
+
+def test_time_stamps_count_on_while_the_clock_is_lost(tmp_path, wrong_clock):
+    home = tmp_path / "home"
+    home.mkdir()
+    node = Node(home, configuration(), environment=wrong_clock(-1000)).start()
+    try:
+        connection = Raw(node.worker_port).upgrade()
+        call(connection, "stream::set", stream_name="s", group_id="g", item_id="i", data=0)
+        client = Raw(node.stream_port).upgrade("/stream/s/g/i")
+        before = json.loads(client.message())["timestamp"]
+        (tmp_path / "wrong").touch()
+        for i in range(3):
+            call(connection, "stream::set", stream_name="s", group_id="g", item_id="i", data=i)
+            stamp = json.loads(client.message())["timestamp"]
+            assert before < stamp < before + 1000
+            before = stamp
+        (tmp_path / "wrong").unlink()
+        call(connection, "stream::set", stream_name="s", group_id="g", item_id="i", data=9)
+        assert before < json.loads(client.message())["timestamp"]
+        client.close()
+        connection.close()
+        node.stop()
+    finally:
+        node.kill()

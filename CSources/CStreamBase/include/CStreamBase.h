@@ -185,7 +185,8 @@ struct sc_table {
     struct sc_table_node *_Nullable *_Nullable old_buckets; // While resizing: chains not moved yet.
     size_t mask, old_mask, moved;
     size_t count;
-    struct sc_heap *_Nullable heap; // Where small arrays of buckets come from, if set before the first node.
+    struct sc_heap
+        *_Nullable heap; // Where small arrays of buckets come from, if set before the first node.
 };
 
 /// The first node with `hash`; go on with sc_table_next and compare the keys.

@@ -68,11 +68,16 @@ struct sc_file_ops {
     /// Calls `body` with each name in the directory. 0 or -errno.
     int (*list)(struct sc_loop *, int directory_fd, void (*body)(const char *name, void *context),
                 void *context);
-    /// The size of the file, or -errno.
+    /// The size of the file, or -errno: -ENOTSUP of what is no regular file. Opened with O_NONBLOCK, it waits from here on.
     int64_t (*size)(struct sc_loop *, int fd);
+    /// Where the next bytes from `offset` on lie that are not a hole; `offset` where the file system cannot tell. -ENXIO:
+    /// there are none.
+    int64_t (*data)(struct sc_loop *, int fd, uint64_t offset);
     /// From here on the descriptor takes whole pages only, past the kernel's cache. Never waits. 0, or -errno:
     /// -EOPNOTSUPP where the file system does not say that it can, or not by pages. Then all is as before.
     int (*direct)(struct sc_loop *, int fd);
+    /// How many names the file or directory has, or -errno. Never waits.
+    int64_t (*links)(struct sc_loop *, int fd);
     /// Takes the lock of the open file for this process, without waiting. -EWOULDBLOCK: another has it.
     int (*lock)(struct sc_loop *, int fd);
 };

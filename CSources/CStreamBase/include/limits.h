@@ -122,6 +122,16 @@
 #define SC_LOG_PACE_ROUND 20u
 /// The other way is taken when the median of its epochs answers more by one part in so many.
 #define SC_LOG_PACE_GAIN 16u
+/// Descriptors that a store has open at once: of the node, its directory and lock,
+#define SC_STORE_DESCRIPTORS 2u
+/// and of each shard: segments in use, ahead and behind, a snapshot, and one that is read at a start.
+#define SC_STORE_SHARD_DESCRIPTORS 5u
+/// How often a log that is written looks whether its directory and its file still have a name.
+#define SC_LOG_LOOK_MS 1000u
+/// A clock before 2000 or after 2200 (ms) is one that nobody has set: a start is refused, and while a node runs its time
+/// stamps only count on until the clock has caught up.
+#define SC_CLOCK_MS_MIN 946684800000u
+#define SC_CLOCK_MS_MAX 7258118400000u
 /// Pause before files are prepared again after an error such as a full disk.
 #define SC_LOG_RETRY_MS 500u
 /// Bytes of a group put together in one turn of a loop, for the answer of a list or for a `sync`,

@@ -115,6 +115,9 @@ SC_CHECKED int sc_log_open(struct sc_loop *loop, struct sc_directory *directory,
 /// Writes what the store has now to a new snapshot, and prepares a log. Before it the store may be filled from
 /// elsewhere (sc_store_import). Waits.
 SC_CHECKED int sc_log_start(struct sc_log *log, char *reason);
+/// Instead of a start that has failed with `error`, and of the directory's commit: what was read is served, and no change is
+/// taken. The directory stays as it was.
+void sc_log_refuse(struct sc_log *log, int error);
 /// Starts what there is to start: a batch, a new segment, a piece of a snapshot. Called at the end of each
 /// turn; needs one within `sync_interval_ms` while there is anything unsynced.
 void sc_log_turn(struct sc_log *log, uint64_t now_ns);

@@ -110,6 +110,13 @@ static int sim_list(struct sc_loop *loop, int directory_fd, void (*body)(const c
 static int64_t sim_size(struct sc_loop *loop, int fd) {
     return (int64_t)disk_of(loop)->files[sim_target(disk_of(loop), fd)].size;
 }
+static int64_t sim_data(struct sc_loop *loop, int fd, uint64_t offset) {
+    return (int64_t)offset < sim_size(loop, fd) ? (int64_t)offset : -ENXIO;
+}
+static int64_t sim_links(struct sc_loop *loop, int fd) {
+    (void)loop, (void)fd;
+    return 1;
+}
 static int sim_lock(struct sc_loop *loop, int fd) {
     (void)fd;
     if (disk_of(loop)->locked)
@@ -134,4 +141,6 @@ const struct sc_file_ops sim_ops = {.read = sim_read,
                                     .wait = sim_wait,
                                     .list = sim_list,
                                     .size = sim_size,
+                                    .data = sim_data,
+                                    .links = sim_links,
                                     .lock = sim_lock};
