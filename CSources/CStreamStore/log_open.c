@@ -1,5 +1,6 @@
 // Opening a log: what was recovered goes to a new file and is synced, whatever the page cache said.
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "log_private.h"
@@ -38,8 +39,9 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
 static int pump(struct sc_log *log, bool (*done)(const struct sc_log *log)) {
     for (;;) {
         sc_log_turn(log, 0);
-        int error = log->next.error != 0 ? log->next.error : log->snapshot.error;
-        if (error != 0 || done(log))
+        bool tries = log->next.error != 0 && log->next.tries_at_once; // A smaller file.
+        int error = log->next.error == 0 || tries ? log->snapshot.error : log->next.error;
+        if (error != 0 || (!tries && done(log)))
             return error;
         int rc = log->ops->wait(log->loop);
         if (rc < 0)
@@ -55,17 +57,29 @@ static bool snapshot_is_done(const struct sc_log *log) {
     return log->snapshot.step == SNAPSHOT_IDLE;
 }
 
+static int explain(const struct sc_log *log, int rc, const char *what, char *reason) {
+    const struct sc_directory *directory = log->directory;
+    if (rc != -ENOSPC && rc != -EDQUOT)
+        return sc_directory_explain(directory, rc, what, "", reason);
+    snprintf(reason, SC_REASON_SIZE,
+             "%s has no room for the logs of %u shards, of at least %u KiB each, and for a copy of "
+             "what it has: %s; make room, or lower `shards`",
+             directory->path, directory->config.shard_count, SC_SEGMENT_SIZE_LEAST >> 10,
+             strerror(-rc));
+    return rc;
+}
+
 static int prepare(struct sc_log *log, char *reason) {
     int rc = pump(log, segment_is_ready);
     if (rc < 0)
-        return sc_directory_explain(log->directory, rc, "cannot write a log in", "", reason);
+        return explain(log, rc, "cannot write a log in", reason);
     bool rotated = sc_segment_rotate(log, 0);
     assert(rotated);
     (void)rotated;
     sc_snapshot_begin(log);
     rc = pump(log, snapshot_is_done);
     if (rc < 0)
-        return sc_directory_explain(log->directory, rc, "cannot write a snapshot in", "", reason);
+        return explain(log, rc, "cannot write a snapshot in", reason);
     return 0;
 }
 

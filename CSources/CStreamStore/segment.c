@@ -244,6 +244,7 @@ bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
     struct preparation *next = &log->next;
     if (next->step != PREPARE_READY) {
         log->wanted = size;
+        sc_segment_turn(log); // Now: nothing else may be under way that would lead to another turn.
         return false;
     }
     if (next->segment.size - next->segment.offset < size) {

@@ -398,3 +398,45 @@ def test_a_restart_on_a_full_disk_serves_what_there_is(node, disk):
     for i in range(8):
         assert call(connection, "stream::get", stream_name="s", group_id=f"g{i}", item_id="i")["result"] == i
     assert "result" in call(connection, "stream::set", stream_name="s", group_id="g0", item_id="i", data=9)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Mounts an empty file system of so many MiB."""
+    points = []
+
+    def mount(size):
+        point = tmp_path / "small"
+        point.mkdir()
+        options = ["-t", "tmpfs", "-o", f"size={size}m", "none"]
+        if os.geteuid() != 0 or subprocess.run(["mount", *options, point], capture_output=True).returncode != 0:
+            pytest.skip("needs root, to mount a file system")
+        points.append(point)
+        return point
+
+    yield mount
+    for point in points:
+        subprocess.run(["umount", "-l", point], check=True)
+
+
+@pytest.mark.parametrize(("size", "starts"), [(20, True), (1, False)])
+def test_sixteen_shards_start_where_little_room_is(tmp_path, small_disk, size, starts):
+    """For 16 files of 1 MiB, and not for 16 of the least size."""
+    home = tmp_path / "home"
+    home.mkdir()
+    settings = {**store(small_disk(size) / "store", segment_bytes=32 * MIB), "shards": 16}
+    node = Node(home, configuration(settings))
+    node.expected_errors = ["store_refuses"]
+    try:
+        if not starts:
+            assert node.launch().wait_exit() == 73
+            assert "no room for the logs of 16 shards, of at least 64 KiB each" in node.tail()
+            return
+        node.start()
+        connection = Raw(node.worker_port).upgrade()
+        for i in range(64):
+            assert "result" in call(connection, "stream::set", stream_name="s", group_id=f"g{i}", item_id="i", data=i)
+        connection.close()
+        node.stop()
+    finally:
+        node.kill()

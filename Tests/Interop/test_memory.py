@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -61,3 +62,41 @@ def test_what_comes_after_an_error_is_not_kept(start_node):
             pass  # It has closed the connection, or reads no more: both are fine.
         assert sent >= 1 << 20
         assert node.resident_bytes() - before < 8 << 20
+
+
+def test_groups_that_were_deleted_give_their_memory_back(start_node):
+    node = start_node({"shards": 1})
+    count = 200_000
+    with Raw(node.worker_port).upgrade() as worker:
+        worker.socket.settimeout(60)
+
+        def call(number, function, group, **more):
+            data = {"stream_name": "memory", "group_id": group, **more}
+            return frame(json.dumps({
+                "type": "invokefunction", "invocation_id": str(number), "function_id": function, "data": data}))
+
+        def answered(number):
+            worker.send(call(number, "stream::get", "none", item_id="i"))
+            while json.loads(worker.message()).get("invocation_id") != str(number):
+                pass
+
+        def all_of(function, **more):
+            for begin in range(0, count, 1000):
+                worker.send(b"".join(
+                    frame(json.dumps({
+                        "type": "invokefunction", "function_id": function, "action": {"type": "void"},
+                        "data": {"stream_name": "memory", "group_id": f"g{i}", "item_id": "i", **more}}))
+                    for i in range(begin, begin + 1000)))
+                answered(begin)
+
+        answered("first")
+        before = node.resident_bytes()
+        all_of("stream::set", data=1)
+        assert node.counters()["groups"] == count
+        most = node.resident_bytes() - before
+        all_of("stream::delete")
+        assert node.counters()["groups"] == 0
+        deadline = time.monotonic() + 10
+        while node.resident_bytes() - before > most / 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert node.resident_bytes() - before <= most / 10
