@@ -89,7 +89,7 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     node->worker_counts = sc_allocate(node->shard_count * sizeof *node->worker_counts);
     for (uint32_t i = 0; i < node->shard_count; i++) {
         node->shards[i] = sc_allocate(sizeof(struct shard));
-        *node->shards[i] = (struct shard){.node = node, .index = i};
+        *node->shards[i] = (struct shard){.node = node, .index = i, .watch_all = config->watched};
         atomic_init(&node->worker_counts[i], 0);
     }
     return node;

@@ -11,7 +11,7 @@ extension ControlPlane {
     func decide(_ message: CoreMessage, of connection: ConnectionID, at moment: Moment) {
         switch message.kind {
         case .change: changed(message, by: connection, at: moment)
-        case .join: joinAsked(message, of: connection)
+        case .join: joinAsked(message, of: connection, at: moment)
         case .leave: left(message, of: connection, at: moment)
         case .upgrade: authenticate(message, of: connection, at: moment)
         case .override: runOverride(message, of: connection, at: moment)
@@ -46,11 +46,52 @@ extension ControlPlane {
         message.settle()
     }
 
-    private func joinAsked(_ message: CoreMessage, of client: ConnectionID) {
-        let triggers = router.triggers.triggers(onJoinOf: message.required(.stream))
-        evaluate { evaluator, _, _, actions in
-            evaluator.askJoin(client, message, triggers, into: &actions)
+    private func joinAsked(_ message: CoreMessage, of client: ConnectionID, at moment: Moment) {
+        let stream = message.required(.stream)
+        let triggers = router.triggers.triggers(onJoinOf: stream)
+        let isGuarded = guardedStreams.guards(stream)
+        if isGuarded, triggers.isEmpty {
+            let decision = guardedStreams.missedGuard(
+                of: stream, client, message, now: moment.uptime)
+            if decision == .refuse { refuseUnguarded(stream, message, of: client) }
+            return
         }
+        if isGuarded { guardedStreams.sawGuard(of: stream) }
+        evaluate { evaluator, _, _, actions in
+            evaluator.askJoin(client, message, triggers, needsAnswer: isGuarded, into: &actions)
+        }
+    }
+
+    /// Joins that have waited for the first guard of their stream, which may be there now.
+    func askWaitingJoins() {
+        let asked = guardedStreams.takeGuarded { [triggers = router.triggers] stream in
+            !triggers.triggers(onJoinOf: stream).isEmpty
+        }
+        for join in asked {
+            guardedStreams.sawGuard(of: join.stream)
+            let triggers = router.triggers.triggers(onJoinOf: join.stream)
+            evaluate { evaluator, _, _, actions in
+                evaluator.askJoin(
+                    join.connection, join.join, triggers, needsAnswer: true, into: &actions)
+            }
+        }
+    }
+
+    func refuseUnguarded(_ join: GuardedStreams<CoreMessage>.Waiting) {
+        refuseUnguarded(join.stream, join.join, of: join.connection)
+    }
+
+    private func refuseUnguarded(_ stream: String, _ join: CoreMessage, of client: ConnectionID) {
+        noteUnguardedJoin()
+        log.write(
+            .warn, "join_unguarded",
+            [
+                "stream": .text(stream.prefix(bytes: 256)),
+                "detail": .text(
+                    "refused: the stream is one of `guarded_streams`, and no `stream:join` trigger is there"
+                ),
+            ])
+        core.decideJoin(join, of: client, isAllowed: false)
     }
 
     private func left(_ message: CoreMessage, of client: ConnectionID, at moment: Moment) {

@@ -32,6 +32,7 @@ actor ControlPlane {
     var evaluator: Evaluator
     var logGuard = LogGuard()
     var functionsNotice = FunctionsNotice()
+    var guardedStreams: GuardedStreams<CoreMessage>
     var warnedFunctions = WarnedFunctions()
     private var routerActions: Router.Actions = []
     private var triggerActions: Evaluator.Actions = []
@@ -73,6 +74,9 @@ actor ControlPlane {
         self.router = router
         self.evaluator = evaluator
         self.signal = signal
+        guardedStreams = GuardedStreams(
+            configuration.stream.guardedStreams,
+            patience: UInt64(configuration.timeouts.handlerMilliseconds))
     }
 
     /// Calls that somebody is waiting for, and events that wait for their trigger.
@@ -413,13 +417,15 @@ actor ControlPlane {
             streams.insert(.stream(Name(override.streamName)))
         }
         for stream in streams { core.watch(stream.name, watch(of: stream)) }
+        if !streams.isEmpty { askWaitingJoins() }
     }
 
     private func watch(of stream: WatchedStream) -> CoreWatch {
         var watch: CoreWatch = []
         let triggers = router.triggers.watch(of: stream)
         if triggers.contains(.changes) { watch.insert(.changes) }
-        if triggers.contains(.joins) { watch.insert(.joins) }
+        let isGuarded = stream == .all && !guardedStreams.isEmpty
+        if triggers.contains(.joins) || isGuarded { watch.insert(.joins) }
         if triggers.contains(.leaves) { watch.insert(.leaves) }
         if triggers.contains(.logs) { watch.insert(.logs) }
         guard let name = stream.name else { return watch }
@@ -438,12 +444,16 @@ actor ControlPlane {
         if let due = router.nextDeadline, due <= moment.uptime { route(.tick, at: moment) }
         evaluator.tick(now: moment.uptime, into: &triggerActions)
         if functionsNotice.isDue(at: moment) { fireFunctionsChanged(at: moment) }
+        for join in guardedStreams.takeExpired(now: moment.uptime) { refuseUnguarded(join) }
     }
 
     /// Sees to it that a signal comes when the next thing is due.
     private func setAlarm(at moment: Moment) {
-        let due = [router.nextDeadline, evaluator.nextDeadline, functionsNotice.due]
-            .compactMap(\.self).min()
+        let due = [
+            router.nextDeadline, evaluator.nextDeadline, functionsNotice.due,
+            guardedStreams.nextDeadline,
+        ]
+        .compactMap(\.self).min()
         guard let due else { return }
         if let alarm, alarm.due <= due, alarm.due > moment.uptime { return }
         alarm?.task.cancel()
@@ -466,12 +476,15 @@ actor ControlPlane {
     }
 
     func noteRefusedClient() { counters.clientsRefused += 1 }
+    func noteUnguardedJoin() { counters.joinsUnguarded += 1 }
 }
 
 /// What the control plane itself has counted.
 struct ControlCounters: Sendable {
     /// Stream clients that the auth function did not let in.
     var clientsRefused: UInt64 = 0
+    /// Joins of guarded streams that no guard was there for.
+    var joinsUnguarded: UInt64 = 0
     /// Turns of the control plane that were over their budget of time.
     var drainsCut: UInt64 = 0
 }

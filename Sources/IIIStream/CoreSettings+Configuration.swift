@@ -30,6 +30,7 @@ extension CoreSettings {
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
         pollMicroseconds = configuration.pollMicroseconds
+        watchesJoins = !configuration.stream.guardedStreams.isEmpty
         clientMessageSizeMax = limits.clientMessageSize
         syncSizeMax = limits.syncSize
         clientHardSizeMax = limits.streamClientHardSize

@@ -234,6 +234,7 @@ public final class StreamNode: Sendable {
             ("lists_dropped", workers.readsDropped),
             ("workers_denied", workers.connectionsDenied),
             ("clients_refused", clients.clientsRefused),
+            ("joins_unguarded", clients.joinsUnguarded),
             ("triggers_handled", triggers.handled),
             ("triggers_skipped", triggers.skipped),
             ("triggers_failed", triggers.failed),

@@ -33,6 +33,7 @@ extension Configuration {
             ("port", .integer(stream.port)),
             ("host", .string(stream.host)),
             ("auth_function", .text(stream.authFunction)),
+            ("guarded_streams", .list(stream.guardedStreams.map { .string($0) })),
             ("origins", stream.origins.map { .list($0.map { .string($0) }) } ?? .null),
             ("adapter", adapter.node),
             ("shards", shards.map { .integer($0) } ?? .string("auto")),

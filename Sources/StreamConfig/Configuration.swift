@@ -40,6 +40,8 @@ package struct StreamListener: Sendable, Equatable {
     package var port = 3112
     /// The function that says who may connect; nil: everybody.
     package var authFunction: String?
+    /// Names, or patterns with `*`, of streams that nobody joins without the word of a guard.
+    package var guardedStreams: [String] = []
     /// The only values of the `Origin` header that may connect, in lower case; nil: all.
     package var origins: [String]?
 

@@ -11,6 +11,7 @@ extension ConfigurationDecoder {
             host: configuration.stream.host, port: configuration.stream.port,
             at: map.position(of: "port") ?? config?.position)
         configuration.stream.authFunction = map.functionID("auth_function", &report)
+        configuration.stream.guardedStreams = guardedStreams(map)
         configuration.stream.origins = origins(
             map, "like `https://example.com` or `http://localhost:8080`, without a path",
             normalizedOrigin)
@@ -52,6 +53,21 @@ extension ConfigurationDecoder {
         return items.compactMap { item in
             if case .string(let text) = item.value, let origin = origin(text) { return origin }
             report.error("an item of `origins` must be \(expected)", at: item.position)
+            return nil
+        }
+    }
+
+    private mutating func guardedStreams(_ map: SettingsMap) -> [String] {
+        guard map.has("guarded_streams"), let node = map["guarded_streams"] else { return [] }
+        guard case .list(let items) = node.value else {
+            map.refuse("guarded_streams", "a list", &report)
+            return []
+        }
+        return items.compactMap { item in
+            if case .string(let text) = item.value, text.utf8.count <= 256 { return text }
+            report.error(
+                "an item of `guarded_streams` must be the name of a stream, or a pattern like"
+                    + " `tenant-*`", at: item.position)
             return nil
         }
     }

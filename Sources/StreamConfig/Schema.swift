@@ -12,7 +12,8 @@ enum Schema {
     static let entry = ["name", "config", "image"]
 
     static let stream = [
-        "port", "host", "auth_function", "origins", "adapter", "shards", "poll_us", "io", "compat",
+        "port", "host", "auth_function", "guarded_streams", "origins", "adapter", "shards",
+        "poll_us", "io", "compat",
         "limits", "timeouts", "ping", "admin",
     ]
     static let adapter = ["name", "config"]

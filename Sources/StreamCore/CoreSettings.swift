@@ -61,6 +61,8 @@ package struct CoreSettings: Hashable, Sendable {
     package var workers: [Address]
     /// Whether stream clients wait until the control plane lets them in.
     package var authenticates: Bool
+    /// Whether every join is asked about, from the start on.
+    package var watchesJoins = false
     package var messageSizeMax: Int
     package var frameSizeMax: Int
     package var valueSizeMax: Int

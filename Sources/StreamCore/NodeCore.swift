@@ -61,6 +61,7 @@ package import StreamModel
             unsafe config.workers = workers.baseAddress
             unsafe config.worker_count = UInt32(workers.count)
             unsafe config.authenticates = settings.authenticates
+            unsafe config.watched = settings.watchesJoins ? UInt32(SC_WATCH_JOINS.rawValue) : 0
             unsafe settings.copyLimits(to: &config)
             unsafe config.without_ports = settings.withoutPorts
             if let storage = settings.storage {

@@ -90,6 +90,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var next = 0
         var stage = Stage.condition
         var isRefused = false
+        /// Some handler must have answered.
+        var needsAnswer = false
+        var isAnswered = false
     }
 
     private enum Run: Sendable {
@@ -418,19 +421,23 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     // MARK: Joins
 
     /// A client wants to join: `triggers` decide, one after the other.
+    /// - Parameter needsAnswer: The join is refused unless at least one handler answers.
     package mutating func askJoin(
         _ connection: ConnectionID, _ payload: Payload, _ triggers: [ActiveTrigger],
-        into actions: inout Actions
+        needsAnswer: Bool = false, into actions: inout Actions
     ) {
         step(
-            JoinRun(connection: connection, payload: payload, triggers: triggers), into: &actions)
+            JoinRun(
+                connection: connection, payload: payload, triggers: triggers,
+                needsAnswer: needsAnswer), into: &actions)
     }
 
     private mutating func step(_ join: JoinRun, into actions: inout Actions) {
         guard join.next < join.triggers.count else {
-            if join.isRefused { counters.joinsRefused += 1 }
+            let isAllowed = !join.isRefused && (join.isAnswered || !join.needsAnswer)
+            if !isAllowed { counters.joinsRefused += 1 }
             return actions.append(
-                .decideJoin(join.connection, join.payload, isAllowed: !join.isRefused))
+                .decideJoin(join.connection, join.payload, isAllowed: isAllowed))
         }
         var join = join
         let trigger = join.triggers[join.next]
@@ -464,6 +471,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             join.stage = .handler
             return step(join, into: &actions)
         case (.handler, .success(let result)):
+            join.isAnswered = true
             if isRefusal(result, trigger, into: &actions) { join.isRefused = true }
         }
         goOn(join, into: &actions)

@@ -156,8 +156,9 @@ struct sc_node_config {
     struct sc_node_address stream;
     const struct sc_node_address *_Nullable workers;
     uint32_t worker_count;
-    bool authenticates;                        // Stream clients wait for sc_node_upgrade.
-    uint64_t message_size_max;                 // Inbound message: 1009.
+    bool authenticates;        // Stream clients wait for sc_node_upgrade.
+    uint32_t watched;          // Of all streams, until sc_node_watch says otherwise: enum sc_watch.
+    uint64_t message_size_max; // Inbound message: 1009.
     uint64_t client_message_size_max;          // The same of a stream client.
     uint64_t sync_size_max;                    // Data of a `sync`: `unauthorized`.
     uint32_t frame_size_max;                   // Inbound frame: 1009.
