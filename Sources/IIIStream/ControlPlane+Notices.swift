@@ -50,18 +50,29 @@ extension ControlPlane {
         let triggers = router.triggers.triggers(onEventOf: "engine::functions-available")
         // Those without rules see the same; each of the others sees what it may call.
         let open = triggers.filter { !$0.isRestricted }
-        if !open.isEmpty { fire(functionsChanged(for: .node), open, at: moment) }
+        if !open.isEmpty { fireFunctionsChanged(for: .node, open, at: moment) }
         let restricted = Dictionary(grouping: triggers.filter(\.isRestricted), by: \.owner)
         for (owner, triggers) in restricted {
-            fire(functionsChanged(for: owner), triggers, at: moment)
+            fireFunctionsChanged(for: owner, triggers, at: moment)
         }
     }
 
-    private func functionsChanged(for worker: ConnectionID) -> JSONText {
+    private func fireFunctionsChanged(
+        for worker: ConnectionID, _ triggers: [ActiveTrigger], at moment: Moment
+    ) {
+        guard let infos = router.functionInfos(includeInternal: true, for: worker) else {
+            return log.write(
+                .warn, "functions_notice_too_large",
+                [
+                    "detail": .text(
+                        "the functions of all workers are more than a notice may hold: it was not sent"
+                    )
+                ])
+        }
         var payload = JSONObjectWriter()
         payload.add("event", "functions_changed")
-        payload.add("functions", router.functionInfos(includeInternal: true, for: worker))
-        return payload.finish()
+        payload.add("functions", infos)
+        fire(payload.finish(), triggers, at: moment)
     }
 
     func fireWorkersChanged(_ event: String, _ workerID: String, at moment: Moment) {

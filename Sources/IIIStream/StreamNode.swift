@@ -124,6 +124,7 @@ public final class StreamNode: Sendable {
         let limits = configuration.workerListeners.map { listener in
             var limits = StreamWorkers.WorkerLimits()
             limits.functionsPerWorker = listener.limits.functionsPerWorker
+            limits.registrationSizePerWorker = listener.limits.registrationSizePerWorker
             limits.triggersPerWorker = listener.limits.triggersPerWorker
             limits.pendingCallsPerWorker = listener.limits.pendingCallsPerWorker
             return limits

@@ -199,6 +199,8 @@ package struct Limits: Sendable, Equatable {
 package struct WorkerLimits: Sendable, Equatable {
     package var pendingCallsPerWorker = 10_000
     package var functionsPerWorker = 10_000
+    /// Bytes of text in the functions, triggers and types of one worker.
+    package var registrationSizePerWorker = 16 << 20
     package var triggersPerWorker = 10_000
     package var workerBudget = 64 << 20
 

@@ -109,6 +109,7 @@ extension WorkerLimits {
     static let settings: [IntegerSetting<WorkerLimits>] = [
         .init("pending_calls_per_worker", \.pendingCallsPerWorker, 1...1_000_000),
         .init("functions_per_worker", \.functionsPerWorker, 1...1_000_000),
+        .init("registration_bytes_per_worker", \.registrationSizePerWorker, 4096...(1 << 30)),
         .init("triggers_per_worker", \.triggersPerWorker, 1...1_000_000),
         .init("worker_budget_bytes", \.workerBudget, budgets),
     ]

@@ -7,7 +7,7 @@ package struct WorkerLimits: Hashable, Sendable {
     /// Triggers that one worker has, and trigger types that it provides. More: `limit_reached`.
     package var triggersPerWorker = 10_000
     /// Bytes of text in the functions, triggers and types of one worker. More: `limit_reached`.
-    package var registrationSizePerWorker = 64 << 20
+    package var registrationSizePerWorker = 16 << 20
     /// Bytes of triggers that are replayed to a new provider. More: its type gets `limit_reached`.
     package var replaySize = 64 << 20
     /// Calls that one worker executes, and calls that it waits for. More: `too_many_calls`.
@@ -18,6 +18,9 @@ package struct WorkerLimits: Hashable, Sendable {
     package var traceContextSize = 8 << 10
     /// Bytes of input of an `engine::` function. More: `deserialization_error`.
     package var engineInputSize = 64 << 10
+    /// Bytes of functions or triggers in a list, or in a notice of `engine::functions-available`. A list over it, or over what its
+    /// caller takes: `result_too_large`. A notice: not sent, and logged.
+    package var listSize = 64 << 20
 
     package init() {}
 }

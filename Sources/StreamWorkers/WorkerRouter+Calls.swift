@@ -269,10 +269,8 @@ extension WorkerRouter {
         guard let limit = workers[caller]?.messageSizeMax, frame.count > limit else {
             return frame
         }
-        let error = InvocationError(
-            code: "result_too_large", message: "the result is larger than the caller accepts")
         return WorkerFrame.invocationResult(
-            .failure(error), to: invocationID, functionID: functionID, traceparent: nil,
+            .failure(.resultTooLarge), to: invocationID, functionID: functionID, traceparent: nil,
             baggage: nil)
     }
 
@@ -313,4 +311,9 @@ extension CallOutcome {
         case .failure(let error): self = .failure(error)
         }
     }
+}
+
+extension InvocationError {
+    static let resultTooLarge = InvocationError(
+        code: "result_too_large", message: "the result is larger than the caller accepts")
 }

@@ -31,11 +31,17 @@ extension WorkerRouter {
             case "engine::workers::register":
                 return .success(try registerWorker(data, at: caller, into: &actions))
             case "engine::functions::list":
-                return .success(functionList(try includesInternal(data), for: caller))
+                guard let list = functionList(try includesInternal(data), for: caller) else {
+                    return .failure(.resultTooLarge)
+                }
+                return .success(list)
             case "engine::workers::list":
                 return .success(workerList(try wantedWorker(data), for: caller))
             case "engine::triggers::list":
-                return .success(triggerList(try includesInternal(data), for: caller))
+                guard let list = triggerList(try includesInternal(data), for: caller) else {
+                    return .failure(.resultTooLarge)
+                }
+                return .success(list)
             case "engine::trigger-types::list":
                 return .success(triggerTypeList(try includesInternal(data)))
             default:
@@ -76,9 +82,17 @@ extension WorkerRouter {
     // MARK: Functions
 
     /// What `engine::functions::list` and the trigger type `engine::functions-available` show a worker: what it
-    /// may call.
-    package func functionInfos(includeInternal: Bool, for worker: ConnectionID) -> JSONText {
-        JSONText(array: callable(includeInternal, by: worker).map(\.info))
+    /// may call. nil: that is more than may be sent; nothing of it has been made then.
+    package func functionInfos(includeInternal: Bool, for worker: ConnectionID) -> JSONText? {
+        let shown = callable(includeInternal, by: worker)
+        guard fits(shown.map(\.size), worker) else { return nil }
+        return JSONText(array: shown.map(\.info))
+    }
+
+    /// Whether a list of registrations of these sizes may be sent: found out before anything of it is made.
+    private func fits(_ sizes: [Int], _ caller: ConnectionID) -> Bool {
+        let sizeMax = min(workers[caller]?.messageSizeMax ?? .max, limits.listSize)
+        return sizes.reduce(0, +) <= sizeMax
     }
 
     private func callable(_ includeInternal: Bool, by caller: ConnectionID)
@@ -92,10 +106,12 @@ extension WorkerRouter {
         }
     }
 
-    private func functionList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText {
+    private func functionList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText? {
         var result = JSONObjectWriter()
-        let infos = callable(includesInternal, by: caller).map(\.info)
-        result.add("functions", JSONText(array: infos))
+        guard let infos = functionInfos(includeInternal: includesInternal, for: caller) else {
+            return nil
+        }
+        result.add("functions", infos)
         return result.finish()
     }
 
@@ -173,7 +189,7 @@ extension WorkerRouter {
 
     // MARK: Triggers
 
-    private func triggerList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText {
+    private func triggerList(_ includesInternal: Bool, for caller: ConnectionID) -> JSONText? {
         let session = workers[caller]?.session
         let rules = exposure(of: caller)
         let shown = triggers.allTriggers.filter { owned in
@@ -182,6 +198,7 @@ extension WorkerRouter {
                 && (owned.owner == caller
                     || session?.refusal(of: Name(id), functions.function(Name(id)), rules) == nil)
         }
+        guard fits(shown.map(\.trigger.size), caller) else { return nil }
         var result = JSONObjectWriter()
         result.add("triggers", JSONText(array: shown.map(\.trigger.info)))
         return result.finish()

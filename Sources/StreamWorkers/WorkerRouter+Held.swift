@@ -37,7 +37,7 @@ extension WorkerRouter {
         let used = triggers.usage(of: worker)
         let held = heldTriggers.usage(of: worker)
         guard used.count + held.count < limits(of: worker).triggersPerWorker,
-            used.size + held.size + trigger.size <= limits.registrationSizePerWorker
+            used.size + held.size + trigger.size <= limits(of: worker).registrationSizePerWorker
         else {
             let error = InvocationError(
                 code: "limit_reached", message: "The worker has too many triggers that wait")

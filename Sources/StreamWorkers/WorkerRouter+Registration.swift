@@ -215,11 +215,10 @@ extension WorkerRouter {
         let total =
             functions.usage(of: worker).size + triggers.usage(of: worker).size
             + triggers.typeUsage(of: worker).size - (replaced ?? 0) + size
-        guard total > limits.registrationSizePerWorker else { return nil }
+        let sizeMax = limits(of: worker).registrationSizePerWorker
+        guard total > sizeMax else { return nil }
         return InvocationError(
-            code: "limit_reached",
-            message: "The worker's registrations are over \(limits.registrationSizePerWorker) bytes"
-        )
+            code: "limit_reached", message: "The worker's registrations are over \(sizeMax) bytes")
     }
 
     // MARK: Log
