@@ -85,18 +85,20 @@ uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place) {
     return atomic_exchange_explicit(&account->waiting, 0, memory_order_acq_rel);
 }
 
-void sc_account_hand_over(struct sc_account *account, uint64_t size) {
+void sc_account_hand_over(struct sc_account *account, enum sc_place place, uint64_t size) {
     if (account == NULL)
         return;
     sc_account_retain(account);
-    atomic_fetch_add_explicit(&account->messages, 1, memory_order_relaxed);
-    sc_account_charge(account, SC_PLACE_MESSAGES, size);
+    if (place == SC_PLACE_MESSAGES)
+        atomic_fetch_add_explicit(&account->messages, 1, memory_order_relaxed);
+    sc_account_charge(account, place, size);
 }
 
-void sc_account_take_back(struct sc_account *account, uint64_t size) {
+void sc_account_take_back(struct sc_account *account, enum sc_place place, uint64_t size) {
     if (account == NULL)
         return;
-    sc_account_discharge(account, SC_PLACE_MESSAGES, size);
-    atomic_fetch_sub_explicit(&account->messages, 1, memory_order_relaxed);
+    sc_account_discharge(account, place, size);
+    if (place == SC_PLACE_MESSAGES)
+        atomic_fetch_sub_explicit(&account->messages, 1, memory_order_relaxed);
     sc_account_release(account);
 }

@@ -75,8 +75,9 @@ void sc_node_release(struct sc_node *node, uint64_t connection) {
         node, (struct command){.kind = COMMAND_RELEASE, .connection = connection, .shard = first});
 }
 
-void sc_node_hold(struct sc_node *node, uint64_t connection) {
-    sc_command_post(node, (struct command){.kind = COMMAND_HOLD, .connection = connection});
+void sc_node_hold(struct sc_node *node, uint64_t connection, bool held) {
+    sc_command_post(
+        node, (struct command){.kind = COMMAND_HOLD, .connection = connection, .number = held});
 }
 
 void sc_node_run_call(struct sc_node *node, uint64_t connection, struct sc_message *message) {
@@ -166,7 +167,7 @@ static void undeliverable(struct command *command, enum sc_undeliverable reason,
 // From now on the worker is read whatever waits: somebody waits for its results. False: it has gone.
 static bool begin_executing(struct connection *connection) {
     connection->worker->calls_received++;
-    if (connection->paused)
+    if (connection->paused && !connection->worker->results_wait)
         sc_connection_read_on(connection);
     return connection->state == STATE_OPEN;
 }
@@ -356,7 +357,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         worker->held--;
         break;
     case COMMAND_HOLD:
-        worker->held++;
+        sc_connection_hold_writes(connection, command->number != 0);
         break;
     case COMMAND_RUN_CALL:
         sc_worker_run_call(connection, sc_message_text(command->content));

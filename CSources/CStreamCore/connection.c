@@ -87,8 +87,8 @@ static void inbound_free_if_empty(struct connection *connection) {
         return;
     charge_unfinished(connection);
     if (inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
-        inbound->parked_first != NULL || inbound->decoding || inbound->pong_size > 0 ||
-        connection->close_asked)
+        inbound->parked_first != NULL || inbound->writes_first != NULL || inbound->decoding ||
+        inbound->pong_size > 0 || connection->close_asked)
         return;
     if (inbound->unfinished > 0)
         sc_account_discharge(connection->account, SC_PLACE_UNFINISHED, inbound->unfinished);
@@ -98,15 +98,20 @@ static void inbound_free_if_empty(struct connection *connection) {
     connection->inbound = NULL;
 }
 
+static void free_messages(struct parked_message *message) {
+    while (message != NULL) {
+        struct parked_message *next = message->next;
+        free(message);
+        message = next;
+    }
+}
+
 static void inbound_free(struct connection *connection) {
     struct inbound *inbound = connection->inbound;
     if (inbound == NULL)
         return;
-    while (inbound->parked_first != NULL) {
-        struct parked_message *message = inbound->parked_first;
-        inbound->parked_first = message->next;
-        free(message);
-    }
+    free_messages(inbound->parked_first);
+    free_messages(inbound->writes_first);
     if (inbound->unfinished > 0)
         sc_account_discharge(connection->account, SC_PLACE_UNFINISHED, inbound->unfinished);
     if (inbound->parked_bytes > 0)
@@ -146,7 +151,8 @@ bool sc_connection_can_start(struct connection *connection) {
     return reads && sc_worker_can_start(connection->worker);
 }
 
-static void park(struct connection *connection, struct sc_bytes text) {
+// `write`: behind those that a held writer has written.
+static void park(struct connection *connection, struct sc_bytes text, bool write) {
     struct shard *shard = connection->shard;
     struct inbound *inbound = sc_connection_inbound(connection);
     if (connection->join_asked && inbound->parked_count >= PARKED_JOINS_MAX) {
@@ -169,11 +175,13 @@ static void park(struct connection *connection, struct sc_bytes text) {
     message->binary = connection->binary;
     message->size = (uint32_t)text.size;
     memcpy(message->bytes, text.data, text.size);
-    if (inbound->parked_last != NULL)
-        inbound->parked_last->next = message;
+    struct parked_message **first = write ? &inbound->writes_first : &inbound->parked_first;
+    struct parked_message **last = write ? &inbound->writes_last : &inbound->parked_last;
+    if (*last != NULL)
+        (*last)->next = message;
     else
-        inbound->parked_first = message;
-    inbound->parked_last = message;
+        *first = message;
+    *last = message;
     inbound->parked_bytes += sizeof *message + text.size;
     sc_account_charge(sc_connection_account(connection), SC_PLACE_PARKED,
                       sizeof *message + text.size);
@@ -201,7 +209,40 @@ static void parked_list_remove(struct connection *connection) {
 }
 
 static bool has_parked(const struct connection *connection) {
-    return connection->inbound != NULL && connection->inbound->parked_first != NULL;
+    return connection->inbound != NULL &&
+           (connection->inbound->parked_first != NULL || connection->inbound->writes_first != NULL);
+}
+
+void sc_connection_hold_write(struct connection *connection, struct sc_bytes text) {
+    park(connection, text, true);
+}
+
+void sc_connection_hold_writes(struct connection *connection, bool held) {
+    connection->worker->writes_held = held; // What waits is looked at when the turn ends.
+}
+
+static bool has_many_results(const struct connection *connection) {
+    return sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX;
+}
+
+static bool results_wait(const struct connection *connection) {
+    return connection->worker != NULL && connection->worker->results_wait;
+}
+
+void sc_connection_check_results(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    if (!has_many_results(connection) || connection->worker->results_wait)
+        return;
+    connection->worker->results_wait = true;
+    shard->counters.results_held++;
+    if (!connection->on_parked_list) {
+        connection->on_parked_list = true;
+        sc_list_add(&shard->parked, connection);
+    }
+    if (!connection->paused) {
+        connection->paused = true;
+        sc_socket_pause(&connection->socket);
+    }
 }
 
 static bool handle(struct connection *connection, struct sc_bytes text, bool waited) {
@@ -215,7 +256,7 @@ static bool handle(struct connection *connection, struct sc_bytes text, bool wai
 static void message(struct connection *connection, struct sc_bytes text) {
     connection->shard->counters.messages_received++;
     if (!handle(connection, text, false))
-        park(connection, text);
+        park(connection, text, false);
 }
 
 // ---- Frames in
@@ -432,21 +473,51 @@ void sc_connection_read_on(struct connection *connection) {
     inbound_free_if_empty(connection);
 }
 
-bool sc_connection_resume(struct connection *connection) {
-    while (connection->state == STATE_OPEN && has_parked(connection)) {
-        struct inbound *inbound = connection->inbound;
-        struct parked_message *first = inbound->parked_first;
-        connection->binary = first->binary;
-        if (!handle(connection, (struct sc_bytes){first->bytes, first->size}, true))
-            return false;
-        inbound->parked_first = first->next;
-        if (inbound->parked_first == NULL)
-            inbound->parked_last = NULL;
-        inbound->parked_bytes -= sizeof *first + first->size;
-        sc_account_discharge(connection->account, SC_PLACE_PARKED, sizeof *first + first->size);
-        inbound->parked_count--;
-        free(first);
+// Handles the first of those that wait. False: it has to wait on.
+static bool resume_first(struct connection *connection, bool write) {
+    struct inbound *inbound = connection->inbound;
+    struct parked_message *message = write ? inbound->writes_first : inbound->parked_first;
+    connection->binary = message->binary;
+    if (!handle(connection, (struct sc_bytes){message->bytes, message->size}, true))
+        return false;
+    if (write) {
+        inbound->writes_first = message->next;
+        inbound->writes_last = message->next == NULL ? NULL : inbound->writes_last;
+    } else {
+        inbound->parked_first = message->next;
+        inbound->parked_last = message->next == NULL ? NULL : inbound->parked_last;
     }
+    inbound->parked_bytes -= sizeof *message + message->size;
+    sc_account_discharge(connection->account, SC_PLACE_PARKED, sizeof *message + message->size);
+    inbound->parked_count--;
+    free(message);
+    return true;
+}
+
+// What a writer wrote while it was held, in its order and as far as it may. What comes later of it waits behind.
+static void resume_writes(struct connection *connection) {
+    struct worker *worker = connection->worker;
+    if (worker == NULL || worker->writes_held)
+        return;
+    worker->writes_due = true;
+    while (connection->state == STATE_OPEN && connection->inbound != NULL &&
+           connection->inbound->writes_first != NULL && resume_first(connection, true)) {
+    }
+    worker->writes_due = false;
+}
+
+bool sc_connection_resume(struct connection *connection) {
+    if (results_wait(connection) && !has_many_results(connection)) {
+        connection->worker->results_wait = false;
+        sc_connection_read_on(connection);
+    }
+    resume_writes(connection);
+    while (connection->state == STATE_OPEN && connection->inbound != NULL &&
+           connection->inbound->parked_first != NULL)
+        if (!resume_first(connection, false))
+            return false;
+    if (connection->state == STATE_OPEN && (results_wait(connection) || has_parked(connection)))
+        return false;
     if (!connection->paused || connection->state == STATE_GONE)
         return true;
     sc_connection_read_on(connection);

@@ -505,7 +505,8 @@ struct inbound *sc_connection_inbound(struct connection *connection);
 /// What has come and is not started is no reason not to start it: all else.
 static inline uint64_t account_in_work(const struct sc_account *account) {
     return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
-           sc_account_bytes(account, SC_PLACE_UNFINISHED);
+           sc_account_bytes(account, SC_PLACE_UNFINISHED) -
+           sc_account_bytes(account, SC_PLACE_RESULTS);
 }
 /// The account of what waits because of the connection, which is made when there is first something.
 struct sc_account *sc_connection_account(struct connection *connection);
@@ -515,6 +516,12 @@ void sc_connection_close(struct connection *connection, uint16_t code, const cha
 void sc_connection_abort(struct connection *connection);
 /// Hands on what waited: parked messages, then undecoded bytes. False: something still waits.
 bool sc_connection_resume(struct connection *connection);
+/// Has what a held writer has written wait until it is let go.
+void sc_connection_hold_write(struct connection *connection, struct sc_bytes text);
+/// Holds what it writes, or lets it write again.
+void sc_connection_hold_writes(struct connection *connection, bool held);
+/// Reads no further while too many results of the connection are with the control plane.
+void sc_connection_check_results(struct connection *connection);
 /// Reads a paused connection again, what was held of its bytes first.
 void sc_connection_read_on(struct connection *connection);
 void sc_connection_drained(struct connection *connection);

@@ -103,6 +103,9 @@ struct inbound {
     struct sc_buffer assembly; // Fragments and parts of one message.
     struct parked_message *_Nullable parked_first;
     struct parked_message *_Nullable parked_last;
+    struct parked_message
+        *_Nullable writes_first; // What a held writer has written: see sc_node_hold.
+    struct parked_message *_Nullable writes_last;
     size_t parked_bytes;
     size_t unfinished; // Of `undecoded` and `assembly`: what is charged for them.
     uint32_t parked_count;
@@ -191,6 +194,9 @@ struct worker {
     bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
     bool closed;          // The control plane was told: it hears no more of the connection.
     bool pong_waits;      // A pong that is a message waits for its place.
+    bool results_wait;    // It is not read: too many of its results are with the control plane.
+    bool writes_held;     // What it writes to watched streams and logs waits.
+    bool writes_due;      // Some of what waited is being started.
     uint32_t allowed_ops; // Of a restricted one: a bit for each enum sc_call_op that runs at once.
     uint32_t held;        // Messages wait for so many releases.
     uint8_t id_size;

@@ -180,6 +180,12 @@ static void move_fields(struct sc_message *message, const struct sc_bytes *field
     }
 }
 
+// Results pass whatever else of their connection waits: they have a place of their own, which waits for nothing but the
+// control plane's next turn.
+static enum sc_place place_of(enum sc_message_type type) {
+    return type == SC_MESSAGE_RESULT ? SC_PLACE_RESULTS : SC_PLACE_MESSAGES;
+}
+
 static struct sc_message *message_allocate(enum sc_message_type type, size_t size,
                                            struct sc_account *account) {
     struct sc_message *message = malloc(sizeof *message + size);
@@ -188,7 +194,7 @@ static struct sc_message *message_allocate(enum sc_message_type type, size_t siz
     *message = (struct sc_message){.type = (uint8_t)type, .size = (uint32_t)size};
     atomic_init(&message->references, 1);
     atomic_init(&message->account, account);
-    sc_account_hand_over(account, sizeof *message + size);
+    sc_account_hand_over(account, place_of(type), sizeof *message + size);
     return message;
 }
 
@@ -236,6 +242,7 @@ void sc_message_release(struct sc_message *message) {
 
 void sc_message_settle(struct sc_message *message) {
     sc_account_take_back(atomic_exchange_explicit(&message->account, NULL, memory_order_acq_rel),
+                         place_of((enum sc_message_type)message->type),
                          sizeof *message + message->size);
 }
 

@@ -348,10 +348,39 @@ static bool is_telemetry(const struct connection *connection, struct sc_bytes te
             memcmp(text.data, "LOGS", 4) == 0);
 }
 
+// Whether the writer is held: triggers have more of its events waiting than they may.
+static bool writes_wait(const struct connection *connection) {
+    const struct worker *worker = connection->worker;
+    if (worker->writes_due)
+        return false;
+    return worker->writes_held ||
+           (connection->inbound != NULL && connection->inbound->writes_first != NULL);
+}
+
+// Whether a call would set off a trigger: it changes a watched stream, or logs.
+static bool is_watched_write(struct shard *shard, const struct envelope *envelope) {
+    int op = sc_envelope_stream_op(envelope);
+    if (op < 0) {
+        struct sc_bytes id = envelope_string(envelope, ENVELOPE_FUNCTION_ID);
+        struct sc_bytes prefix = SC_LITERAL("\"engine::log::");
+        return (shard->watch_all & SC_WATCH_LOGS) != 0 && id.size > prefix.size &&
+               memcmp(id.data, prefix.data, prefix.size) == 0;
+    }
+    struct sc_call_input input;
+    return sc_call_writes((uint8_t)op) &&
+           sc_call_input_read((enum sc_call_op)op, envelope->index, envelope->fields[ENVELOPE_DATA],
+                              &input) == 0 &&
+           (sc_watch_flags(shard, input.stream) & SC_WATCH_CHANGES) != 0;
+}
+
 static bool telemetry(struct connection *connection, struct sc_bytes text, bool may_start) {
     struct shard *shard = connection->shard;
     if (!is_telemetry(connection, text) || text.data[0] != 'L')
         return true;
+    if (writes_wait(connection)) {
+        sc_connection_hold_write(connection, text);
+        return true;
+    }
     if (!may_start)
         return false;
     if ((shard->watch_all & SC_WATCH_LOGS) == 0)
@@ -393,6 +422,15 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
         sc_out_message_pong(connection);
         return true;
     }
+    if (type == SC_MESSAGE_RESULT && connection->worker->calls_received == 0) {
+        connection->shard->counters.results_unasked++; // Nobody can wait for it.
+        return true;
+    }
+    if (type == SC_MESSAGE_INVOKE && writes_wait(connection) &&
+        is_watched_write(connection->shard, &envelope)) {
+        sc_connection_hold_write(connection, text);
+        return true;
+    }
     if (!may_start && type != SC_MESSAGE_RESULT)
         return false;
     if (rc < 0)
@@ -408,6 +446,8 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
         invoke(connection, text, &envelope, false);
     else
         hand_over(connection, (enum sc_message_type)type, text, &envelope, ACTION_CALL);
+    if (type == SC_MESSAGE_RESULT)
+        sc_connection_check_results(connection);
     return true;
 }
 

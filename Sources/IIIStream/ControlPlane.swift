@@ -354,9 +354,9 @@ actor ControlPlane {
         case .decideJoin(let connection, let join, let isAllowed):
             core.decideJoin(join, of: connection, isAllowed: isAllowed)
         case .hold(let connection):
-            core.hold(connection)
+            core.hold(connection, true)
         case .release(let connection):
-            core.release(connection)
+            core.hold(connection, false)
             work.wake(.logs(connection))
         case .log(let line):
             log.write(line)

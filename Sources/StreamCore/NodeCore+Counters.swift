@@ -40,6 +40,8 @@ extension NodeCore {
             ("values_too_large", all.values_too_large),
             ("results_too_large", all.results_too_large),
             ("calls_parked", all.calls_parked),
+            ("results_unasked", all.results_unasked),
+            ("results_held", all.results_held),
             ("slow_readers_closed", all.slow_readers_closed),
             ("dead_peers_closed", all.dead_peers_closed),
             ("joins_asked", all.joins_asked),

@@ -209,13 +209,14 @@ package import StreamModel
         }
     }
 
-    /// Lets a worker's messages pass that a registration, or ``hold(_:)``, has stopped.
+    /// Lets a worker's messages pass that a registration has stopped.
     package func release(_ connection: ConnectionID) {
         unsafe sc_node_release(handle, connection.rawValue)
     }
 
-    package func hold(_ connection: ConnectionID) {
-        unsafe sc_node_hold(handle, connection.rawValue)
+    /// Holds back what a worker writes to watched streams and logs, or lets it go on.
+    package func hold(_ connection: ConnectionID, _ isHeld: Bool) {
+        unsafe sc_node_hold(handle, connection.rawValue, isHeld)
     }
 
     package func close(_ connection: ConnectionID, code: UInt16) {

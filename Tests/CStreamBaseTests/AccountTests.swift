@@ -70,14 +70,14 @@ struct AccountTests {
         let sums = try #require(sc_account_sums_create())
         defer { sc_account_sums_release(sums) }
         let account = try #require(sc_account_create(100, sums))
-        sc_account_hand_over(account, 30)
-        sc_account_hand_over(account, 20)
+        sc_account_hand_over(account, SC_PLACE_MESSAGES, 30)
+        sc_account_hand_over(account, SC_PLACE_MESSAGES, 20)
         #expect(sc_account_messages(account) == 2)
         sc_account_release(account)
         #expect(sc_account_sums_bytes(sums, SC_PLACE_MESSAGES) == 50)
-        sc_account_take_back(account, 30)
+        sc_account_take_back(account, SC_PLACE_MESSAGES, 30)
         #expect(sc_account_messages(account) == 1)
-        sc_account_take_back(account, 20)
+        sc_account_take_back(account, SC_PLACE_MESSAGES, 20)
         #expect(sc_account_sums_bytes(sums, SC_PLACE_MESSAGES) == 0)
     }
 
@@ -88,9 +88,9 @@ struct AccountTests {
         nonisolated(unsafe) let account = own.account
         DispatchQueue.concurrentPerform(iterations: 4) { _ in
             for _ in 0..<10_000 {
-                sc_account_hand_over(account, 3)
+                sc_account_hand_over(account, SC_PLACE_MESSAGES, 3)
                 sc_account_charge(account, SC_PLACE_MESSAGES, 5)
-                sc_account_take_back(account, 3)
+                sc_account_take_back(account, SC_PLACE_MESSAGES, 3)
                 sc_account_discharge(account, SC_PLACE_MESSAGES, 4)
             }
         }

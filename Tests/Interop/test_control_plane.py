@@ -121,3 +121,70 @@ def test_a_list_that_nobody_waits_for_is_not_made(node):
             worker.invoke("engine::functions::list", data={}, action={"type": "void"})
         worker.result("engine::workers::list", worker_id="none")
         assert node.counters()["lists_dropped"] == 100
+
+
+# ---- Results
+
+
+RESULT = frame(json.dumps({"type": "invocationresult", "invocation_id": "nobody", "function_id": "f", "result": None}))
+
+
+def test_results_of_a_worker_that_was_never_called_are_dropped(node):
+    with Raw(node.worker_port).upgrade() as worker:
+        worker.send(RESULT * 2000)
+        worker.send(frame(json.dumps({"type": "ping"})))
+        while json.loads(worker.message())["type"] != "pong":
+            pass
+        counters = node.counters()
+        assert counters["results_unasked"] == 2000 and counters["results_unknown"] == 0
+
+
+def test_results_that_nobody_asked_for_wait_at_the_socket(node):
+    """Of a worker that has a call: 8 MiB of its results are with the control plane, and its own result comes through."""
+    with Raw(node.worker_port).upgrade() as worker, Worker(node.worker_url()) as caller:
+        worker.send(batch([{"type": "registerfunction", "id": "f"}]))
+        while not caller.result("engine::functions::list")["functions"][-1]["function_id"] == "f":
+            pass
+        asked = caller.invoke("f", data=1)
+        while (call := json.loads(worker.message()))["type"] != "invokefunction":
+            pass
+        large = json.dumps({"type": "invocationresult", "invocation_id": "nobody", "function_id": "f", "result": "x" * MIB})
+        before = node.resident_bytes()
+        for _ in range(64):
+            worker.send(frame(large))
+        answer = {"type": "invocationresult", "invocation_id": call["invocation_id"], "function_id": "f", "result": 2}
+        worker.send(RESULT * 50_000 + frame(json.dumps(answer)))
+        assert caller.answer(asked)["result"] == 2
+        assert node.counters()["results_unknown"] == 50_064
+        assert node.resident_bytes() - before < 64 * MIB
+
+
+# ---- Held writers
+
+
+def test_a_held_writer_answers_reads_and_calls(start_node):
+    """It serves what the handler of a trigger needs: held as a whole, nothing moved until the handler's time was over."""
+    node = start_node({"timeouts": {"handler_ms": 20_000}})
+    count = 11_000  # The limit is 10,000.
+    with Executor(node.worker_url()) as writer, Executor(node.worker_url()) as handler:
+        writer.serve("helper", lambda data: data)
+        handler.serve("changed")
+        handler.trigger("stream", "changed", {"stream_name": "s"})
+        last = [
+            writer.invoke("stream::set", {"stream_name": "s", "group_id": "g", "item_id": "i", "data": number})
+            for number in range(count)
+        ][-1]
+        first = handler.called("changed")
+        while node.counters()["trigger_writers_held"] == 0:
+            pass
+        # Held: what it writes elsewhere, what it reads and what it calls goes on, and so does what it answers.
+        held = writer.invoke("stream::set", {"stream_name": "s", "group_id": "g", "item_id": "held", "data": 1})
+        writer.set("elsewhere", "g", "i", 1)
+        assert writer.result("stream::get", stream_name="s", group_id="g", item_id="held") is None
+        assert handler.call("helper", 7)["result"] == 7
+        handler.handlers["changed"] = lambda data: None
+        began = time.monotonic()
+        first.answer()
+        assert "error" not in writer.answer(held) and "error" not in writer.answer(last)
+        assert time.monotonic() - began < 15
+        assert node.counters()["trigger_events_dropped"] == 0

@@ -40,6 +40,8 @@
           "results_too_large")                                                                     \
     PLACE(UPGRADES, upgrades, CONNECTION, ONE, "limits.held_upgrades",                             \
           "503 with Retry-After; a worker is closed with 1012", "upgrades_refused")                \
+    PLACE(RESULTS, results, CONNECTION, ANY, "SC_RESULTS_SIZE_MAX",                                \
+          "the connection is read no further", "results_held")                                     \
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
           "further messages of the connection are parked", "calls_parked")                         \
@@ -208,10 +210,10 @@ uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place);
 
 // ---- Messages in the control plane's hands
 
-/// Counts a message of `size` bytes, which holds a reference; nothing for NULL.
-void sc_account_hand_over(struct sc_account *_Nullable account, uint64_t size);
+/// Charges a message of `size` bytes, which holds a reference; nothing for NULL. Those of SC_PLACE_MESSAGES are counted.
+void sc_account_hand_over(struct sc_account *_Nullable account, enum sc_place place, uint64_t size);
 /// The message is dealt with.
-void sc_account_take_back(struct sc_account *_Nullable account, uint64_t size);
+void sc_account_take_back(struct sc_account *_Nullable account, enum sc_place place, uint64_t size);
 static inline uint32_t sc_account_messages(const struct sc_account *_Nullable account) {
     return account == NULL ? 0 : atomic_load_explicit(&account->messages, memory_order_relaxed);
 }

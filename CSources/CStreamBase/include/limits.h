@@ -148,6 +148,8 @@
 /// those of the others. The rest ends in the next turns.
 #define SC_LEAVES_AT_ONCE 256u
 #define SC_LEAVES_PER_SLICE 64u
+/// Bytes of the results of one connection in the control plane's hands. With more, it is read no further.
+#define SC_RESULTS_SIZE_MAX (8u << 20)
 /// Bytes of the calls of one connection that are at the owners of their groups. With more, its next ones wait with it.
 #define SC_REQUESTS_SIZE_MAX (1u << 20)
 /// Time that one turn of a shard spends on calls that waited, as far as they are long, and the share of it that each

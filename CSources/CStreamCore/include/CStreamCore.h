@@ -250,11 +250,10 @@ void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc
 void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size);
 /// Starts the close handshake with `code`.
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code);
-/// Lets a worker's messages pass again: each registration message holds them until it is dealt with, and so
-/// does sc_node_hold.
+/// Lets a worker's messages pass again: each registration message holds them until it is dealt with.
 void sc_node_release(struct sc_node *node, uint64_t connection);
-/// Starts no further calls of this worker until sc_node_release. Results and pings pass.
-void sc_node_hold(struct sc_node *node, uint64_t connection);
+/// Holds back, or no more, what this worker writes to watched streams and logs. Its other calls and its results go on.
+void sc_node_hold(struct sc_node *node, uint64_t connection, bool held);
 
 // ---- What the control plane wants to hear of
 
@@ -319,6 +318,7 @@ struct sc_node_counters {
     uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
     uint64_t subscriptions_refused, syncs_too_large, values_too_large, results_too_large,
         calls_parked;
+    uint64_t results_unasked, results_held;
     uint64_t slow_readers_closed, dead_peers_closed;
     uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t telemetry_too_large, custom_syncs_refused;
