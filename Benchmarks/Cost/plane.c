@@ -6,8 +6,10 @@
 static struct sc_node *node;
 
 static void worker_opened(void *context, uint64_t connection, uint32_t listener, bool telemetry,
-                          struct sc_bytes address, struct sc_message *head) {
-    (void)context, (void)listener, (void)telemetry, (void)address, (void)head;
+                          struct sc_bytes address, uint64_t message_size_max,
+                          struct sc_message *head) {
+    (void)context, (void)listener, (void)telemetry, (void)address, (void)message_size_max,
+        (void)head;
     struct sc_bytes id = SC_LITERAL("00000000-0000-4000-8000-000000000000");
     sc_node_admit(node, connection, id, id, false, 0);
 }

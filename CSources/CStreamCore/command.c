@@ -150,7 +150,8 @@ static void run_admit(struct connection *connection, const struct command *comma
     worker->allowed_ops = (uint32_t)(command->number >> 1);
     worker->id_size = (uint8_t)id.size;
     memcpy(worker->id, id.data, id.size);
-    sc_connection_resume(connection);
+    uint32_t most = SC_PARKED_PER_SLICE;
+    sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
 }
 
 // A JSON string of text that Swift gave as it is.

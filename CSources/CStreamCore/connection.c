@@ -495,27 +495,35 @@ static bool resume_first(struct connection *connection, bool write) {
 }
 
 // What a writer wrote while it was held, in its order and as far as it may. What comes later of it waits behind.
-static void resume_writes(struct connection *connection) {
+static void resume_writes(struct connection *connection, uint32_t *left) {
     struct worker *worker = connection->worker;
     if (worker == NULL || worker->writes_held)
         return;
     worker->writes_due = true;
     while (connection->state == STATE_OPEN && connection->inbound != NULL &&
-           connection->inbound->writes_first != NULL && resume_first(connection, true)) {
-    }
+           connection->inbound->writes_first != NULL && *left > 0 && resume_first(connection, true))
+        --*left;
     worker->writes_due = false;
 }
 
-bool sc_connection_resume(struct connection *connection) {
+bool sc_connection_resume(struct connection *connection, uint32_t *most) {
+    uint32_t slice = *most < SC_PARKED_PER_SLICE ? *most : SC_PARKED_PER_SLICE, left = slice;
     if (results_wait(connection) && !has_many_results(connection)) {
         connection->worker->results_wait = false;
         sc_connection_read_on(connection);
     }
-    resume_writes(connection);
-    while (connection->state == STATE_OPEN && connection->inbound != NULL &&
-           connection->inbound->parked_first != NULL)
-        if (!resume_first(connection, false))
-            return false;
+    resume_writes(connection, &left);
+    bool goes_on = true;
+    while (goes_on && left > 0 && connection->state == STATE_OPEN && connection->inbound != NULL &&
+           connection->inbound->parked_first != NULL) {
+        goes_on = resume_first(connection, false);
+        left -= goes_on ? 1 : 0;
+    }
+    *most -= slice - left;
+    if (left == 0 && has_parked(connection))
+        sc_shard_turn_again(connection->shard);
+    if (!goes_on || (left == 0 && connection->state == STATE_OPEN && has_parked(connection)))
+        return false;
     if (connection->state == STATE_OPEN && (results_wait(connection) || has_parked(connection)))
         return false;
     if (!connection->paused || connection->state == STATE_GONE)
@@ -745,5 +753,6 @@ void sc_sweep(struct sc_timer *timer) {
         if (shard->places[i].connection != NULL)
             look_at(shard->places[i].connection);
     sc_kept_sweep(shard);
+    (void)sc_snapshots_have_room(shard, 0); // Lets go of those that nobody has to take any more.
     sc_timer_start(shard->loop, timer, shard->tick_ms);
 }

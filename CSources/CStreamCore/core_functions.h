@@ -255,8 +255,10 @@ void sc_snapshots_deinit(struct shard *shard);
 void sc_listing_add_call(struct shard *shard, struct call *call);
 /// Has the `sync` of the topic made step by step. The join is evaluated again when it is there.
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request);
-/// Takes a step; at the end of a turn.
+/// Takes a step, if there is a list or `sync` to be read; at the end of a turn.
 void sc_listing_turn(struct shard *shard);
+/// The same for lists of names (names.c).
+void sc_names_turn(struct shard *shard);
 /// Changes were taken back: what was being read is not true. Ends a list's call, begins a `sync` again.
 void sc_listing_taken_back(struct shard *shard, int error, bool unknown);
 
@@ -514,8 +516,9 @@ void sc_list_add(struct connection_list *list, struct connection *connection);
 void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
 void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);
 void sc_connection_abort(struct connection *connection);
-/// Hands on what waited: parked messages, then undecoded bytes. False: something still waits.
-bool sc_connection_resume(struct connection *connection);
+/// Hands on what waited: parked messages, at most `*most` and a slice of them, then undecoded bytes. False: something
+/// still waits.
+bool sc_connection_resume(struct connection *connection, uint32_t *most);
 /// Has what a held writer has written wait until it is let go.
 void sc_connection_hold_write(struct connection *connection, struct sc_bytes text);
 /// Holds what it writes, or lets it write again.

@@ -485,6 +485,8 @@ struct shard {
     struct topic *_Nullable dirty_topics;
     struct effects effects;
     struct listings listings;
+    struct sc_wait_list gathers; // Lists of names that are being sorted and written (names.c).
+    uint32_t stepped;            // Those and the listings: each takes a step in a turn.
     struct kept_sync *_Nullable kept_syncs;
     struct snapshot *_Nullable snapshots; // Large `sync`s that some client has yet to take.
     // Other shards

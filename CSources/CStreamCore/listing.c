@@ -26,6 +26,7 @@ struct listing_job {
 static struct listing_job *add(struct shard *shard, struct request *request, struct topic *topic) {
     struct listings *listings = &shard->listings;
     struct listing_job *job = sc_allocate(sizeof *job);
+    shard->stepped++;
     *job = (struct listing_job){.request = request, .topic = topic};
     if (listings->last != NULL)
         listings->last->next = job;
@@ -98,6 +99,7 @@ static const struct sc_group_name *name_of(const struct listing_job *job,
 
 static void remove_first(struct shard *shard) {
     struct listing_job *job = shard->listings.first;
+    shard->stepped--;
     shard->listings.first = job->next;
     if (shard->listings.first == NULL)
         shard->listings.last = NULL;
@@ -334,6 +336,8 @@ static void begin(struct shard *shard) {
 }
 
 void sc_listing_turn(struct shard *shard) {
+    if (shard->listings.first == NULL)
+        return;
     struct request *request = shard->listings.first->request;
     if (!sc_listing_is_active(shard->store)) {
         if (!has_room(shard)) {

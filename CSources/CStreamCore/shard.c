@@ -54,21 +54,33 @@ void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *even
 
 // ---- The end of a turn
 
+// Those whose messages were handled and still wait come behind those that were not looked at.
 static void look_at_parked(struct shard *shard) {
     struct connection_list *list = &shard->parked;
-    uint32_t count = list->count, kept = 0; // Some may come behind them meanwhile.
-    for (uint32_t i = 0; i < count; i++) {
-        struct connection *connection = list->all[i];
+    uint32_t count = list->count, most = SC_PARKED_PER_TURN; // Some may come behind them meanwhile.
+    uint32_t seen = 0, kept = 0;
+    for (; seen < count && most > 0; seen++) {
+        struct connection *connection = list->all[seen];
         connection->on_parked_list = false;
-        if (!sc_connection_resume(connection) && !connection->on_parked_list) {
+        if (!sc_connection_resume(connection, &most) && !connection->on_parked_list) {
             connection->on_parked_list = true;
             list->all[kept++] = connection;
         }
     }
-    for (uint32_t i = count; i < list->count; i++)
-        list->all[kept++] = list->all[i];
-    list->count = kept;
-    if (kept > 0 && shard->parked_timer.due_ns == 0)
+    uint32_t left = list->count - seen;
+    if (seen < count) { // A part of them: turn the list.
+        size_t size = kept * sizeof(struct connection *);
+        struct connection **behind = sc_allocate(size + 1);
+        memcpy(behind, list->all, size);
+        memmove(list->all, list->all + seen, left * sizeof(struct connection *));
+        memcpy(list->all + left, behind, size);
+        free(behind);
+        sc_shard_turn_again(shard);
+    } else {
+        memmove(list->all + kept, list->all + seen, left * sizeof(struct connection *));
+    }
+    list->count = kept + left;
+    if (list->count > 0 && shard->parked_timer.due_ns == 0)
         sc_timer_start(shard->loop, &shard->parked_timer, PARKED_LOOK_MS);
 }
 
@@ -119,8 +131,10 @@ static void on_turn(void *context) {
     struct shard *shard = context;
     if (shard->call_queues.table.count > 0)
         sc_call_queues_turn(shard);
-    if (shard->listings.first != NULL)
+    if (shard->stepped > 0) {
         sc_listing_turn(shard);
+        sc_names_turn(shard);
+    }
     if (shard->parked.count > 0)
         look_at_parked(shard);
     if (shard->closing.count > 0)
@@ -255,7 +269,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
     return shard->effects.head != shard->effects.tail || shard->listings.first != NULL ||
-           shard->call_queues.waiting > 0;
+           shard->call_queues.waiting > 0 || !sc_wait_list_is_empty(&shard->gathers);
 }
 
 static bool is_quiet(const struct shard *shard) {

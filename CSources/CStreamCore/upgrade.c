@@ -223,8 +223,9 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
         open_stream(connection, held->accept, held->authorization, &held->path);
     }
     held_free(connection);
+    uint32_t most = SC_PARKED_PER_SLICE;
     if (status == 101)
-        sc_connection_resume(connection);
+        sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
 }
 
 static void upgrade(struct connection *connection, const struct sc_http_request *request) {

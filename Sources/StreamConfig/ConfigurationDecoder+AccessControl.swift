@@ -118,7 +118,9 @@ extension YAMLNode {
             // As JSON spells it. In base 8 or 16 it has no such spelling.
             let sign = digits.hasPrefix("-") ? "-" : ""
             text += sign + digits.drop { $0 == "+" || $0 == "-" || $0 == "0" }
-            return digits.utf8.dropFirst().allSatisfy { UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }
+            return digits.utf8.dropFirst().allSatisfy {
+                UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0
+            }
         case .float(let value):
             text += String(value)
             return value.isFinite

@@ -102,7 +102,8 @@ struct YAMLParserTests {
             ),
             ("\"\\x41\\u0416\\U0001F389\"", "AЖ🎉"), ("'\\n'", "\\n"),
             ("\"a  \n  b\n\n\n  c \\\n   d\\ \n e\"", "a b\n\nc d  e"),
-            ("'a\n\n b'", "a\nb"), ("\"a\n \tb\n \t\n c\"", "a b\nc"), ("\"3112\"", "3112"), ("'null'", "null"),
+            ("'a\n\n b'", "a\nb"), ("\"a\n \tb\n \t\n c\"", "a b\nc"), ("\"3112\"", "3112"),
+            ("'null'", "null"),
         ] as [(String, YAMLNode.Value)])
     func quotedScalars(text: String, expected: YAMLNode.Value) throws {
         #expect(try value(text) == expected)

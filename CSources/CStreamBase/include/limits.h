@@ -28,6 +28,10 @@
 #define SC_CLIENT_UNSENT_SIZE (64u << 10)
 /// Bytes of pongs that one send may take along. With more only the last ping is answered.
 #define SC_PONGS_SIZE_MAX 4096u
+/// Messages that have waited of all connections which one turn handles, and of one connection before those of the others.
+/// The rest follows in the next turns.
+#define SC_PARKED_PER_TURN 1024u
+#define SC_PARKED_PER_SLICE 256u
 /// Bytes of log records in one message. More: dropped, and counted.
 #define SC_TELEMETRY_SIZE_MAX (1u << 20)
 /// Payload bytes of one outbound frame. A bigger message leaves in fragments.
@@ -138,6 +142,8 @@
 #define SC_GROUP_STEP_SIZE (256u << 10)
 /// and items looked at for it. A group that takes no more is read at once.
 #define SC_GROUP_STEP_ITEMS 4096u
+/// Names of groups sorted, or written, in one step of a list of them; it takes steps for a slice of time.
+#define SC_NAMES_PER_STEP 1024u
 /// Bytes of a group from which on its `sync` is kept for those who join behind the next changes,
 #define SC_SYNC_KEPT_SIZE_MIN (16u << 10)
 /// so long, and as long as the frames of those changes are no more than it.
