@@ -334,6 +334,13 @@ void sc_log_answered(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
 }
 
 static void commit_turn(struct sc_log *log) {
+    if (log->next.error == -ENOENT && !log->opening) {
+        log->look_ns = 0; // No file can be made any more.
+        if (is_removed(log)) {
+            refuse_removed(log);
+            return;
+        }
+    }
     if (sync_is_due(log)) {
         start_sync(log);
         return;
@@ -351,6 +358,11 @@ static void commit_turn(struct sc_log *log) {
         // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.
         if (is_unsynced(log)) {
             start_sync(log);
+            return;
+        }
+        log->look_ns = 0; // At the one that is left, and, below, at the next one.
+        if (is_removed(log)) {
+            refuse_removed(log);
             return;
         }
         if (!sc_segment_rotate(log, size)) {
