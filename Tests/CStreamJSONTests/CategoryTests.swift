@@ -109,7 +109,7 @@ struct CategoryTests {
         return vectors
     }()
 
-    @Test("the range of a double", arguments: range) func range(vector: Vector) { check(vector) }
+    @Test("the range of a double", arguments: range) func rangeNumbers(vector: Vector) { check(vector) }
 
     @Test("numbers", arguments: numbers) func number(vector: Vector) { check(vector) }
 
@@ -222,5 +222,5 @@ struct CategoryTests {
             "[123123e100000]", "[1e309]")
 
     @Test("numbers beyond a double are refused, those too small for one are not", arguments: ranges)
-    func range(vector: Vector) { check(vector) }
+    func beyondRange(vector: Vector) { check(vector) }
 }
