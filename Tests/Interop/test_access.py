@@ -207,13 +207,14 @@ def open_port(tmp_path_factory):
 @pytest.mark.parametrize("row", LOCAL)
 def test_pages_that_a_worker_port_lets_in_by_itself(open_port, row, path):
     origin, host, allowed = LOCAL[row]
+    after = len(open_port.records)
     status, body = upgrade(open_port.worker_port, origin, host, path)
     assert status == (101 if allowed else 403)
     if not allowed:
         assert "`origins` of iii-worker-manager" in body
         shown = origin[-1] if isinstance(origin, list) else origin
         assert f"the origin {shown} " in body
-        assert f"the origin {shown} " in open_port.wait_for("origin_refused", after=len(open_port.records) - 1)["detail"]
+        assert f"the origin {shown} " in open_port.wait_for("origin_refused", after)["detail"]
 
 
 LISTED = ["https://app.example", "null", "chrome-extension://AbC"]

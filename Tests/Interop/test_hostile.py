@@ -386,21 +386,25 @@ def test_result_that_is_no_json_behind_its_fields(hostile):
 
 
 def test_hook_of_a_worker_that_writes_ahead(start_node):
-    """A worker serves the hook of its own registration, behind which more of its calls wait than the node
+    """The hook of a registration asks the very worker that registers, behind which more of its calls wait than the node
     keeps for a caller: it is read on, or it could never say what the registration waits for."""
     rules = {"on_function_registration_function_id": "hook", "expose_functions": ['match("*")']}
     plain = {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}
     node = start_node(worker={"rbac": rules}, entries=[plain])
     with Worker(f"ws://127.0.0.1:{node.worker_ports[1]}/") as first, Worker(node.worker_url()) as worker:
         register(first, {"type": "registerfunction", "id": "hook"})
-        worker.send({"type": "registerfunction", "id": "hook"})
+        worker.send({"type": "registerfunction", "id": "help"})
         give(first, take_call(first), {})
         worker.get("s", "g", "i")
         worker.send({"type": "registerfunction", "id": "f"})
         value = "x" * 60_000
         written = {"stream_name": "s", "group_id": "g", "item_id": "i", "data": value}
         calls = [worker.invoke("stream::set", data=written) for _ in range(40)]
-        give(worker, take_call(worker), {})
+        hook = take_call(first)
+        asked = first.invoke("help", data={})
+        give(worker, take_call(worker), "helped")
+        assert first.answer(asked)["result"] == "helped"
+        give(first, hook, {})
         for call in calls:
             assert worker.answer(call)["result"]["new_value"] == value
 
