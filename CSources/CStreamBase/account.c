@@ -80,7 +80,7 @@ uint64_t sc_account_take_waiting(struct sc_account *account) {
 uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place) {
     atomic_store_explicit(&account->next_answer, place, memory_order_relaxed);
     if (sc_account_outgoing(account) <= account->limit)
-        return 0; // Who waits hears of the room.
+        return 0; // Waiting calls hear of the room.
     atomic_thread_fence(memory_order_seq_cst);
     return atomic_exchange_explicit(&account->waiting, 0, memory_order_acq_rel);
 }

@@ -1,4 +1,4 @@
-// What a stream client may say, and the words for what is wrong with it.
+// Messages of stream clients, and the words for what is wrong with one.
 #include "client_message.h"
 
 #include <assert.h>

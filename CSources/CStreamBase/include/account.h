@@ -77,14 +77,14 @@ struct sc_account_sums *_Nullable sc_account_sums_create(void);
 void sc_account_sums_release(struct sc_account_sums *_Nullable sums);
 uint64_t sc_account_sums_bytes(const struct sc_account_sums *sums, enum sc_place place);
 
-/// What has become of the connection that an account is of.
+/// The end of the connection that an account is of, if it has come.
 enum sc_account_owner_state {
     SC_ACCOUNT_OPEN,
     SC_ACCOUNT_LEFT, // By the peer: what it asked for before is done, as far as somebody else sees it.
     SC_ACCOUNT_CUT, // By us, or by a reset: what has not begun is not done.
 };
 
-/// What waits because of one connection, shard or node. It outlives the connection while something of it waits: each
+/// Bytes that wait because of one connection, shard or node. The account outlives the connection while some wait: each
 /// message in Swift's hands holds a reference.
 ///
 /// Thread: retain, release, and places of ANY from any thread; places of ONE from that of the account's shard.
@@ -183,14 +183,14 @@ static inline void sc_account_end(struct sc_account *_Nullable account,
 
 // ---- Room for what goes out
 
-/// What waits to be sent to the owner, or to whom its calls concern.
+/// Bytes that wait to be sent to the owner, or to those whom its calls concern.
 static inline uint64_t sc_account_outgoing(const struct sc_account *account) {
     return sc_account_bytes(account, SC_PLACE_OUTBOX) +
            sc_account_bytes(account, SC_PLACE_ANSWERS) +
            sc_account_bytes(account, SC_PLACE_EFFECTS) +
            sc_account_bytes(account, SC_PLACE_DELIVERIES);
 }
-/// What a call that has to start brings.
+/// A call that has to start, as far as its answer takes room.
 struct sc_account_call {
     bool answers;
     uint32_t place; // Of its answer. The one that all others wait for does not wait for them.
