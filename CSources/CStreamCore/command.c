@@ -373,13 +373,14 @@ static bool pass_on(struct command *command) {
     if (command->kind != COMMAND_RELEASE ||
         command->shard == shard_of_id(command->node, command->connection))
         return false;
-    if (!sc_node_let_in(command->node)) {
+    struct sc_node *node = command->node; // The next shard may free the command at once.
+    if (!sc_node_let_in(node)) {
         free(command);
         return true;
     }
     command->shard = shard_after(command->shard);
     sc_loop_post(command->shard->loop, &command->message);
-    sc_node_let_out(command->node);
+    sc_node_let_out(node);
     return true;
 }
 
