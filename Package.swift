@@ -46,13 +46,17 @@ let targets: [Target] = [
     core("CStreamBase"),
     core("CStreamWebSocket", ["CStreamBase"]),
     core("CStreamJSON", ["CStreamBase"]),
+    core("CStreamProtocol", ["CStreamWebSocket", "CStreamJSON", "CStreamBase"]),
     core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
     core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
     core("CStreamStore", ["CStreamBase"]),
     core("CStreamProcess"),
     core(
         "CStreamCore",
-        ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS", "CStreamStore"]),
+        [
+            "CStreamProtocol", "CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS",
+            "CStreamStore",
+        ]),
     core("CStreamLoad", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS"]),
     module("StreamModel"),
     module("StreamConfig", ["StreamModel"]),

@@ -1,7 +1,6 @@
 // Calls of stream functions, at the shard that owns the group: evaluated when they arrive, in one order.
 // What follows from a change (its event, its answer, a join) is an effect at the change's position, and
 // effects leave in order once their position is durable (durable.c). In memory that is at once.
-#include "call_input.h"
 #include "core_functions.h"
 
 #include <errno.h>
@@ -379,9 +378,14 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
 
 static void emit_to_triggers(struct shard *shard, uint64_t timestamp,
                              const struct happening *happening) {
-    struct sc_message *message =
-        sc_change_message(timestamp, happening->name, happening->item, happening->parts,
-                          happening->part_count, happening->kind, happening->account);
+    struct sc_change_notice notice = {.timestamp = timestamp,
+                                      .stream = happening->name->stream,
+                                      .group = happening->name->group,
+                                      .item = happening->item,
+                                      .event = happening->parts,
+                                      .event_count = happening->part_count,
+                                      .kind = happening->kind};
+    struct sc_message *message = sc_change_message(&notice, happening->account);
     struct effect *effect = sc_effect_push(shard);
     effect->kind = EFFECT_TRIGGER;
     effect->connection = happening->writer;

@@ -12,7 +12,6 @@
 // depends on a call that somebody must not forget.
 #include <stdlib.h>
 
-#include "call_input.h"
 #include "core_functions.h"
 
 struct call_queue {

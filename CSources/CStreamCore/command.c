@@ -1,7 +1,6 @@
 // Commands of the control plane: each travels to the shard of its connection as a message.
 #include <stdlib.h>
 
-#include "call_input.h"
 #include "command.h"
 
 // Results that wait for their caller beyond so many of its budgets reach it as errors: it has asked for more than it

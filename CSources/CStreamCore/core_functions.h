@@ -113,10 +113,9 @@ void sc_topic_subscribe(struct connection *connection, struct topic *topic, stru
                         const struct sc_bytes *_Nullable item);
 bool sc_subscription_remove(struct connection *connection, struct sc_bytes id);
 bool sc_subscription_exists(const struct connection *connection, struct sc_bytes id);
-#define UUID_TEXT_SIZE 36
 /// The id of the connection's subscription by path.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
-                                        uint8_t storage[_Nonnull UUID_TEXT_SIZE]);
+                                        uint8_t storage[_Nonnull SC_UUID_SIZE]);
 /// The connection gets nothing of the topic until it is resumed.
 void sc_topic_pause_member(struct connection *connection, struct topic *topic);
 void sc_topic_resume_member(struct connection *connection, struct topic *topic);
@@ -339,84 +338,17 @@ void sc_call_queues_turn(struct shard *shard);
 /// Whether another turn would run some of those that wait for room, if any do.
 bool sc_call_queues_may_run(const struct shard *shard);
 
-// ---- message.c
-
-/// Reads the fields of a message of `type` from a scanned text and copies both. On failure `*why` says what
-/// is wrong with it. Results that are malformed but name their call become errors of that call.
-struct sc_message *_Nullable sc_message_make(enum sc_message_type type, struct sc_bytes text,
-                                             const struct sc_json_index *index,
-                                             struct sc_bytes caller_id,
-                                             struct sc_account *_Nullable account,
-                                             const char *_Nonnull *_Nonnull why);
-/// The worker id of the caller, and the data with `_caller_worker_id` as it goes to the executor.
-#define MESSAGE_DATA_PARTS_MAX 4
-size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
-                             struct sc_bytes *parts);
-void sc_message_set_action(struct sc_message *message, bool is_void, bool is_enqueue);
-/// Makes a result an error, whatever could be read of it.
-void sc_message_set_malformed(struct sc_message *message);
-struct sc_bytes sc_message_text(const struct sc_message *message);
-
-/// A message that the core makes: text, and where in it the fields are. All zero is an empty one.
-struct message_builder {
-    struct sc_buffer text;
-    uint32_t starts[SC_FIELD_COUNT], ends[SC_FIELD_COUNT];
-    uint8_t override;
-    bool is_void;
-};
-void sc_builder_begin(struct message_builder *builder, enum sc_message_field field);
-void sc_builder_end(struct message_builder *builder, enum sc_message_field field);
-void sc_builder_add(struct message_builder *builder, struct sc_bytes text);
-/// Adds JSON text as a field; nothing for data == NULL.
-void sc_builder_field(struct message_builder *builder, enum sc_message_field field,
-                      struct sc_bytes text);
-/// Adds characters as a field that is a JSON string.
-void sc_builder_string(struct message_builder *builder, enum sc_message_field field,
-                       struct sc_bytes text);
-/// Takes the builder's memory. NULL when memory is out.
-struct sc_message *_Nullable sc_builder_finish(struct message_builder *builder,
-                                               enum sc_message_type type,
-                                               struct sc_account *_Nullable account);
-
 // ---- announce.c
 
 /// Hands a message on and gives the reference up; nothing for NULL.
 void sc_announce(struct shard *shard, uint64_t connection, struct sc_message *_Nullable message);
-/// What a trigger of the type `stream` is called with. `event` is what stands behind `"event":{"type":`, less
-/// the closing brace; `kind` names it.
-struct sc_message *_Nullable sc_change_message(uint64_t timestamp, const struct sc_group_name *name,
-                                               const struct sc_bytes *_Nullable item,
-                                               const struct sc_bytes *event, size_t count,
-                                               struct sc_bytes kind,
-                                               struct sc_account *_Nullable account);
-/// A subscription, as its parts.
-struct subscription_name {
-    struct sc_bytes id, stream, group;
-    const struct sc_bytes *_Nullable item;
-    struct sc_bytes context; // JSON text; data == NULL: none.
-};
-struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t timestamp,
-                                             uint64_t connection,
-                                             const struct subscription_name *name,
-                                             struct sc_account *_Nullable account);
-/// What an overriding `get` or `list` is asked for a `sync`.
-struct sc_message *_Nullable sc_sync_message(const struct subscription_name *name);
-/// What an auth function is called with: of a stream client, or of a worker.
-struct sc_message *_Nullable sc_head_message(const struct sc_http_request *request,
-                                             struct sc_bytes address, bool worker,
-                                             struct sc_account *account);
-/// A call of a function that is overridden, with the declared keys of its input and no others. `ops` is the
-/// normal form of those of an update; `bit` the place of the function's in enum sc_watch.
-struct sc_message *_Nullable sc_override_message(const struct call *call, struct sc_bytes ops,
-                                                 uint32_t bit);
 /// Tells the control plane that a subscription has ended, if it listens.
 void sc_announce_leave(struct shard *shard, uint64_t connection,
-                       const struct subscription_name *name, struct sc_account *_Nullable account);
-/// Writes `ip:port` of the peer, and returns how much of it is the ip.
-/// Writes a UUID (version 4, RFC 9562) that is the same for the same number, and that nobody can tell without `key`.
-void sc_uuid_write(uint8_t out[_Nonnull UUID_TEXT_SIZE], uint64_t number,
-                   const uint64_t key[_Nonnull 2]);
+                       const struct sc_subscription_name *name,
+                       struct sc_account *_Nullable account);
 #define PEER_ADDRESS_SIZE_MAX 64
+/// Writes the peer's `ip:port`, an IPv6 address in brackets, and returns the size. `*ip_size` is that of the address
+/// alone.
 size_t sc_peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size_t *ip_size);
 
 // ---- watch.c

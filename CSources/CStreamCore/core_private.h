@@ -6,10 +6,8 @@
 #include <pthread.h>
 
 #include "CStreamCore.h"
-#include "CStreamJSON.h"
 #include "CStreamLoop.h"
 #include "CStreamStore.h"
-#include "CStreamWebSocket.h"
 
 #pragma clang assume_nonnull begin
 
@@ -116,18 +114,12 @@ struct inbound {
     struct sc_ws_decoder decoder; // Between messages that of the shard will do.
 };
 
-struct stream_path {
-    bool joins, has_item;
-    struct sc_bytes parts[3];
-    uint8_t storage[3][3 * SC_NAME_SIZE_MAX];
-};
-
 /// An upgrade that the control plane decides about.
 struct held_upgrade {
     char accept[28];
     bool authorization;
     bool page; // A page that may connect asks.
-    struct stream_path path;
+    struct sc_stream_path path;
 };
 
 /// What few stream clients have.

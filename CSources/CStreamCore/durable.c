@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-#include "call_input.h"
 #include "core_functions.h"
 
 _Static_assert(SC_STORE_SHARD_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK_A_SHARD &&

@@ -2,7 +2,6 @@
 // interest in one step, so that a subscriber gets `sync` and then exactly the changes after it.
 #include <stdlib.h>
 
-#include "client_message.h"
 #include "core_functions.h"
 
 #include <errno.h>
@@ -15,7 +14,7 @@ static struct sc_bytes context_of(const struct connection *connection) {
     return sc_blob_bytes(connection->client->context);
 }
 
-static void refuse_with(struct connection *connection, const struct subscription_name *name,
+static void refuse_with(struct connection *connection, const struct sc_subscription_name *name,
                         struct sc_bytes event) {
     struct shard *shard = connection->shard;
     struct sc_group_name group = {name->stream, name->group, 0};
@@ -25,12 +24,12 @@ static void refuse_with(struct connection *connection, const struct subscription
     shard->counters.subscriptions_refused++;
 }
 
-static void refuse(struct connection *connection, const struct subscription_name *name) {
+static void refuse(struct connection *connection, const struct sc_subscription_name *name) {
     refuse_with(connection, name, SC_LITERAL("\"unauthorized\""));
 }
 
 // Its handler has let it in, and hears that it has gone. At most one line a second says so, however often it happens.
-static void refuse_large(struct connection *connection, const struct subscription_name *name) {
+static void refuse_large(struct connection *connection, const struct sc_subscription_name *name) {
     struct shard *shard = connection->shard;
     sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
     refuse_with(connection, name, SC_LITERAL("\"unauthorized\",\"reason\":\"sync_too_large\""));
@@ -51,7 +50,7 @@ static void refuse_large(struct connection *connection, const struct subscriptio
 // The call carries the names; `extra` of the request the subscription's id.
 static struct request *join_request(struct connection *connection,
                                     const struct sc_group_name *group,
-                                    const struct subscription_name *name) {
+                                    const struct sc_subscription_name *name) {
     struct shard *shard = connection->shard;
     struct call call = {
         .name = *group, .connection = connection->id, .has_item = name->item != NULL};
@@ -68,7 +67,7 @@ static struct request *join_request(struct connection *connection,
     return request;
 }
 
-static void join_send(struct connection *connection, const struct subscription_name *name) {
+static void join_send(struct connection *connection, const struct sc_subscription_name *name) {
     struct shard *shard = connection->shard;
     uint64_t hash = sc_store_hash(name->stream, name->group, shard->node->config.seed);
     struct sc_group_name group = {name->stream, name->group, hash};
@@ -83,7 +82,7 @@ static void join_send(struct connection *connection, const struct subscription_n
     sc_request_send(request);
 }
 
-static void join(struct connection *connection, const struct subscription_name *name) {
+static void join(struct connection *connection, const struct sc_subscription_name *name) {
     struct shard *shard = connection->shard;
     if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
         !sc_subscription_exists(connection, name->id)) {
@@ -102,56 +101,40 @@ static void join(struct connection *connection, const struct subscription_name *
 
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                      const struct sc_bytes *item) {
-    uint8_t id[UUID_TEXT_SIZE];
-    struct subscription_name name = {.id = sc_subscription_path_id(connection, id),
-                                     .stream = stream,
-                                     .group = group,
-                                     .item = item,
-                                     .context = context_of(connection)};
+    uint8_t id[SC_UUID_SIZE];
+    struct sc_subscription_name name = {.id = sc_subscription_path_id(connection, id),
+                                        .stream = stream,
+                                        .group = group,
+                                        .item = item,
+                                        .context = context_of(connection)};
     join(connection, &name);
 }
 
-// The names in a message, decoded.
-struct decoded_name {
-    struct subscription_name name;
-    struct sc_bytes item;
-    uint8_t storage[4][SC_NAME_SIZE_MAX];
-};
-
-static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field,
-                              uint8_t *storage) {
-    return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
-}
-
-static void decode_name(const struct sc_message *message, struct decoded_name *out) {
-    out->name =
-        (struct subscription_name){.id = decode(message, SC_FIELD_ID, out->storage[0]),
-                                   .stream = decode(message, SC_FIELD_STREAM, out->storage[1]),
-                                   .group = decode(message, SC_FIELD_GROUP, out->storage[2])};
-    struct sc_bytes context = sc_message_field(message, SC_FIELD_METADATA);
-    if (!sc_bytes_equal(context, SC_LITERAL("null")))
-        out->name.context = context;
-    if (sc_message_field(message, SC_FIELD_ITEM).data == NULL)
-        return;
-    out->item = decode(message, SC_FIELD_ITEM, out->storage[3]);
-    out->name.item = &out->item;
+// The subscription in a message that the core has made; it borrows from `names`.
+static struct sc_subscription_name subscription_of(const struct sc_message_names *names) {
+    return (struct sc_subscription_name){.id = names->id,
+                                         .stream = names->stream,
+                                         .group = names->group,
+                                         .item = names->item.data == NULL ? NULL : &names->item,
+                                         .context = names->context};
 }
 
 void sc_join_decided(struct shard *shard, struct connection *connection, uint64_t id,
                      const struct sc_message *message, bool allowed) {
-    struct decoded_name decoded;
-    decode_name(message, &decoded);
+    struct sc_message_names names;
+    sc_message_names_read(message, &names);
+    struct sc_subscription_name name = subscription_of(&names);
     if (connection == NULL || connection->state != STATE_OPEN) {
         if (allowed) // Whoever let it in hears that it has gone.
-            sc_announce_leave(shard, id, &decoded.name, NULL);
+            sc_announce_leave(shard, id, &name, NULL);
         return;
     }
     assert(connection->join_asked);
     connection->join_pending = connection->join_asked = false;
     if (allowed)
-        join_send(connection, &decoded.name);
+        join_send(connection, &name);
     else
-        refuse(connection, &decoded.name);
+        refuse(connection, &name);
 }
 
 // ---- At the owner
@@ -244,14 +227,14 @@ void sc_join_release(struct shard *owner, struct effect *effect) {
 
 // ---- At the joiner's shard
 
-static struct subscription_name name_of(const struct request *request) {
-    return (struct subscription_name){.id = request->subscription_id,
-                                      .stream = request->call.name.stream,
-                                      .group = request->call.name.group,
-                                      .item = request->call.has_item ? &request->call.item : NULL,
-                                      .context = request->context == NULL
-                                                     ? (struct sc_bytes){0}
-                                                     : sc_blob_bytes(request->context)};
+static struct sc_subscription_name name_of(const struct request *request) {
+    return (struct sc_subscription_name){
+        .id = request->subscription_id,
+        .stream = request->call.name.stream,
+        .group = request->call.name.group,
+        .item = request->call.has_item ? &request->call.item : NULL,
+        .context =
+            request->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(request->context)};
 }
 
 static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
@@ -262,7 +245,7 @@ static void subscribe(struct connection *connection, struct topic *topic, struct
 }
 
 static void hold(struct connection *connection, const struct request *request) {
-    struct subscription_name name = name_of(request);
+    struct sc_subscription_name name = name_of(request);
     size_t item_size = name.item == NULL ? 0 : name.item->size;
     struct held_join *held = sc_allocate(sizeof *held + item_size + name.id.size);
     *held = (struct held_join){.next = request->topic->held_joins,
@@ -332,21 +315,21 @@ static const struct sc_bytes *held_item(const struct held_join *held, struct sc_
     return held->has_item ? item : NULL;
 }
 
-static struct subscription_name held_name(const struct connection *connection,
-                                          const struct held_join *held, struct sc_bytes *item) {
+static struct sc_subscription_name held_name(const struct connection *connection,
+                                             const struct held_join *held, struct sc_bytes *item) {
     struct sc_group_name group = sc_topic_name(held->topic);
-    return (struct subscription_name){.id = held_id(held),
-                                      .stream = group.stream,
-                                      .group = group.group,
-                                      .item = held_item(held, item),
-                                      .context = context_of(connection)};
+    return (struct sc_subscription_name){.id = held_id(held),
+                                         .stream = group.stream,
+                                         .group = group.group,
+                                         .item = held_item(held, item),
+                                         .context = context_of(connection)};
 }
 
 void sc_held_join_end(struct connection *connection) {
     struct shard *shard = connection->shard;
     struct held_join *held = held_take(connection);
     struct sc_bytes item;
-    struct subscription_name name = held_name(connection, held, &item);
+    struct sc_subscription_name name = held_name(connection, held, &item);
     sc_announce_leave(shard, connection->id, &name, NULL);
     sc_leave_send(shard, held->topic, 1);
     held_free(held);
@@ -431,7 +414,7 @@ void sc_sync_refused(struct connection *connection) {
         return;
     struct held_join *held = held_take(connection);
     struct sc_bytes item;
-    struct subscription_name name = held_name(connection, held, &item);
+    struct sc_subscription_name name = held_name(connection, held, &item);
     connection->join_pending = connection->join_asked = false;
     refuse_large(connection, &name);
     sc_leave_send(connection->shard, held->topic, 1);
@@ -447,7 +430,7 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
         return;
     }
     if (connection == NULL || connection->state != STATE_OPEN) {
-        struct subscription_name name = name_of(request);
+        struct sc_subscription_name name = name_of(request);
         sc_announce_leave(shard, request->call.connection, &name, NULL);
         sc_leave_send(shard, topic, 1);
         return;
@@ -460,7 +443,7 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
     sc_topic_settle(shard, topic); // What it is a member for already comes first.
     if (slice.chunk == NULL) {
         sc_hold_end(connection);
-        struct subscription_name name = name_of(request);
+        struct sc_subscription_name name = name_of(request);
         refuse_large(connection, &name);
         sc_leave_send(shard, topic, 1);
         return;
@@ -524,17 +507,17 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
             invalid(connection, rc == -ELOOP ? "the message is nested too deep" : "not JSON");
         return true;
     }
-    struct client_message message;
+    struct sc_client_message message;
     const char *wrong = sc_client_message_read(&message, index);
     if (wrong != NULL) {
         invalid(connection, wrong);
         return true;
     }
-    struct subscription_name name = {.id = message.subscription_id,
-                                     .stream = message.stream,
-                                     .group = message.group,
-                                     .item = message.has_item ? &message.item : NULL,
-                                     .context = context_of(connection)};
+    struct sc_subscription_name name = {.id = message.subscription_id,
+                                        .stream = message.stream,
+                                        .group = message.group,
+                                        .item = message.has_item ? &message.item : NULL,
+                                        .context = context_of(connection)};
     if (message.is_join)
         join(connection, &name);
     else

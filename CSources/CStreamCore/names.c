@@ -3,7 +3,6 @@
 // that nobody waits for it.
 #include <stdlib.h>
 
-#include "call_input.h"
 #include "core_functions.h"
 
 struct name_pair {

@@ -33,27 +33,11 @@ void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *
         node, (struct command){.kind = COMMAND_SYNC, .connection = connection, .first = data});
 }
 
-struct emitted {
-    struct sc_bytes stream, group, item;
-    uint8_t storage[3][SC_NAME_SIZE_MAX];
-};
-
-static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field,
-                              uint8_t *storage) {
-    return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
-}
-
-static void decode_call(const struct sc_message *call, struct emitted *out) {
-    out->stream = decode(call, SC_FIELD_STREAM, out->storage[0]);
-    out->group = decode(call, SC_FIELD_GROUP, out->storage[1]);
-    out->item = decode(call, SC_FIELD_ITEM, out->storage[2]);
-}
-
 void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call,
                   enum sc_event_kind kind, struct sc_bytes data) {
     assert(sc_message_type(call) == SC_MESSAGE_OVERRIDE);
-    struct emitted name;
-    decode_call(call, &name);
+    struct sc_message_names name;
+    sc_message_names_read(call, &name);
     uint64_t hash = sc_store_hash(name.stream, name.group, node->config.seed);
     struct shard *owner = sc_shard_of(node->shards[0], hash);
     sc_command_post(node, (struct command){.kind = COMMAND_EMIT,
@@ -90,8 +74,8 @@ void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc
 // ---- On the shard
 
 static void run_emit(struct shard *shard, const struct command *command) {
-    struct emitted name;
-    decode_call(command->content, &name);
+    struct sc_message_names name;
+    sc_message_names_read(command->content, &name);
     uint64_t hash = sc_store_hash(name.stream, name.group, shard->node->config.seed);
     struct sc_group_name group = {name.stream, name.group, hash};
     sc_emit_override(shard, &group, name.item, (enum sc_event_kind)command->number, command->first,

@@ -4,7 +4,6 @@
 // of the two sets the pace and nothing piles up.
 #include <stdlib.h>
 
-#include "call_input.h"
 #include "core_functions.h"
 
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)

@@ -312,28 +312,28 @@ static uint32_t short_hash(const struct connection *connection, struct sc_bytes 
 
 // The id that a subscription by path has: of the connection's own, and so unique among all that anyone may name.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
-                                        uint8_t storage[UUID_TEXT_SIZE]) {
+                                        uint8_t storage[SC_UUID_SIZE]) {
     sc_uuid_write(storage, connection->id, connection->shard->node->id_key);
-    return (struct sc_bytes){storage, UUID_TEXT_SIZE};
+    return (struct sc_bytes){storage, SC_UUID_SIZE};
 }
 
 static struct sc_bytes id_of(const struct connection *connection,
                              const struct subscription *subscription,
-                             uint8_t storage[UUID_TEXT_SIZE]) {
+                             uint8_t storage[SC_UUID_SIZE]) {
     if (subscription->id_size == SUBSCRIPTION_BY_PATH)
         return sc_subscription_path_id(connection, storage);
     return (struct sc_bytes){subscription->id, subscription->id_size};
 }
 
 static bool is_path_id(const struct connection *connection, struct sc_bytes id) {
-    uint8_t storage[UUID_TEXT_SIZE];
-    return id.size == UUID_TEXT_SIZE &&
+    uint8_t storage[SC_UUID_SIZE];
+    return id.size == SC_UUID_SIZE &&
            sc_bytes_equal(sc_subscription_path_id(connection, storage), id);
 }
 
 static bool same_id(const struct connection *connection, const struct subscription *subscription,
                     uint32_t hash, struct sc_bytes id) {
-    uint8_t storage[UUID_TEXT_SIZE];
+    uint8_t storage[SC_UUID_SIZE];
     return subscription->id_hash == hash &&
            sc_bytes_equal(id_of(connection, subscription, storage), id);
 }
@@ -459,11 +459,11 @@ static void announce_end(struct connection *connection, const struct topic *topi
     if ((sc_watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
         return;
     struct client *client = sc_client_of(connection);
-    uint8_t storage[UUID_TEXT_SIZE];
+    uint8_t storage[SC_UUID_SIZE];
     struct sc_bytes item = {0};
     if (subscription->item != NULL)
         item = item_id(subscription->item);
-    struct subscription_name name = {
+    struct sc_subscription_name name = {
         .id = id_of(connection, subscription, storage),
         .stream = topic_stream(topic),
         .group = topic_group(topic),

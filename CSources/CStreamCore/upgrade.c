@@ -53,40 +53,11 @@ void sc_client_free(struct connection *connection) {
 
 // ---- Paths
 
-// Takes `/stream/<stream>/<group>[/<item>]` apart, with or without a slash at the end. Returns 0, or the
-// status to refuse it with.
-static int read_stream_path(struct sc_bytes path, struct stream_path *out) {
-    out->joins = out->has_item = false;
-    if (path.size == 1)
-        return 0;
-    if (path.size < 8 || memcmp(path.data, "/stream/", 8) != 0)
-        return 404;
-    size_t at = 8, count = 0;
-    while (at < path.size) {
-        const uint8_t *slash = memchr(path.data + at, '/', path.size - at);
-        size_t end = slash == NULL ? path.size : (size_t)(slash - path.data);
-        struct sc_bytes segment = {path.data + at, end - at};
-        if (count == 3 || segment.size == 0 || segment.size > sizeof out->storage[0])
-            return 404;
-        ssize_t size = sc_http_path_decode(segment, out->storage[count]);
-        if (size < 0)
-            return 400;
-        if (size > SC_NAME_SIZE_MAX)
-            return 404;
-        out->parts[count] = (struct sc_bytes){out->storage[count], (size_t)size};
-        count++;
-        at = end + 1;
-    }
-    out->joins = true;
-    out->has_item = count == 3;
-    return count < 2 ? 404 : 0;
-}
-
 static enum connection_kind kind_of(struct connection *connection, struct sc_bytes path,
-                                    struct stream_path *stream_path, int *status) {
+                                    struct sc_stream_path *stream_path, int *status) {
     *status = 0;
     if (connection->port == PORT_STREAM) {
-        *status = read_stream_path(path, stream_path);
+        *status = sc_stream_path_read(path, stream_path);
         return KIND_STREAM;
     }
     if (sc_bytes_equal(path, SC_LITERAL("/")))
@@ -146,19 +117,12 @@ static void open_connection(struct connection *connection, enum connection_kind 
 }
 
 static void open_stream(struct connection *connection, const char accept[28], bool authorization,
-                        const struct stream_path *path) {
+                        const struct sc_stream_path *path) {
     open_connection(connection, KIND_STREAM, accept, authorization);
     connection->shard->stream_connections++;
     if (path->joins)
         sc_join_by_path(connection, path->parts[0], path->parts[1],
                         path->has_item ? &path->parts[2] : NULL);
-}
-
-// The path's parts lie in its own storage.
-static void copy_path(struct stream_path *out, const struct stream_path *path) {
-    *out = *path;
-    for (size_t i = 0; i < 3; i++)
-        out->parts[i].data = out->storage[i];
 }
 
 bool sc_upgrade_may_wait(struct shard *shard) {
@@ -176,7 +140,7 @@ void sc_upgrade_waits_no_more(struct shard *shard) {
 }
 
 static void hold(struct connection *connection, const struct sc_http_request *request,
-                 const char accept[28], bool authorization, const struct stream_path *path) {
+                 const char accept[28], bool authorization, const struct sc_stream_path *path) {
     struct shard *shard = connection->shard;
     bool page = is_page_let_in(connection, request);
     if (!sc_upgrade_may_wait(shard)) {
@@ -188,7 +152,7 @@ static void hold(struct connection *connection, const struct sc_http_request *re
     memcpy(held->accept, accept, 28);
     held->authorization = authorization;
     held->page = page;
-    copy_path(&held->path, path);
+    sc_stream_path_copy(&held->path, path);
     sc_client_of(connection)->held = held;
     connection->state = STATE_HELD;
     connection->paused = true; // What comes before the answer can wait in the socket.
@@ -229,7 +193,7 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
 }
 
 static void upgrade(struct connection *connection, const struct sc_http_request *request) {
-    struct stream_path path;
+    struct sc_stream_path path;
     struct sc_bytes key = {0};
     int status = 0;
     enum connection_kind kind = kind_of(connection, request->path, &path, &status);

@@ -1,11 +1,8 @@
 // The worker port: envelopes in, answers out. Calls of stream functions run here, everything that is a
 // matter of registration or of another worker goes to the control plane, which answers with commands.
-#define _GNU_SOURCE // memmem
 #include <stdlib.h>
 
-#include "call_input.h"
 #include "core_functions.h"
-#include "envelope.h"
 
 #include <errno.h>
 
@@ -99,12 +96,13 @@ static struct sc_bytes shown_id(struct shard *shard, struct sc_bytes id) {
     return (struct sc_bytes){shard->shown_id, size + 2};
 }
 
-static struct call call_begin(struct connection *connection, const struct envelope *envelope) {
+static struct call call_begin(struct connection *connection, const struct sc_envelope *envelope) {
     struct call call = {
-        .invocation_id = envelope_string(envelope, ENVELOPE_INVOCATION_ID),
-        .function_id = shown_id(connection->shard, envelope_string(envelope, ENVELOPE_FUNCTION_ID)),
-        .traceparent = envelope_string(envelope, ENVELOPE_TRACEPARENT),
-        .baggage = envelope_string(envelope, ENVELOPE_BAGGAGE),
+        .invocation_id = sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
+        .function_id =
+            shown_id(connection->shard, sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID)),
+        .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
+        .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE),
         .connection = connection->id,
         .account = connection->account,
         .size_max = connection->worker->outbound_size_max};
@@ -122,7 +120,7 @@ static void fail(struct connection *connection, struct call *call, const char *c
 }
 
 // A message that cannot be understood is answered when it says which call it is, and never fatal.
-static void invalid(struct connection *connection, const struct envelope *envelope,
+static void invalid(struct connection *connection, const struct sc_envelope *envelope,
                     const char *why) {
     struct shard *shard = connection->shard;
     struct sc_bytes reason = {(const uint8_t *)why, strlen(why)};
@@ -148,9 +146,9 @@ static void bad_input(struct connection *connection, struct call *call, struct s
 
 // Reads what a call of a stream function asks for. -EINVAL, with `input->reason`.
 static int take_input(struct shard *shard, struct call *call, int op,
-                      const struct envelope *envelope, struct sc_call_input *input) {
+                      const struct sc_envelope *envelope, struct sc_call_input *input) {
     int rc = sc_call_input_read((enum sc_call_op)op, envelope->index,
-                                envelope->fields[ENVELOPE_DATA], input);
+                                envelope->fields[SC_ENVELOPE_DATA], input);
     if (rc < 0)
         return rc;
     if (input->data.text.size > shard->node->config.value_size_max) {
@@ -186,7 +184,19 @@ static int hand_to_override(struct shard *shard, const struct call *call, struct
         *reason = normal.reason.size > 0 ? normal.reason : SC_LITERAL("out of memory");
         return -EINVAL;
     }
-    sc_announce(shard, call->connection, sc_override_message(call, normal.value, bit));
+    struct sc_override override = {.op = (enum sc_call_op)call->op,
+                                   .stream = call->name.stream,
+                                   .group = call->name.group,
+                                   .item = call->item,
+                                   .data = call->data,
+                                   .ops = normal.value,
+                                   .wants_answer = call->wants_answer,
+                                   .invocation_id = call->invocation_id,
+                                   .function_id = call->function_id,
+                                   .traceparent = call->traceparent,
+                                   .baggage = call->baggage,
+                                   .bit = bit};
+    sc_announce(shard, call->connection, sc_override_message(&override, call->account));
     return 1;
 }
 
@@ -207,7 +217,7 @@ static void call_start(struct shard *shard, struct call *call) {
     }
 }
 
-static void run_call(struct connection *connection, const struct envelope *envelope,
+static void run_call(struct connection *connection, const struct sc_envelope *envelope,
                      struct call *call, int op) {
     struct shard *shard = connection->shard;
     struct sc_call_input input;
@@ -237,7 +247,8 @@ _Static_assert(SC_MESSAGE_UNREGISTER_TRIGGER == 5 && SC_MESSAGE_REGISTER_FUNCTIO
                "registrations come first");
 
 static void hand_over(struct connection *connection, enum sc_message_type type,
-                      struct sc_bytes text, const struct envelope *envelope, enum action action) {
+                      struct sc_bytes text, const struct sc_envelope *envelope,
+                      enum sc_action action) {
     struct worker *worker = connection->worker;
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
@@ -249,31 +260,23 @@ static void hand_over(struct connection *connection, enum sc_message_type type,
         invalid(connection, envelope, reason);
         return;
     }
-    sc_message_set_action(message, action == ACTION_VOID, action == ACTION_ENQUEUE);
+    sc_message_set_action(message, action == SC_ACTION_VOID, action == SC_ACTION_ENQUEUE);
     if (is_barrier(type))
         worker->held++;
     sc_announce(connection->shard, connection->id, message);
 }
 
 // Whether the fields of a call are what they must be; else it is answered, as far as it can be.
-static bool invocation_is_valid(struct connection *connection, const struct envelope *envelope,
-                                enum action action) {
-    const char *why = NULL;
-    if (envelope_string(envelope, ENVELOPE_FUNCTION_ID).data == NULL)
-        why = "missing or of the wrong type: function_id";
-    else if (action == ACTION_INVALID)
-        why = "unknown action";
-    else if (!envelope_string_or_none(envelope, ENVELOPE_INVOCATION_ID) ||
-             !envelope_string_or_none(envelope, ENVELOPE_TRACEPARENT) ||
-             !envelope_string_or_none(envelope, ENVELOPE_BAGGAGE))
-        why = "an id or the trace context is not a string";
+static bool invocation_is_valid(struct connection *connection, const struct sc_envelope *envelope,
+                                enum sc_action action) {
+    const char *why = sc_envelope_call_check(envelope, action);
     if (why != NULL)
         invalid(connection, envelope, why);
     return why == NULL;
 }
 
 // Whether the control plane has said of a stream function, once for all, that the worker may call it.
-static bool runs_at_once(const struct worker *worker, const struct envelope *envelope) {
+static bool runs_at_once(const struct worker *worker, const struct sc_envelope *envelope) {
     if (worker->allowed_ops == 0)
         return false;
     int op = sc_envelope_stream_op(envelope);
@@ -281,8 +284,8 @@ static bool runs_at_once(const struct worker *worker, const struct envelope *env
 }
 
 static void invoke(struct connection *connection, struct sc_bytes text,
-                   const struct envelope *envelope, bool allowed) {
-    enum action action = envelope_action(envelope);
+                   const struct sc_envelope *envelope, bool allowed) {
+    enum sc_action action = sc_envelope_action(envelope);
     if (!invocation_is_valid(connection, envelope, action))
         return;
     if (connection->worker->restricted && !allowed && !runs_at_once(connection->worker, envelope)) {
@@ -290,11 +293,11 @@ static void invoke(struct connection *connection, struct sc_bytes text,
         return;
     }
     struct call call = call_begin(connection, envelope);
-    if (action == ACTION_ENQUEUE) {
+    if (action == SC_ACTION_ENQUEUE) {
         fail(connection, &call, "enqueue_error", SC_LITERAL("QueueModule not loaded"));
         return;
     }
-    if (action == ACTION_VOID)
+    if (action == SC_ACTION_VOID)
         call.wants_answer = false;
     int op = sc_envelope_stream_op(envelope);
     if (op >= 0)
@@ -307,19 +310,19 @@ void sc_worker_run_call(struct connection *connection, struct sc_bytes text) {
     struct sc_json_index *index = &connection->shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0); // It was a message before.
-    struct envelope envelope;
+    struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
     invoke(connection, text, &envelope, true);
 }
 
 static void broken(struct connection *connection, struct sc_bytes text,
-                   const struct envelope *envelope, int rc) {
+                   const struct sc_envelope *envelope, int rc) {
     if (!connection->binary && !sc_utf8_valid(text)) {
         sc_connection_close(connection, 1007, "text is not UTF-8");
         return;
     }
     if (sc_envelope_type(envelope) == SC_MESSAGE_RESULT &&
-        envelope_string(envelope, ENVELOPE_INVOCATION_ID).data != NULL) {
+        sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID).data != NULL) {
         // The call that it was to end must not wait, and what could be read of the result is not to be trusted.
         const char *why = NULL;
         struct sc_message *message =
@@ -334,18 +337,8 @@ static void broken(struct connection *connection, struct sc_bytes text,
             rc == -ELOOP ? "the message nests deeper than 127" : "the message is not JSON");
 }
 
-static bool is_blank(struct sc_bytes text) {
-    for (size_t i = 0; i < text.size; i++)
-        if (text.data[i] > ' ' || memchr(" \t\r\n", text.data[i], 4) == NULL)
-            return false;
-    return true;
-}
-
-// What begins with four letters is telemetry, of which only the log records are looked at.
-static bool is_telemetry(const struct connection *connection, struct sc_bytes text) {
-    return connection->binary && text.size >= 4 &&
-           (memcmp(text.data, "OTLP", 4) == 0 || memcmp(text.data, "MTRC", 4) == 0 ||
-            memcmp(text.data, "LOGS", 4) == 0);
+static enum sc_telemetry telemetry_of(const struct connection *connection, struct sc_bytes text) {
+    return connection->binary ? sc_telemetry_kind(text) : SC_TELEMETRY_NONE;
 }
 
 // Whether the writer is held: triggers have more of its events waiting than they may.
@@ -358,24 +351,24 @@ static bool writes_wait(const struct connection *connection) {
 }
 
 // Whether a call would set off a trigger: it changes a watched stream, or logs.
-static bool is_watched_write(struct shard *shard, const struct envelope *envelope) {
+static bool is_watched_write(struct shard *shard, const struct sc_envelope *envelope) {
     int op = sc_envelope_stream_op(envelope);
     if (op < 0) {
-        struct sc_bytes id = envelope_string(envelope, ENVELOPE_FUNCTION_ID);
+        struct sc_bytes id = sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID);
         struct sc_bytes prefix = SC_LITERAL("\"engine::log::");
         return (shard->watch_all & SC_WATCH_LOGS) != 0 && id.size > prefix.size &&
                memcmp(id.data, prefix.data, prefix.size) == 0;
     }
     struct sc_call_input input;
     return sc_call_writes((uint8_t)op) &&
-           sc_call_input_read((enum sc_call_op)op, envelope->index, envelope->fields[ENVELOPE_DATA],
-                              &input) == 0 &&
+           sc_call_input_read((enum sc_call_op)op, envelope->index,
+                              envelope->fields[SC_ENVELOPE_DATA], &input) == 0 &&
            (sc_watch_flags(shard, input.stream) & SC_WATCH_CHANGES) != 0;
 }
 
 static bool telemetry(struct connection *connection, struct sc_bytes text, bool may_start) {
     struct shard *shard = connection->shard;
-    if (!is_telemetry(connection, text) || text.data[0] != 'L')
+    if (telemetry_of(connection, text) != SC_TELEMETRY_LOGS)
         return true;
     if (writes_wait(connection)) {
         sc_connection_hold_write(connection, text);
@@ -385,7 +378,8 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
         return false;
     if ((shard->watch_all & SC_WATCH_LOGS) == 0)
         return true;
-    struct sc_bytes records = {text.data + 4, text.size - 4};
+    struct sc_bytes records = {text.data + SC_TELEMETRY_HEAD_SIZE,
+                               text.size - SC_TELEMETRY_HEAD_SIZE};
     if (records.size > SC_TELEMETRY_SIZE_MAX) {
         shard->counters.telemetry_too_large++;
         return true;
@@ -396,29 +390,26 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
                      SC_LITERAL("not JSON"));
         return true;
     }
-    struct message_builder builder = {0};
-    sc_builder_field(&builder, SC_FIELD_DATA, records);
-    sc_announce(shard, connection->id,
-                sc_builder_finish(&builder, SC_MESSAGE_LOGS, connection->account));
+    sc_announce(shard, connection->id, sc_logs_message(records, connection->account));
     return true;
 }
 
 bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool waited) {
-    if (is_blank(text))
+    if (sc_text_is_blank(text))
         return true;
     struct sc_json_index *index = &connection->shard->index_scratch;
     bool others_wait =
         !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
     bool may_start = !others_wait && sc_connection_can_start(connection);
-    if (connection->kind == KIND_TELEMETRY || is_telemetry(connection, text))
+    if (connection->kind == KIND_TELEMETRY || telemetry_of(connection, text) != SC_TELEMETRY_NONE)
         return telemetry(connection, text, may_start);
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
-    struct envelope envelope;
+    struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
     int type = rc == 0 && index->root.kind == SC_JSON_OBJECT ? sc_envelope_type(&envelope) : -1;
-    if (type == TYPE_IGNORED)
+    if (type == SC_TYPE_IGNORED)
         return true;
-    if (type == TYPE_PING && connection->worker->admitted) {
+    if (type == SC_TYPE_PING && connection->worker->admitted) {
         sc_out_message_pong(connection);
         return true;
     }
@@ -439,13 +430,13 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
         invalid(connection, &envelope, "the message is no object");
     else if (type < 0)
         invalid(connection, &envelope,
-                envelope_string(&envelope, ENVELOPE_TYPE).data == NULL
+                sc_envelope_string(&envelope, SC_ENVELOPE_TYPE).data == NULL
                     ? "missing or of the wrong type: type"
                     : "unknown message type");
     else if (type == SC_MESSAGE_INVOKE)
         invoke(connection, text, &envelope, false);
     else
-        hand_over(connection, (enum sc_message_type)type, text, &envelope, ACTION_CALL);
+        hand_over(connection, (enum sc_message_type)type, text, &envelope, SC_ACTION_CALL);
     if (type == SC_MESSAGE_RESULT)
         sc_connection_check_results(connection);
     return true;
@@ -456,13 +447,13 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) 
     struct sc_json_index *index = &shard->index_scratch;
     if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT)
         return false;
-    struct envelope envelope;
+    struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
     if (sc_envelope_type(&envelope) != SC_MESSAGE_INVOKE)
         return false;
     shard->counters.calls_refused++;
     struct call call = call_begin(connection, &envelope);
-    if (!call.wants_answer || envelope_action(&envelope) != ACTION_CALL)
+    if (!call.wants_answer || sc_envelope_action(&envelope) != SC_ACTION_CALL)
         return true;
     struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
                                call.invocation_id, SC_LITERAL(",\"function_id\":"),
@@ -482,10 +473,10 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0 ||
            rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
-    struct envelope envelope;
+    struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
-    struct call call = {.invocation_id = envelope_string(&envelope, ENVELOPE_INVOCATION_ID),
-                        .function_id = envelope_string(&envelope, ENVELOPE_FUNCTION_ID),
+    struct call call = {.invocation_id = sc_envelope_string(&envelope, SC_ENVELOPE_INVOCATION_ID),
+                        .function_id = sc_envelope_string(&envelope, SC_ENVELOPE_FUNCTION_ID),
                         .connection = SC_NODE_CONNECTION,
                         .wants_answer = true,
                         .size_max = shard->node->config.message_size_max};
@@ -515,23 +506,14 @@ void sc_worker_limit_outbound(struct connection *connection, uint64_t size) {
     connection->worker->outbound_size_max = size < all ? size : all;
 }
 
-// Clients of Python say so, and those before 0.24.5 close their connection over a message of more than 1 MiB. Which
-// one it is comes late: after the calls that it has kept while it was away.
-static bool is_python(const struct sc_http_request *request) {
-    struct sc_bytes agent = sc_http_header_get(request, "user-agent");
-    static const char first[] = "Python/", second[] = " websockets/";
-    return agent.size >= sizeof first - 1 && memcmp(agent.data, first, sizeof first - 1) == 0 &&
-           memmem(agent.data, agent.size, second, sizeof second - 1) != NULL;
-}
-
 void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
     struct worker *worker = sc_allocate(sizeof *worker);
     *worker = (struct worker){.deliveries.name = "room for deliveries"};
     (void)sc_connection_account(connection);
     connection->worker = worker;
-    sc_worker_limit_outbound(connection, is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
-                                                            : SC_UNKNOWN_MESSAGE_SIZE_MAX);
+    sc_worker_limit_outbound(connection, sc_head_is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
+                                                                    : SC_UNKNOWN_MESSAGE_SIZE_MAX);
     shard->worker_connections++;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);

@@ -4,87 +4,11 @@
 #ifndef CSTREAM_CORE_H
 #define CSTREAM_CORE_H
 
-#include "CStreamBase.h"
+#include "CStreamProtocol.h"
 
 #pragma clang assume_nonnull begin
 
 struct sc_node;
-
-// ---- Messages of workers, as the core hands them on
-
-enum sc_message_type {
-    SC_MESSAGE_REGISTER_FUNCTION,
-    SC_MESSAGE_UNREGISTER_FUNCTION,
-    SC_MESSAGE_REGISTER_TRIGGER_TYPE,
-    SC_MESSAGE_UNREGISTER_TRIGGER_TYPE,
-    SC_MESSAGE_REGISTER_TRIGGER,
-    SC_MESSAGE_UNREGISTER_TRIGGER,
-    SC_MESSAGE_TRIGGER_REGISTRATION_RESULT,
-    SC_MESSAGE_REGISTER_SERVICE,
-    SC_MESSAGE_INVOKE,
-    SC_MESSAGE_RESULT,
-    SC_MESSAGE_REATTACH,
-    // Made by the core, for the control plane to decide about. DATA is what a function is called with.
-    SC_MESSAGE_CHANGE, // A change in a stream with WATCH_CHANGES, and the input of a `stream` trigger.
-    SC_MESSAGE_JOIN,     // A join that waits for sc_node_decide_join.
-    SC_MESSAGE_LEAVE,    // A subscription that has ended.
-    SC_MESSAGE_SYNC,     // A join of an overridden stream waits for sc_node_sync.
-    SC_MESSAGE_UPGRADE,  // A stream client waits for sc_node_upgrade.
-    SC_MESSAGE_OVERRIDE, // A checked call of an overridden function; the number is its bit's place.
-    SC_MESSAGE_LOGS,     // OTLP log records of a worker, as JSON in DATA.
-};
-
-enum sc_message_field {
-    SC_FIELD_ID,
-    SC_FIELD_FUNCTION_ID,
-    SC_FIELD_INVOCATION_ID,
-    SC_FIELD_TRIGGER_TYPE,
-    SC_FIELD_DATA,
-    SC_FIELD_CONFIG,
-    SC_FIELD_METADATA,
-    SC_FIELD_DESCRIPTION,
-    SC_FIELD_REQUEST_FORMAT,
-    SC_FIELD_RESPONSE_FORMAT,
-    SC_FIELD_TRIGGER_REQUEST_FORMAT,
-    SC_FIELD_CALL_REQUEST_FORMAT,
-    SC_FIELD_INVOCATION,
-    SC_FIELD_TRACEPARENT,
-    SC_FIELD_BAGGAGE,
-    SC_FIELD_RESULT,
-    SC_FIELD_ERROR,
-    SC_FIELD_ERROR_CODE,
-    SC_FIELD_ERROR_MESSAGE,
-    SC_FIELD_ERROR_STACKTRACE,
-    SC_FIELD_ACTION,
-    SC_FIELD_PREVIOUS_WORKER_ID,
-    SC_FIELD_REATTACH_TOKEN,
-    SC_FIELD_STREAM,
-    SC_FIELD_GROUP,
-    SC_FIELD_ITEM, // Absent: the whole group, or an event of no item.
-    SC_FIELD_COUNT,
-};
-
-/// A validated worker message, immutable and reference-counted. Required fields are there and of the right
-/// type; a field that is absent or null has no data, but for the values `data` and `config`, whose null
-/// (and whose absence) is the text `null`.
-struct sc_message;
-void sc_message_retain(struct sc_message *message);
-void sc_message_release(struct sc_message *_Nullable message);
-enum sc_message_type sc_message_type(const struct sc_message *message);
-/// A field as written: JSON text, a string with its quotes. Valid as long as the message.
-struct sc_bytes sc_message_field(const struct sc_message *message, enum sc_message_field field);
-/// Decodes a string field to `out`, which has room for the field's size, and returns the size.
-size_t sc_message_string(const struct sc_message *message, enum sc_message_field field,
-                         uint8_t *out);
-/// An invocation with `action: void`, or without an `invocation_id`: nobody waits for its result.
-bool sc_message_is_void(const struct sc_message *message);
-/// An invocation with `action: enqueue`.
-bool sc_message_is_enqueue(const struct sc_message *message);
-/// SC_MESSAGE_OVERRIDE: which function, as the place of its bit in enum sc_watch.
-uint32_t sc_message_override(const struct sc_message *message);
-/// Says that the message is dealt with, though somebody may still hold it: it no longer counts against what
-/// its connection may have in the control plane's hands. Once only.
-void sc_message_settle(struct sc_message *message);
 
 // ---- Events, on shard threads
 

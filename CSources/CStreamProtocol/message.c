@@ -1,7 +1,7 @@
-// Messages of workers as the control plane sees them: a copy of the text, and slices of its fields.
+// Messages as the control plane sees them: a copy of the text, and slices of its fields.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "builder.h"
 
 struct sc_message {
     _Atomic uint32_t references;
@@ -261,6 +261,23 @@ size_t sc_message_string(const struct sc_message *message, enum sc_message_field
     return sc_json_unescape((struct sc_bytes){text.data + 1, text.size - 2}, out);
 }
 
+static struct sc_bytes decode(const struct sc_message *message, enum sc_message_field field,
+                              uint8_t storage[SC_NAME_SIZE_MAX]) {
+    if (message->fields[field].data == NULL)
+        return (struct sc_bytes){0};
+    return (struct sc_bytes){storage, sc_message_string(message, field, storage)};
+}
+
+void sc_message_names_read(const struct sc_message *message, struct sc_message_names *names) {
+    names->id = decode(message, SC_FIELD_ID, names->storage[0]);
+    names->stream = decode(message, SC_FIELD_STREAM, names->storage[1]);
+    names->group = decode(message, SC_FIELD_GROUP, names->storage[2]);
+    names->item = decode(message, SC_FIELD_ITEM, names->storage[3]);
+    names->context = message->fields[SC_FIELD_METADATA];
+    if (sc_bytes_equal(names->context, NULL_VALUE))
+        names->context = (struct sc_bytes){0};
+}
+
 void sc_message_set_action(struct sc_message *message, bool is_void, bool is_enqueue) {
     message->is_void = is_void;
     message->is_enqueue = is_enqueue;
@@ -299,7 +316,7 @@ static void copy_without_caller(const struct sc_message *message, struct sc_buff
 }
 
 size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
-                             struct sc_bytes *parts) {
+                             struct sc_bytes parts[SC_MESSAGE_DATA_PARTS_MAX]) {
     struct sc_bytes data = message->fields[SC_FIELD_DATA];
     parts[0] = data;
     if (message->data_kind != SC_JSON_OBJECT || message->caller_size == 0)
@@ -321,19 +338,19 @@ size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer 
 
 // ---- Messages that the core makes
 
-void sc_builder_begin(struct message_builder *builder, enum sc_message_field field) {
+void sc_builder_begin(struct sc_message_builder *builder, enum sc_message_field field) {
     builder->starts[field] = (uint32_t)builder->text.size;
 }
 
-void sc_builder_end(struct message_builder *builder, enum sc_message_field field) {
+void sc_builder_end(struct sc_message_builder *builder, enum sc_message_field field) {
     builder->ends[field] = (uint32_t)builder->text.size;
 }
 
-void sc_builder_add(struct message_builder *builder, struct sc_bytes text) {
+void sc_builder_add(struct sc_message_builder *builder, struct sc_bytes text) {
     sc_buffer_append_bytes(&builder->text, text);
 }
 
-void sc_builder_field(struct message_builder *builder, enum sc_message_field field,
+void sc_builder_field(struct sc_message_builder *builder, enum sc_message_field field,
                       struct sc_bytes text) {
     if (text.data == NULL)
         return;
@@ -342,14 +359,14 @@ void sc_builder_field(struct message_builder *builder, enum sc_message_field fie
     sc_builder_end(builder, field);
 }
 
-void sc_builder_string(struct message_builder *builder, enum sc_message_field field,
+void sc_builder_string(struct sc_message_builder *builder, enum sc_message_field field,
                        struct sc_bytes text) {
     sc_builder_begin(builder, field);
     sc_json_write_string(&builder->text, text);
     sc_builder_end(builder, field);
 }
 
-struct sc_message *sc_builder_finish(struct message_builder *builder, enum sc_message_type type,
+struct sc_message *sc_builder_finish(struct sc_message_builder *builder, enum sc_message_type type,
                                      struct sc_account *account) {
     struct sc_buffer *text = &builder->text;
     struct sc_message *message = text->failed || text->size > UINT32_MAX

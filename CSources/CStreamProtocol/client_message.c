@@ -1,5 +1,5 @@
 // Messages of stream clients, and the words for what is wrong with one.
-#include "client_message.h"
+#include "CStreamProtocol.h"
 
 #include <assert.h>
 #include <string.h>
@@ -63,7 +63,7 @@ static const char *read_type(const struct sc_json_index *index, bool *is_join) {
     return NULL;
 }
 
-const char *sc_client_message_read(struct client_message *message,
+const char *sc_client_message_read(struct sc_client_message *message,
                                    const struct sc_json_index *index) {
     if (index->root.kind != SC_JSON_OBJECT)
         return "the message is no object";

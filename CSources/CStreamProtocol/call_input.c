@@ -1,6 +1,6 @@
 // Order of the checks, which callers can see: wrong types in the byte order of the keys, then missing
 // fields in the order of their declaration, then limits.
-#include "call_input.h"
+#include "CStreamProtocol.h"
 
 #include <errno.h>
 #include <stdio.h>
