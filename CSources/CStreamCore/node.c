@@ -327,6 +327,7 @@ static void gather_counters(struct shard *shard, void *context) {
     own.submissions = loop->submissions;
     own.sends = loop->sends;
     own.receive_buffers_exhausted = loop->receive_buffers_exhausted;
+    own.turns_contended = loop->turns_contended;
     own.polls = loop->polls;
     own.polls_in_vain = loop->polls_in_vain;
     own.writes_linked = loop->writes_linked;

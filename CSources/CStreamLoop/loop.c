@@ -24,6 +24,8 @@ static struct sc_loop_config with_defaults(const struct sc_loop_config *config) 
         out.receive_buffer_count = 256;
     if (out.receive_bytes_per_turn == 0)
         out.receive_bytes_per_turn = 256u << 10;
+    if (out.contended_us == 0)
+        out.contended_us = SC_LOOP_CONTENDED_US;
     if (out.socket_count_max == 0)
         out.socket_count_max = SC_LOOP_SOCKET_COUNT_MAX;
     if (out.slice_us == 0)
@@ -250,7 +252,9 @@ int sc_loop_run_once(struct sc_loop *loop) {
     if (slept)
         loop->missing_ns = loop->monotonic_ns;
     sc_ring_reap(loop);
+    sc_contention_begin_turn(loop);
     run_completions(loop);
+    sc_contention_end_turn(loop);
     loop->phase = SC_PHASE_TURN;
     sc_mailbox_run(loop, SC_LOOP_MESSAGES_PER_TURN);
     sc_timer_run_due(loop);

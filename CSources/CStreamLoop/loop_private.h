@@ -23,6 +23,12 @@
 /// Completions that a turn waits for while the kernel has more at hand: it makes about 20 a call.
 #define SC_RING_GATHER_MAX 256u
 #define SC_RING_GATHER_CALLS_MAX 16u
+/// Bytes between two looks at the clock while receives run.
+#define SC_CONTENTION_LOOK_BYTES (64u << 10)
+/// A contended loop calms down after so many turns in a row whose receives took a quarter of the limit at most.
+#define SC_CONTENTION_CALM_TURNS 1000u
+/// Buffers that a contended loop gives one socket in one turn.
+#define SC_CONTENTION_SHARE_BUFFERS 1u
 
 _Static_assert(SC_LOOP_SENDS_PER_SLICE * 2 <= SC_RING_ENTRIES,
                "a slice of sends goes out in one submit");
@@ -111,6 +117,16 @@ struct sc_send_message {
     struct iovec pieces[SC_LOOP_SEND_PIECES_MAX];
 };
 
+/// Senders that all have more at hand than they are given make turns long, and fill all receive buffers before the
+/// others come. A loop whose turns are too long because of receives gives each socket one buffer a turn, and receives
+/// of it once instead of again and again: the kernel then takes no more buffers for a socket than its share.
+struct sc_contention {
+    uint32_t received;   // Bytes in this turn.
+    uint32_t next_look;  // At the clock, when so many have been received.
+    uint32_t calm_turns; // In a row.
+    bool contended;
+};
+
 enum sc_phase { SC_PHASE_OUTSIDE, SC_PHASE_COMPLETIONS, SC_PHASE_TURN, SC_PHASE_FLUSH };
 
 struct sc_loop {
@@ -134,6 +150,7 @@ struct sc_loop {
     uint64_t trim_ns;       // When their memory may be given back; 0: nothing has come since.
     uint64_t trim_receives; // The counter then.
 
+    struct sc_contention contention;
     struct sc_slots slots;
     struct sc_slot_list starved;     // Sockets whose receive ended for want of buffers,
     struct sc_slot_list passed_over; // and those of them that had not got one: served first.
@@ -228,6 +245,14 @@ void sc_slot_give(struct sc_loop *loop, uint32_t slot);
 void *_Nullable sc_slot_owner(const struct sc_loop *loop, uint64_t user_data);
 void sc_slot_list_append(struct sc_loop *loop, struct sc_slot_list *list, uint32_t slot);
 void sc_slot_list_remove(struct sc_loop *loop, struct sc_slot_list *list, uint32_t slot);
+
+// ---- contention.c
+
+void sc_contention_begin_turn(struct sc_loop *loop);
+/// Looks at the clock. Called when `received` has reached `next_look`.
+void sc_contention_look(struct sc_loop *loop);
+/// After the receives of the turn.
+void sc_contention_end_turn(struct sc_loop *loop);
 
 // ---- socket.c
 

@@ -59,7 +59,10 @@ static void arm_receive(struct sc_socket *socket) {
     if (has(socket, RECEIVING | PAUSED | STARVED | ENDED | CLOSING | CONNECTING))
         return;
     struct io_uring_sqe *sqe = sc_ring_entry(socket->loop);
-    io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
+    if (socket->loop->contention.contended)
+        io_uring_prep_recv(sqe, socket->fd, NULL, 0, 0); // One buffer, of its whole size.
+    else
+        io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = SC_RING_BUFFER_GROUP;
     sqe->user_data = sc_slot_tag(socket->loop, SC_KIND_RECEIVE, socket->slot);
@@ -79,7 +82,12 @@ static bool had_its_share(struct sc_socket *socket) {
         socket->turn = socket->loop->turn;
         socket->received_this_turn = 0;
     }
-    return socket->received_this_turn >= socket->loop->config.receive_bytes_per_turn;
+    const struct sc_loop *loop = socket->loop;
+    uint32_t share = loop->config.receive_bytes_per_turn;
+    uint32_t contended_share = SC_CONTENTION_SHARE_BUFFERS * loop->config.receive_buffer_size;
+    if (loop->contention.contended && contended_share < share)
+        share = contended_share;
+    return socket->received_this_turn >= share;
 }
 
 static void lend_buffer(struct sc_socket *socket, const struct sc_completion *completion) {
@@ -91,6 +99,9 @@ static void lend_buffer(struct sc_socket *socket, const struct sc_completion *co
         loop->counters.receives++;
         set(socket, SERVED);
         socket->received_this_turn += (uint32_t)size;
+        loop->contention.received += (uint32_t)size;
+        if (loop->contention.received >= loop->contention.next_look)
+            sc_contention_look(loop);
         socket->handler->on_receive(socket, sc_ring_buffer(loop, id), size);
     }
     sc_ring_give_buffer(loop, id);

@@ -55,6 +55,7 @@ extension NodeCore {
             ("submissions", all.submissions),
             ("sends", all.sends),
             ("receive_buffers_exhausted", all.receive_buffers_exhausted),
+            ("turns_contended", all.turns_contended),
             ("polls", all.polls),
             ("polls_in_vain", all.polls_in_vain),
             ("writes_linked", all.writes_linked),

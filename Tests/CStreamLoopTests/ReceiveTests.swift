@@ -229,6 +229,67 @@ struct ReceiveTests {
         }
     }
 
+    // MARK: Contention
+
+    @Test(
+        "gives each socket one buffer a turn while receives take long, and what it had when they no longer do",
+        arguments: Variant.allCases)
+    func contention(variant: Variant) throws {
+        let buffer = 2_048
+        let configure = { (config: inout sc_loop_config) in
+            config.receive_buffer_size = UInt32(buffer)
+            config.contended_us = 200
+        }
+        try withLoop(variant, configure) { loop in
+            let senders = try (0..<4).map { _ in try localPair(loop) }
+            let (small, smallPeer) = try localPair(loop)
+            let bytes = pattern(150_000)
+            for (connection, peer) in senders {
+                connection.onReceive = { _ in usleep(200) }
+                try peer.write(bytes)
+            }
+            var before = senders.map { _ in 0 }
+            var mostOfATurn = 0
+            loop.onTurn = {
+                let counts = senders.map { $0.0.received.count }
+                if loop.counters.turns_contended > 1 {
+                    mostOfATurn = max(mostOfATurn, zip(counts, before).map { $0 - $1 }.max() ?? 0)
+                }
+                before = counts
+            }
+            try loop.run(until: { loop.counters.turns_contended > 3 })
+            let written = senders.map { $0.0.received.count }
+            try smallPeer.write("x")
+            try loop.run(until: { !small.received.isEmpty })
+            let meanwhile = zip(senders.map { $0.0.received.count }, written).map { $0 - $1 }
+            #expect(meanwhile.allSatisfy { $0 <= 4 * buffer }, "\(meanwhile)")
+            try loop.run(until: { senders.allSatisfy { $0.0.received == bytes } })
+            #expect(mostOfATurn > 0 && mostOfATurn <= buffer)
+
+            // Quick receives make it calm, turn by turn.
+            loop.onTurn = nil
+            for (connection, _) in senders { connection.onReceive = nil }
+            var turns: UInt64 = 0
+            repeat {
+                turns = loop.counters.turns_contended
+                let count = small.received.count
+                try smallPeer.write("x")
+                try loop.run(until: { small.received.count > count })
+            } while loop.counters.turns_contended > turns
+            #expect(turns >= 1_000)
+            let (connection, peer) = senders[0]
+            mostOfATurn = 0
+            before = [connection.received.count]
+            loop.onTurn = {
+                mostOfATurn = max(mostOfATurn, connection.received.count - before[0])
+                before = [connection.received.count]
+            }
+            try peer.write(bytes)
+            try loop.run(until: { connection.received.count == 2 * bytes.count })
+            #expect(mostOfATurn > buffer)
+        }
+    }
+
     // MARK: Pausing
 
     @Test("stops while it is paused, and goes on where it was", arguments: Variant.allCases)

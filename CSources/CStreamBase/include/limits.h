@@ -62,6 +62,8 @@
 #define SC_LOOP_SOCKET_COUNT_MAX (1u << 20)
 /// The slice that the thread of a loop asks the scheduler for, if not told otherwise.
 #define SC_LOOP_SLICE_US 6000u
+/// Receives of one turn that take longer make a loop contended: each socket then gets one buffer a turn.
+#define SC_LOOP_CONTENDED_US 1000u
 /// How long a shard, or the load generator, may look for work before it sleeps: the setting `poll_us`, `--poll`.
 #define SC_LOOP_POLL_US_MAX 1000u
 /// How long a start waits for an address that is in use.

@@ -247,6 +247,7 @@ struct sc_node_counters {
     uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
     uint64_t telemetry_too_large, custom_syncs_refused;
     uint64_t turns, enters, submissions, sends, receive_buffers_exhausted; // Of the rings.
+    uint64_t turns_contended; // Each socket got one receive buffer, as receives had taken too long.
     uint64_t polls, polls_in_vain;                                         // With poll_us.
     uint64_t writes_linked, write_ways_changed;                            // See write_way.h.
     // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.

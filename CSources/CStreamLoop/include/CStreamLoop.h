@@ -28,6 +28,8 @@ struct sc_loop_config {
     uint32_t receive_buffer_count; // A power of two. Default 256.
     uint32_t
         receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
+    /// Receives that take longer than this in one turn make the loop contended. Default 1 ms.
+    uint32_t contended_us;
     uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
     uint32_t slice_us;          // Asked of the scheduler, for the thread. Default SC_LOOP_SLICE_US.
     uint32_t submit_max;        // Entries of one system call, in a loop without files. 0: all.
@@ -72,6 +74,7 @@ struct sc_loop_counters {
     uint64_t messages, wakeups_sent, receive_buffers_exhausted;
     uint64_t receive_buffers_trimmed; // How often their memory was given back.
     uint64_t receives_deferred;       // Put off to the next turn: their socket had its share.
+    uint64_t turns_contended;         // Sockets got small shares, as receives had taken too long.
     uint64_t accepts_failed;          // For want of descriptors or memory; tried again.
     uint64_t writes_linked;           // Of pages, with a sync of its own: see write_way.h.
     uint64_t write_ways_changed;
