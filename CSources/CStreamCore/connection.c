@@ -83,8 +83,6 @@ static void charge_unfinished(struct connection *connection) {
 
 static void inbound_free_if_empty(struct connection *connection) {
     struct inbound *inbound = connection->inbound;
-    if (inbound == NULL)
-        return;
     charge_unfinished(connection);
     if (inbound->undecoded.size > 0 || inbound->assembly.size > 0 ||
         inbound->parked_first != NULL || inbound->writes_first != NULL || inbound->decoding ||
@@ -438,7 +436,8 @@ static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     if (used < size && connection->state != STATE_GONE)
         sc_buffer_append(&sc_connection_inbound(connection)->undecoded, bytes + used, size - used);
     sc_buffer_deinit(&held);
-    inbound_free_if_empty(connection);
+    if (connection->inbound != NULL)
+        inbound_free_if_empty(connection);
 }
 
 static void finish_ended(struct connection *connection) {
@@ -753,6 +752,8 @@ void sc_sweep(struct sc_timer *timer) {
         if (shard->places[i].connection != NULL)
             look_at(shard->places[i].connection);
     sc_kept_sweep(shard);
-    (void)sc_snapshots_have_room(shard, 0); // Lets go of those that nobody has to take any more.
+    if (shard->snapshots != NULL)
+        (void)sc_snapshots_have_room(shard,
+                                     0); // Lets go of those that nobody has to take any more.
     sc_timer_start(shard->loop, timer, shard->tick_ms);
 }

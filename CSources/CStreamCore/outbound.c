@@ -649,10 +649,11 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
         free(connection->backlog);
         connection->backlog = NULL;
     }
-    if (connection->inbound != NULL || connection->worker != NULL) {
+    if (connection->inbound != NULL ||
+        (connection->worker != NULL && connection->worker->pong_waits))
         pongs_to_ready(connection);
+    if (connection->worker != NULL)
         room(connection);
-    }
     if (connection->state == STATE_CLOSING)
         sc_connection_drained(connection);
 }

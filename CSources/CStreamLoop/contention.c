@@ -5,11 +5,6 @@ static uint64_t elapsed_us(const struct sc_loop *loop) {
     return (sc_clock_ns(CLOCK_MONOTONIC) - loop->monotonic_ns) / 1000u;
 }
 
-void sc_contention_begin_turn(struct sc_loop *loop) {
-    loop->contention.received = 0;
-    loop->contention.next_look = SC_CONTENTION_LOOK_BYTES;
-}
-
 void sc_contention_look(struct sc_loop *loop) {
     struct sc_contention *contention = &loop->contention;
     contention->next_look = contention->received + SC_CONTENTION_LOOK_BYTES;
@@ -21,8 +16,6 @@ void sc_contention_look(struct sc_loop *loop) {
 
 void sc_contention_end_turn(struct sc_loop *loop) {
     struct sc_contention *contention = &loop->contention;
-    if (!contention->contended)
-        return;
     loop->counters.turns_contended++;
     if (elapsed_us(loop) > loop->config.contended_us / 4)
         contention->calm_turns = 0;

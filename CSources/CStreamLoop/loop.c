@@ -254,7 +254,8 @@ int sc_loop_run_once(struct sc_loop *loop) {
     sc_ring_reap(loop);
     sc_contention_begin_turn(loop);
     run_completions(loop);
-    sc_contention_end_turn(loop);
+    if (loop->contention.contended)
+        sc_contention_end_turn(loop);
     loop->phase = SC_PHASE_TURN;
     sc_mailbox_run(loop, SC_LOOP_MESSAGES_PER_TURN);
     sc_timer_run_due(loop);

@@ -27,8 +27,6 @@
 #define SC_CONTENTION_LOOK_BYTES (64u << 10)
 /// A contended loop calms down after so many turns in a row whose receives took a quarter of the limit at most.
 #define SC_CONTENTION_CALM_TURNS 1000u
-/// Buffers that a contended loop gives one socket in one turn.
-#define SC_CONTENTION_SHARE_BUFFERS 1u
 
 _Static_assert(SC_LOOP_SENDS_PER_SLICE * 2 <= SC_RING_ENTRIES,
                "a slice of sends goes out in one submit");
@@ -248,10 +246,13 @@ void sc_slot_list_remove(struct sc_loop *loop, struct sc_slot_list *list, uint32
 
 // ---- contention.c
 
-void sc_contention_begin_turn(struct sc_loop *loop);
+static inline void sc_contention_begin_turn(struct sc_loop *loop) {
+    loop->contention.received = 0;
+    loop->contention.next_look = SC_CONTENTION_LOOK_BYTES;
+}
 /// Looks at the clock. Called when `received` has reached `next_look`.
 void sc_contention_look(struct sc_loop *loop);
-/// After the receives of the turn.
+/// After the receives of a turn of a contended loop.
 void sc_contention_end_turn(struct sc_loop *loop);
 
 // ---- socket.c

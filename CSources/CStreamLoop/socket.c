@@ -83,11 +83,9 @@ static bool had_its_share(struct sc_socket *socket) {
         socket->received_this_turn = 0;
     }
     const struct sc_loop *loop = socket->loop;
-    uint32_t share = loop->config.receive_bytes_per_turn;
-    uint32_t contended_share = SC_CONTENTION_SHARE_BUFFERS * loop->config.receive_buffer_size;
-    if (loop->contention.contended && contended_share < share)
-        share = contended_share;
-    return socket->received_this_turn >= share;
+    if (socket->received_this_turn >= loop->config.receive_bytes_per_turn)
+        return true;
+    return loop->contention.contended && socket->received_this_turn > 0; // One buffer.
 }
 
 static void lend_buffer(struct sc_socket *socket, const struct sc_completion *completion) {

@@ -144,11 +144,10 @@ int sc_envelope_stream_op(const struct sc_envelope *envelope) {
 // Whether a field is absent, null or a string.
 static bool is_string_or_none(const struct sc_envelope *envelope, enum sc_envelope_field field) {
     const struct sc_json_member *member = envelope->fields[field];
-    return member == NULL || member->value.kind == SC_JSON_NULL ||
-           member->value.kind == SC_JSON_STRING;
+    return sc_envelope_is_string_or_absent(envelope, field) || member->value.kind == SC_JSON_NULL;
 }
 
-const char *sc_envelope_call_check(const struct sc_envelope *envelope, enum sc_action action) {
+const char *sc_envelope_call_problem(const struct sc_envelope *envelope, enum sc_action action) {
     if (sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID).data == NULL)
         return "missing or of the wrong type: function_id";
     if (action == SC_ACTION_INVALID)

@@ -109,7 +109,9 @@ struct CategoryTests {
         return vectors
     }()
 
-    @Test("the range of a double", arguments: range) func rangeNumbers(vector: Vector) { check(vector) }
+    @Test("the range of a double", arguments: range) func rangeNumbers(vector: Vector) {
+        check(vector)
+    }
 
     @Test("numbers", arguments: numbers) func number(vector: Vector) { check(vector) }
 

@@ -23,7 +23,8 @@ struct RegisterWorkerTests {
     @Test("everything a worker tells is stored") mutating func all() throws {
         let data =
             #"{"runtime":"python","version":"0.25.0","name":"host:123","os":"Linux 6 (x86_64)","pid":123,"isolation":null,"telemetry":{"language":"en_US","project_name":"p","framework":"iii-py","amplitude_api_key":null},"_caller_worker_id":"x"}"#
-        #expect(register(data) == ["1 limit 67108864", success], "the version takes large messages")
+        #expect(
+            register(data) == ["1 limit 67108864", success], "the version takes large messages")
         let metadata = try #require(node.router.metadata(of: connectionID(1)))
         #expect(metadata.runtime == "python")
         #expect(metadata.version == "0.25.0")

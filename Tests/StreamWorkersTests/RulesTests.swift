@@ -23,7 +23,9 @@ struct RegistrationRulesTests {
         _ = node.enter(#"{"function_registration_prefix":null}"#)
         #expect(code(node.registerFunction(2, "auth")) == "reserved")
         #expect(node.router.functions.owner(of: Name("auth")) == connectionID(1))
-        #expect(code(node.registerFunction(2, "hook")) == "id_held", "worker 1 has it; it is not reserved")
+        #expect(
+            code(node.registerFunction(2, "hook")) == "id_held",
+            "worker 1 has it; it is not reserved")
         #expect(code(node.registerFunction(2, "p")) == nil)
         #expect(node.registerFunction(1, "auth").isEmpty)
     }

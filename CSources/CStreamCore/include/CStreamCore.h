@@ -248,8 +248,8 @@ struct sc_node_counters {
     uint64_t telemetry_too_large, custom_syncs_refused;
     uint64_t turns, enters, submissions, sends, receive_buffers_exhausted; // Of the rings.
     uint64_t turns_contended; // Each socket got one receive buffer, as receives had taken too long.
-    uint64_t polls, polls_in_vain;                                         // With poll_us.
-    uint64_t writes_linked, write_ways_changed;                            // See write_way.h.
+    uint64_t polls, polls_in_vain;              // With poll_us.
+    uint64_t writes_linked, write_ways_changed; // See write_way.h.
     // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.
     uint64_t store_unhealthy, log_bytes, snapshot_bytes;
     uint64_t log_batches, log_batches_held, log_pace_switches, log_records, log_bytes_written,

@@ -30,9 +30,9 @@ struct sc_loop_config {
         receive_bytes_per_turn; // Given to one socket in one turn; the rest waits. Default 256 KiB.
     /// Receives that take longer than this in one turn make the loop contended. Default 1 ms.
     uint32_t contended_us;
-    uint32_t socket_count_max;  // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
-    uint32_t slice_us;          // Asked of the scheduler, for the thread. Default SC_LOOP_SLICE_US.
-    uint32_t submit_max;        // Entries of one system call, in a loop without files. 0: all.
+    uint32_t socket_count_max; // Sockets and listeners. Default SC_LOOP_SOCKET_COUNT_MAX.
+    uint32_t slice_us;         // Asked of the scheduler, for the thread. Default SC_LOOP_SLICE_US.
+    uint32_t submit_max;       // Entries of one system call, in a loop without files. 0: all.
     uint32_t poll_us; // How long it looks for work before it sleeps. Default 0: not at all.
     uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.

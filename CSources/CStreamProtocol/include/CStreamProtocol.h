@@ -178,8 +178,24 @@ static inline enum sc_action sc_envelope_action(const struct sc_envelope *envelo
 int sc_envelope_stream_op(const struct sc_envelope *envelope);
 
 /// Says what is wrong with the fields of a call, in words for its caller; NULL when they are what they must be.
-const char *_Nullable sc_envelope_call_check(const struct sc_envelope *envelope,
-                                             enum sc_action action);
+const char *_Nullable sc_envelope_call_problem(const struct sc_envelope *envelope,
+                                               enum sc_action action);
+static inline bool sc_envelope_is_string_or_absent(const struct sc_envelope *envelope,
+                                                   enum sc_envelope_field field) {
+    const struct sc_json_member *member = envelope->fields[field];
+    return member == NULL || member->value.kind == SC_JSON_STRING;
+}
+/// The same. Most calls have nothing but strings, which is seen without a call.
+static inline const char *_Nullable sc_envelope_call_check(const struct sc_envelope *envelope,
+                                                           enum sc_action action) {
+    const struct sc_json_member *function = envelope->fields[SC_ENVELOPE_FUNCTION_ID];
+    bool plain = function != NULL && function->value.kind == SC_JSON_STRING &&
+                 action != SC_ACTION_INVALID &&
+                 sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_INVOCATION_ID) &&
+                 sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_TRACEPARENT) &&
+                 sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_BAGGAGE);
+    return plain ? NULL : sc_envelope_call_problem(envelope, action);
+}
 
 /// Whether a message has nothing but white space, which JSON allows around a value. It is no message then.
 bool sc_text_is_blank(struct sc_bytes text);
