@@ -570,7 +570,10 @@ static void finish_gone(struct connection *connection) {
     sc_account_release(connection->account);
     place_give(shard, connection->id);
     shard->connection_count--;
-    atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+    if (connection->over_limit)
+        sc_door_leave(shard, (enum connection_port)connection->port);
+    else
+        atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     sc_out_free(connection);
 }
 
@@ -602,11 +605,19 @@ void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
     uint32_t before =
         atomic_fetch_add_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
     bool full = before >= shard->node->config.connection_count_max;
-    struct connection *connection =
-        full || shard->stopping ? NULL : sc_heap_take(shard->heap, sizeof *connection);
+    if (full) {
+        atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+        shard->counters.connections_refused++;
+    }
+    bool at_door = full && !shard->stopping && sc_door_enter(shard, port);
+    struct connection *connection = (full && !at_door) || shard->stopping
+                                        ? NULL
+                                        : sc_heap_take(shard->heap, sizeof *connection);
     if (connection != NULL) {
-        *connection = (struct connection){
-            .shard = shard, .port = (uint8_t)port, .listener = (uint8_t)listener};
+        *connection = (struct connection){.shard = shard,
+                                          .port = (uint8_t)port,
+                                          .listener = (uint8_t)listener,
+                                          .over_limit = full};
         if (sc_socket_open(shard->loop, &connection->socket, fd, &handler) == 0) {
             uint32_t place = place_take(shard);
             shard->places[place].connection = connection;
@@ -618,8 +629,12 @@ void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port,
         }
         sc_heap_give(connection);
     }
-    shard->counters.connections_refused++;
-    atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+    if (at_door)
+        sc_door_leave(shard, port);
+    if (!full) {
+        shard->counters.connections_refused++;
+        atomic_fetch_sub_explicit(&shard->node->connection_count, 1, memory_order_relaxed);
+    }
     if (port == PORT_WORKER)
         atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,
                                   memory_order_relaxed);

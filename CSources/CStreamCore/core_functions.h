@@ -387,6 +387,15 @@ void sc_upgrade_decide(struct connection *connection, int status, struct sc_byte
 struct client *sc_client_of(struct connection *connection);
 void sc_client_free(struct connection *connection);
 
+// ---- door.c
+
+/// A connection over the limit comes to a port. False: as many are there as may be.
+bool sc_door_enter(struct shard *shard, enum connection_port port);
+void sc_door_leave(struct shard *shard, enum connection_port port);
+/// Has a worker, which is over a limit, closed when its turn comes.
+void sc_door_turn_away(struct connection *connection);
+void sc_door_due(struct sc_timer *timer);
+
 // ---- worker.c
 
 /// Handles a message of a worker. False: it must wait. `waited`: it is the first of those that do.
@@ -475,6 +484,8 @@ SC_CHECKED int sc_places_resolve(struct sc_node *node);
 /// Shards open theirs one after the other; the first finds the ports.
 SC_CHECKED int sc_listeners_open(struct shard *shard);
 void sc_listeners_close(struct shard *shard);
+/// Of the first shard: the worker ports accept nothing until they are told to go on.
+void sc_listeners_pause_workers(struct shard *shard, bool pause);
 
 // ---- shard.c
 

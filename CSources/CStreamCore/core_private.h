@@ -147,7 +147,9 @@ struct connection {
     struct sc_account *_Nullable account; // Of what waits; most clients never have any.
     uint32_t tick; // Of the sweep: STATE_OPEN: of the last byte; otherwise when patience ends.
     uint32_t subscription_count;
-    uint8_t port, kind, state;
+    uint8_t port, state;
+    uint8_t kind : 7;
+    bool over_limit : 1; // It came when there were too many: counted at the door, not among them.
     bool dirty : 1;
     bool binary : 1; // The message being assembled.
     bool paused : 1; // The socket is not read.
@@ -181,6 +183,9 @@ struct answer_slot {
     struct slice slice; // Without a chunk: nothing to send.
 };
 struct worker {
+    struct connection *connection;
+    struct sc_wait_node door; // It waits for its close: see door.c.
+    bool turned_away;         // Counted at the door, as one that came over the limit is.
     bool admitted;
     bool waits_for_admission; // Counted as that.
     bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
@@ -495,7 +500,7 @@ struct shard {
     uint64_t sync_logged_ns; // When it was said last that one is too large.
     struct port_listener *_Nullable listeners;
     uint32_t listener_count, open_listeners;
-    bool listeners_closing;
+    bool listeners_closing, workers_paused;
     bool stopping; // Closes what it has, takes nothing new.
     bool quiet;    // Has nothing open, and nothing under way to other shards; said so to the node.
     bool end;      // All are quiet.
@@ -504,6 +509,8 @@ struct shard {
     struct sc_account_sums *sums; // Of the accounts of its connections, and of its own.
     struct sc_account *account;
     struct sc_timer snapshot_timer;
+    struct sc_wait_list turned_away; // Workers that wait for their close.
+    struct sc_timer door_timer;
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
@@ -523,7 +530,8 @@ struct sc_node {
     struct shard *_Nonnull *_Nonnull shards;
     _Atomic uint32_t *worker_counts; // By shard, for dealing new workers out.
     _Atomic uint32_t connection_count;
-    _Atomic uint32_t upgrade_count; // That wait to be let in.
+    _Atomic uint32_t upgrade_count;  // That wait to be let in.
+    _Atomic uint32_t turned_away[2]; // By port: peers over a limit that have not gone yet.
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.

@@ -227,6 +227,22 @@ void sc_listeners_close(struct shard *shard) {
         sc_listener_close(shard->loop, &shard->listeners[i].listener);
 }
 
+void sc_listeners_pause_workers(struct shard *shard, bool pause) {
+    if (shard->listeners_closing || shard->workers_paused == pause)
+        return;
+    shard->workers_paused = pause;
+    shard->counters.accepts_paused += pause;
+    for (uint32_t i = 0; i < shard->listener_count; i++) {
+        struct sc_listener *listener = &shard->listeners[i].listener;
+        if (listener->on_accept != worker_accepted)
+            continue;
+        if (pause)
+            sc_listener_pause(shard->loop, listener);
+        else
+            sc_listener_resume(shard->loop, listener);
+    }
+}
+
 // ---- What it has come to
 
 static const struct listen_place *place_of(const struct sc_node *node, int worker) {

@@ -32,6 +32,7 @@ struct sc_node_config sc_node_config_default(void) {
         .sync_size_max = SC_SYNC_SIZE_MAX,
         .snapshot_size_max = SC_SNAPSHOTS_SIZE_MAX,
         .held_upgrade_count_max = SC_HELD_UPGRADES_MAX,
+        .turned_away_count_max = SC_TURNED_AWAY_MAX,
         .connection_count_max = 100000,
         .handshake_timeout_ms = 10000,
         .ping_interval_ms = 20000,
@@ -104,7 +105,7 @@ static void join_threads(struct sc_node *node, uint32_t count) {
 static uint64_t kept_back(const struct sc_node *node) {
     return SC_DESCRIPTORS_KEPT_BACK +
            node->shard_count * (uint64_t)SC_DESCRIPTORS_KEPT_BACK_A_SHARD +
-           node->config.worker_count;
+           node->config.worker_count + 2 * (uint64_t)node->config.turned_away_count_max;
 }
 
 static void keep_descriptors_back(struct sc_node *node) {

@@ -208,6 +208,8 @@ static int set_up(struct shard *shard) {
     if (shard->account == NULL)
         return -ENOMEM;
     shard->snapshot_timer.on_due = snapshots_due;
+    shard->door_timer.on_due = sc_door_due;
+    shard->turned_away.name = "to be turned away";
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)
         return -ENOMEM;

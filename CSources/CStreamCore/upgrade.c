@@ -111,7 +111,7 @@ static void open_connection(struct connection *connection, enum connection_kind 
     uint8_t out[SC_WS_RESPONSE_SIZE_MAX];
     size_t size = sc_ws_response_write(out, accept, authorization ? "Authorization" : NULL);
     sc_connection_respond(connection, out, size);
-    connection->kind = (uint8_t)kind;
+    connection->kind = (uint8_t)kind & 127;
     connection->state = STATE_OPEN;
     connection->tick = connection->shard->tick;
 }
@@ -205,6 +205,8 @@ static void upgrade(struct connection *connection, const struct sc_http_request 
         return;
     char accept[28];
     if (status == 101 && sc_tls_websocket_accept(key, accept) < 0)
+        status = 503;
+    if (status == 101 && connection->over_limit && kind == KIND_STREAM)
         status = 503;
     if (status != 101) {
         refuse(connection, status, is_page_let_in(connection, request));

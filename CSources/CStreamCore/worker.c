@@ -511,7 +511,7 @@ void sc_worker_limit_outbound(struct connection *connection, uint64_t size) {
 void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection->shard;
     struct worker *worker = sc_allocate(sizeof *worker);
-    *worker = (struct worker){.deliveries.name = "room for deliveries"};
+    *worker = (struct worker){.connection = connection, .deliveries.name = "room for deliveries"};
     (void)sc_connection_account(connection);
     connection->worker = worker;
     sc_worker_limit_outbound(connection, sc_head_is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
@@ -521,10 +521,9 @@ void sc_worker_opened(struct connection *connection, const struct sc_http_reques
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
     bool six = text[0] == '[';
     struct sc_bytes ip = {text + six, ip_size};
-    worker->waits_for_admission = sc_upgrade_may_wait(shard);
-    if (!worker->waits_for_admission) { // SDKs come back from that, not from an answer in HTTP.
-        worker->closed = true;          // The control plane has not heard of it.
-        sc_connection_close(connection, 1012, "too many wait to be let in");
+    worker->waits_for_admission = !connection->over_limit && sc_upgrade_may_wait(shard);
+    if (!worker->waits_for_admission) {
+        sc_door_turn_away(connection);
         return;
     }
     struct sc_message *head = sc_head_message(request, ip, true, connection->account);
@@ -560,6 +559,9 @@ void sc_worker_free(struct connection *connection) {
     shard->worker_connections--;
     sc_worker_admission_ends(connection);
     sc_deliveries_drop(connection);
+    sc_wait_list_remove(&worker->door);
+    if (worker->turned_away)
+        sc_door_leave(shard, PORT_WORKER);
     for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail;
          i++) {
         struct slice slice = worker->answers[i & worker->answer_mask].slice;

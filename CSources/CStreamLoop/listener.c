@@ -148,7 +148,10 @@ static void try_again(struct sc_timer *timer) {
     while (loop->accept_idle.count > 0) {
         uint32_t slot = loop->accept_idle.head;
         sc_slot_list_remove(loop, &loop->accept_idle, slot);
-        arm_accept(loop, loop->slots.entries[slot].owner);
+        struct sc_listener *listener = loop->slots.entries[slot].owner;
+        listener->idle = false;
+        if (!listener->paused)
+            arm_accept(loop, listener);
     }
 }
 
@@ -159,6 +162,7 @@ void sc_listener_init(struct sc_loop *loop) {
 static void wait_for_descriptors(struct sc_loop *loop, struct sc_listener *listener) {
     loop->counters.accepts_failed++;
     sc_slot_list_append(loop, &loop->accept_idle, listener->slot);
+    listener->idle = true;
     if (loop->accept_timer.due_ns == 0)
         sc_timer_start(loop, &loop->accept_timer, SC_LOOP_ACCEPT_RETRY_MS);
 }
@@ -175,7 +179,7 @@ int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd)
     if (rc != 0)
         return rc;
     listener->fd = fd;
-    listener->closing = false;
+    listener->closing = listener->paused = listener->idle = false;
     arm_accept(loop, listener);
     return 0;
 }
@@ -196,10 +200,30 @@ void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
         sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
         return;
     }
-    sc_slot_list_remove(loop, &loop->accept_idle, listener->slot);
+    if (listener->idle)
+        sc_slot_list_remove(loop, &loop->accept_idle, listener->slot);
     if (loop->accept_idle.count == 0)
         sc_timer_stop(loop, &loop->accept_timer);
     close_if_idle(loop, listener);
+}
+
+void sc_listener_pause(struct sc_loop *loop, struct sc_listener *listener) {
+    assert(sc_loop_is_current(loop));
+    if (listener->paused || listener->closing)
+        return;
+    listener->paused = true;
+    if (listener->in_flight)
+        sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+}
+
+// An accept that is still being cancelled is armed again when it has ended.
+void sc_listener_resume(struct sc_loop *loop, struct sc_listener *listener) {
+    assert(sc_loop_is_current(loop));
+    if (!listener->paused || listener->closing)
+        return;
+    listener->paused = false;
+    if (!listener->in_flight && !listener->idle)
+        arm_accept(loop, listener);
 }
 
 // Errors of the connection that was to be accepted, not of accepting.
@@ -222,9 +246,10 @@ static void run_accept(struct sc_loop *loop, struct sc_listener *listener,
     listener->in_flight = false; // Not before the callback, which may close.
     if (listener->closing)
         close_if_idle(loop, listener);
-    else if (completion->result >= 0 || is_passing(completion->result))
-        arm_accept(loop, listener);
-    else
+    else if (completion->result >= 0 || is_passing(completion->result)) {
+        if (!listener->paused)
+            arm_accept(loop, listener);
+    } else
         wait_for_descriptors(loop, listener);
 }
 
@@ -236,7 +261,8 @@ void sc_listener_run(struct sc_loop *loop, struct sc_listener *listener,
         return;
     case SC_KIND_CANCEL_ACCEPT:
         // Found nothing: it came too late, as a rule; else it is tried again.
-        if (completion->result < 0 && listener->in_flight)
+        if (completion->result < 0 && listener->in_flight &&
+            (listener->closing || listener->paused))
             sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
         return;
     default:

@@ -36,6 +36,7 @@ extension CoreSettings {
         clientHardSizeMax = limits.streamClientHardSize
         snapshotSizeMax = limits.snapshotSize
         heldUpgradeCountMax = limits.heldUpgrades
+        turnedAwayCountMax = limits.turnedAway
         clientUnsentSize = limits.streamClientUnsentSize
     }
 

@@ -188,6 +188,7 @@ package struct Limits: Sendable, Equatable {
     package var valueSize = 16 << 20
     package var snapshotSize = 256 << 20
     package var heldUpgrades = 4096
+    package var turnedAway = 32
     package var connections = 100_000
     /// nil: no limit.
     package var memory: Int?

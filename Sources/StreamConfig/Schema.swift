@@ -100,6 +100,7 @@ extension Limits {
         .init("value_bytes", \.valueSize, 1024...(16 << 20)),
         .init("snapshot_bytes", \.snapshotSize, (1 << 20)...(1 << 40)),
         .init("held_upgrades", \.heldUpgrades, 1...1_000_000),
+        .init("turned_away", \.turnedAway, 1...10_000),
         .init("connections", \.connections, 1...10_000_000),
     ]
     static let memoryRange = (64 << 20)...(1 << 50)

@@ -73,6 +73,7 @@ package struct CoreSettings: Hashable, Sendable {
     package var clientHardSizeMax = 64 << 20
     package var clientUnsentSize = 64 << 10
     package var heldUpgradeCountMax = 4096
+    package var turnedAwayCountMax = 32
     package var snapshotSizeMax = 256 << 20
     package var connectionCountMax: Int
     package var handshakeMilliseconds: Int

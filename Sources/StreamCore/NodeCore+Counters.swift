@@ -17,6 +17,8 @@ extension NodeCore {
             ("calls_waiting", all.calls_waiting),
             ("joins_waited", all.joins_waited),
             ("upgrades_refused", all.upgrades_refused),
+            ("workers_turned_away", all.workers_turned_away),
+            ("accepts_paused", all.accepts_paused),
             ("connections_accepted", all.connections_accepted),
             ("connections_refused", all.connections_refused),
             ("accepts_failed", all.accepts_failed),

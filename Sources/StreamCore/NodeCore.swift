@@ -328,6 +328,7 @@ extension CoreSettings {
         unsafe config.client_hard_size_max = UInt64(clientHardSizeMax)
         unsafe config.snapshot_size_max = UInt64(snapshotSizeMax)
         unsafe config.held_upgrade_count_max = UInt32(heldUpgradeCountMax)
+        unsafe config.turned_away_count_max = UInt32(turnedAwayCountMax)
         unsafe config.client_unsent_size = UInt32(clientUnsentSize)
         unsafe config.connection_count_max = UInt32(connectionCountMax)
         unsafe config.handshake_timeout_ms = UInt32(handshakeMilliseconds)

@@ -44,9 +44,10 @@ struct Server {
             case .reload:
                 readAgain()
             case .logCounters:
-                guard let node = started.node else { continue }
-                // A shard that does not answer holds up no signal.
-                Task { [log] in
+                // A shard that does not answer holds up no signal, and neither does a start.
+                Task { [log, started] in
+                    await starting.value
+                    guard let node = started.node else { return }
                     let counters = await node.counters()
                     log.write(LogRecord(.info, "counters", counters: counters))
                 }

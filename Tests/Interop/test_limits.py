@@ -8,7 +8,7 @@ import time
 import pytest
 from clients import Subscriber, Worker, status_of
 from executor import HELD, Executor
-from raw import PING, PONG, Ended, Raw, frame
+from raw import HANDSHAKE, PING, PONG, Ended, Raw, frame
 
 MESSAGE_BYTES = 8192
 FRAME_BYTES = 4096
@@ -88,11 +88,14 @@ def test_connections_at_the_limit_are_served_and_further_ones_are_refused(start_
     node = start_node({"limits": {"connections": 4}, "shards": 2})
     with Worker(node.worker_url()) as worker:
         peers = [Raw(node.stream_port).upgrade() for _ in range(3)]
-        for port in (node.stream_port, node.worker_port):
-            with Raw(port) as further:
-                with pytest.raises(Ended):
-                    further._fill()
-        assert node.counters()["connections_refused"] == 2
+        with Raw(node.stream_port) as further:
+            further.send(HANDSHAKE.format(path="/").encode())
+            head = further.head()
+            assert head.startswith("HTTP/1.1 503 ") and "\r\nRetry-After: 2\r\n" in head
+        for path in ("/", "/otel"):
+            with Raw(node.worker_port).upgrade(path) as further:
+                assert further.close_code() == 1012
+        assert node.counters()["connections_refused"] == 3
         assert worker.set("s", "g", "i", 1)["new_value"] == 1
         peers.pop().close()
         deadline = time.monotonic() + 5
@@ -101,6 +104,48 @@ def test_connections_at_the_limit_are_served_and_further_ones_are_refused(start_
         assert status_of(node.stream_url()) == 101
         for peer in peers:
             peer.close()
+
+
+def is_let_in(node):
+    with Raw(node.stream_port) as peer:
+        peer.send(HANDSHAKE.format(path="/").encode())
+        return peer.status() == 101
+
+
+def test_workers_over_the_limit_are_turned_away_at_a_pace(start_node):
+    """SDKs come back at once: one close in 20 ms is what they may ask of a shard."""
+    node = start_node({"limits": {"connections": 1}, "shards": 1})
+    with Raw(node.stream_port).upgrade():
+        began = time.monotonic()
+        workers = [Raw(node.worker_port).upgrade() for _ in range(10)]
+        assert [worker.close_code() for worker in workers] == [1012] * 10
+        assert time.monotonic() - began >= 0.2
+        assert node.counters()["workers_turned_away"] == 10
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_door_that_is_full_accepts_no_more_workers(start_node, shards):
+    """As many as may are answered; one more waits in the kernel's queue until one of them has gone. The stream port has
+    places of its own."""
+    node = start_node({"limits": {"connections": 1, "turned_away": 2}, "shards": shards})
+    with Raw(node.stream_port).upgrade(), Raw(node.worker_port) as first, Raw(node.worker_port):
+        while node.counters()["accepts_paused"] < 1:
+            pass
+        with Raw(node.worker_port) as next_one:
+            next_one.send(HANDSHAKE.format(path="/").encode())
+            assert node.counters()["connections_accepted"] == node.counters()["connections_accepted"] == 3
+            first.close()
+            assert next_one.status() == 101
+            assert next_one.close_code() == 1012
+        with Raw(node.stream_port) as waiting, Raw(node.stream_port):
+            while node.counters()["connections_refused"] < 5:
+                pass
+            with Raw(node.stream_port) as over, pytest.raises(Ended):
+                over._fill()
+            waiting.send(HANDSHAKE.format(path="/").encode())
+            assert waiting.status() == 503
+    while not is_let_in(node):
+        pass  # The first connection has not gone yet.
 
 
 def test_subscriptions_at_the_limit_are_served_and_a_further_one_is_refused(start_node):

@@ -42,6 +42,11 @@
 #define SC_SNAPSHOTS_SIZE_MAX (256u << 20)
 /// Upgrades that wait for an auth function. More: 503, to workers 1012.
 #define SC_HELD_UPGRADES_MAX 4096u
+/// Peers over a limit that are answered at a time, on the stream port and on the worker ports. More: the stream port closes
+/// them without an answer, the worker ports accept no more.
+#define SC_TURNED_AWAY_MAX 32u
+/// Pause between two workers that a shard turns away with 1012.
+#define SC_TURN_AWAY_PACE_MS 20u
 /// Bytes of an HTTP request head. More: 431.
 #define SC_HTTP_HEAD_SIZE_MAX (16u << 10)
 /// Header fields of an HTTP request. More: 431.

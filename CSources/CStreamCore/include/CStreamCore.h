@@ -94,7 +94,8 @@ struct sc_node_config {
     uint32_t client_unsent_size;   // What the kernel holds unsent for one. 0: as much as it likes.
     uint64_t snapshot_size_max;    // Large `sync`s that clients have yet to take: joins wait.
     uint32_t held_upgrade_count_max; // That wait for an auth function. Over it: 503, workers 1012.
-    uint32_t connection_count_max;   // Over it: accepted and closed at once.
+    uint32_t connection_count_max;   // Over it: stream clients 503, workers 1012.
+    uint32_t turned_away_count_max;  // So many of each at a time; see door.c.
     uint32_t handshake_timeout_ms;
     uint32_t ping_interval_ms;
     uint32_t ping_deadline_ms;
@@ -234,7 +235,7 @@ struct sc_node_counters {
     uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
     uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
     uint64_t calls_waiting;           // A gauge: at the owners of their groups.
-    uint64_t upgrades_refused, joins_waited;
+    uint64_t upgrades_refused, workers_turned_away, accepts_paused, joins_waited;
     uint64_t connections_accepted, connections_refused, accepts_failed, handshakes_refused,
         handshakes_timed_out;
     uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,

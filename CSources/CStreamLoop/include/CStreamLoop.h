@@ -116,7 +116,7 @@ void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer);
 struct sc_listener {
     int fd;
     uint32_t slot; // The loop's, as the following two.
-    bool in_flight, closing;
+    bool in_flight, closing, paused, idle;
     /// A new connection: the callee owns `fd` (non-blocking, close-on-exec).
     void (*on_accept)(struct sc_listener *listener, int fd);
     void (*on_closed)(struct sc_listener *listener);
@@ -152,6 +152,9 @@ void sc_listen_unsent(int fd, uint32_t size);
 /// SC_LOOP_ACCEPT_RETRY_MS and tries again.
 /// Errors: -ENFILE, -ENOMEM; the fd stays the caller's then.
 SC_CHECKED int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd);
+/// Stops accepting until resumed; connections that the kernel had handed over already may still come. Twice is once.
+void sc_listener_pause(struct sc_loop *loop, struct sc_listener *listener);
+void sc_listener_resume(struct sc_loop *loop, struct sc_listener *listener);
 /// Stops and closes; `on_closed` runs when the kernel has let go.
 void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener);
 

@@ -1,0 +1,91 @@
+// Peers over a limit at the door. The stream port answers 503, from which browsers come again. The worker ports answer
+// 101 and close with 1012 later: SDKs of workers come back from that, and not from an answer in HTTP. Such a close is
+// sent at a pace, so that those who come back at once do not spend the node's time with nothing but handshakes.
+//
+// As many as `limits.turned_away` are answered at a time on each kind of port. When so many workers wait for their
+// close the worker ports accept no further connection, and the kernel's queue holds the others. On the stream port one
+// more is closed without an answer.
+#include <stdlib.h>
+
+#include "core_functions.h"
+
+// The listeners are the first shard's.
+static void look(struct shard *first) {
+    struct sc_node *node = first->node;
+    bool full = atomic_load_explicit(&node->turned_away[PORT_WORKER], memory_order_relaxed) >=
+                node->config.turned_away_count_max;
+    sc_listeners_pause_workers(first, full);
+}
+
+struct door_message {
+    struct sc_loop_message message;
+    struct shard *first;
+};
+
+static void arrived(struct sc_loop_message *message) {
+    struct door_message *own = SC_CONTAINER_OF(message, struct door_message, message);
+    look(own->first);
+    free(own);
+}
+
+// The door became full, or has room again.
+static void tell_first(struct shard *shard) {
+    struct shard *first = shard->node->shards[0];
+    if (shard == first) {
+        look(first);
+        return;
+    }
+    struct door_message *message = sc_allocate(sizeof *message);
+    *message = (struct door_message){.message.run = arrived, .first = first};
+    sc_loop_post(first->loop, &message->message);
+}
+
+static void enter(struct shard *shard, enum connection_port port) {
+    struct sc_node *node = shard->node;
+    uint32_t before = atomic_fetch_add_explicit(&node->turned_away[port], 1, memory_order_relaxed);
+    if (port == PORT_WORKER && before + 1 == node->config.turned_away_count_max)
+        tell_first(shard);
+}
+
+bool sc_door_enter(struct shard *shard, enum connection_port port) {
+    struct sc_node *node = shard->node;
+    if (atomic_load_explicit(&node->turned_away[port], memory_order_relaxed) >=
+        node->config.turned_away_count_max)
+        return false;
+    enter(shard, port);
+    return true;
+}
+
+void sc_door_leave(struct shard *shard, enum connection_port port) {
+    struct sc_node *node = shard->node;
+    uint32_t before = atomic_fetch_sub_explicit(&node->turned_away[port], 1, memory_order_relaxed);
+    if (port == PORT_WORKER && before == node->config.turned_away_count_max)
+        tell_first(shard);
+}
+
+void sc_door_turn_away(struct connection *connection) {
+    struct shard *shard = connection->shard;
+    connection->worker->closed = true; // The control plane has not heard of it.
+    if (!connection->over_limit) {
+        connection->worker->turned_away = true;
+        enter(shard, PORT_WORKER);
+    }
+    shard->counters.workers_turned_away++;
+    connection->paused = true; // What it says meanwhile stays in its socket.
+    sc_socket_pause(&connection->socket);
+    sc_wait_list_add(&shard->turned_away, &connection->worker->door);
+    if (shard->door_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &shard->door_timer, SC_TURN_AWAY_PACE_MS);
+}
+
+// The one place that takes them from their list, but for the end of a connection.
+void sc_door_due(struct sc_timer *timer) {
+    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, door_timer);
+    struct sc_wait_node *node = sc_wait_list_take(&shard->turned_away);
+    if (node == NULL)
+        return;
+    struct worker *worker = SC_CONTAINER_OF(node, struct worker, door);
+    sc_connection_close(worker->connection, 1012, "too many workers; come again");
+    if (!sc_wait_list_is_empty(&shard->turned_away))
+        sc_timer_start(shard->loop, timer, SC_TURN_AWAY_PACE_MS);
+}
