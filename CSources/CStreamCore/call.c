@@ -125,62 +125,16 @@ void sc_effects_deinit(struct shard *shard) {
 
 // ---- Answers
 
-#define RESULT_PARTS_MAX (FRAME_PARTS_MAX - 12)
-
-#define ANSWER_HEAD SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":")
-#define ANSWER_FUNCTION SC_LITERAL(",\"function_id\":")
-
-static size_t add_trace(struct sc_bytes *parts, size_t at, const struct call *call) {
-    if (call->traceparent.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"traceparent\":");
-        parts[at++] = call->traceparent;
-    }
-    if (call->baggage.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"baggage\":");
-        parts[at++] = call->baggage;
-    }
-    return at;
-}
-
-// `body` is `,"result":…`, `,"error":…` or nothing.
-size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
-                            const struct sc_bytes *body, size_t count) {
-    size_t at = 0;
-    parts[at++] = ANSWER_HEAD;
-    parts[at++] = call->invocation_id;
-    parts[at++] = ANSWER_FUNCTION;
-    parts[at++] = call->function_id;
-    assert(at == ANSWER_BODY_AT);
-    for (size_t i = 0; i < count; i++)
-        parts[at++] = body[i];
-    at = add_trace(parts, at, call);
-    parts[at++] = SC_LITERAL("}");
-    return at;
-}
-
-static inline uint8_t *write_literal(uint8_t *out, struct sc_bytes text) {
-    memcpy(out, text.data, text.size); // A few moves: the compiler knows the text.
-    return out + text.size;
-}
-
-// Nearly all answers: to a connection of this shard, in one frame, without a trace context. The same as
-// answer_parts says, written in place.
+// Nearly all answers: to a connection of this shard, in one frame, without a trace context. They are written in place.
 static struct slice answer_frame(struct shard *shard, const struct call *call,
                                  const struct sc_bytes *body, size_t count) {
-    uint64_t size = ANSWER_HEAD.size + call->invocation_id.size + ANSWER_FUNCTION.size +
-                    call->function_id.size + sc_parts_size(body, count) + 1;
-    if (size > call->size_max || size > SC_FRAGMENT_SIZE_MAX || call->traceparent.data != NULL ||
-        call->baggage.data != NULL)
+    uint64_t size = sc_answer_size(&call->echo, body, count);
+    if (size > call->size_max || size > SC_FRAGMENT_SIZE_MAX ||
+        call->echo.traceparent.data != NULL || call->echo.baggage.data != NULL)
         return (struct slice){0};
     uint8_t *out;
     struct slice slice = sc_frame_begin(shard, LANE_PRIVATE, size, &out);
-    out = write_literal(out, ANSWER_HEAD);
-    out = sc_bytes_write(out, call->invocation_id);
-    out = write_literal(out, ANSWER_FUNCTION);
-    out = sc_bytes_write(out, call->function_id);
-    for (size_t i = 0; i < count; i++)
-        out = sc_bytes_write(out, body[i]);
-    *out = '}';
+    sc_answer_write(out, &call->echo, body, count);
     return slice;
 }
 
@@ -219,13 +173,13 @@ static void answer_node(struct call *call, struct effect *effect, const struct s
 static size_t answer_parts_or_error(struct shard *shard, struct sc_bytes *parts,
                                     const struct call *call, const struct sc_bytes *body,
                                     size_t count) {
-    size_t part_count = sc_call_answer_parts(parts, call, body, count);
+    size_t part_count = sc_answer_parts(parts, &call->echo, body, count);
     if (sc_parts_size(parts, part_count) <= call->size_max)
         return part_count;
     shard->counters.results_too_large++;
-    struct sc_bytes error = SC_LITERAL(",\"error\":{\"code\":\"result_too_large\",\"message\":"
-                                       "\"the result is larger than the caller accepts\"}");
-    return sc_call_answer_parts(parts, call, &error, 1);
+    struct sc_bytes error[2];
+    return sc_answer_parts(parts, &call->echo, error,
+                           sc_error_value(error, SC_ERROR_RESULT_TOO_LARGE));
 }
 
 static void fill_answer(struct shard *shard, struct call *call, const struct sc_bytes *body,
@@ -243,7 +197,7 @@ static void fill_answer(struct shard *shard, struct call *call, const struct sc_
         effect->awaited = true;
         sc_log_asked(shard->log, call->connection, sc_loop_monotonic_ns(shard->loop));
     }
-    struct sc_bytes parts[FRAME_PARTS_MAX];
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX];
     size_t part_count = answer_parts_or_error(shard, parts, call, body, count);
     if (call->connection == SC_NODE_CONNECTION)
         answer_node(call, effect, parts, part_count);
@@ -285,7 +239,6 @@ void sc_read_answered(struct shard *shard, struct request *request) {
 
 void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,
                     size_t count) {
-    assert(count <= RESULT_PARTS_MAX);
     if (!call->wants_answer && call->request == NULL)
         return;
     if (call->request == NULL && call->connection != SC_NODE_CONNECTION && leaves_at_once(shard)) {
@@ -303,19 +256,21 @@ void sc_call_fail(struct shard *shard, struct call *call, const char *code,
     if (!call->wants_answer && call->request == NULL)
         return;
     struct sc_buffer text = {0};
-    sc_buffer_append_bytes(&text, SC_LITERAL(",\"error\":{\"code\":"));
-    sc_json_write_string(&text, (struct sc_bytes){(const uint8_t *)code, strlen(code)});
-    sc_buffer_append_bytes(&text, SC_LITERAL(",\"message\":"));
-    sc_json_write_string(&text, message);
-    sc_buffer_append_bytes(&text, SC_LITERAL("}"));
+    sc_error_write(&text, code, message);
     struct sc_bytes body = sc_buffer_bytes(&text);
     sc_call_answer(shard, call, &body, 1);
     sc_buffer_deinit(&text);
 }
 
 static void answer_result(struct shard *shard, struct call *call, struct sc_bytes text) {
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), text};
-    sc_call_answer(shard, call, body, 2);
+    struct sc_bytes body[2];
+    sc_call_answer(shard, call, body, sc_result_value(body, text));
+}
+
+static void answer_change(struct shard *shard, struct call *call,
+                          const struct sc_change_result *change) {
+    struct sc_bytes body[SC_RESULT_CHANGE_PARTS_MAX];
+    sc_call_answer(shard, call, body, sc_result_change(body, change));
 }
 
 static void fail_without_memory(struct shard *shard, struct call *call, const char *code,
@@ -416,11 +371,11 @@ static void emit_change(struct shard *shard, const struct call *call,
     if (topic == NULL && !watched)
         return;
     struct sc_bytes kind = kinds[change->kind];
-    struct sc_bytes parts[] = {SC_LITERAL("\""), kind, SC_LITERAL("\",\"data\":"), value};
+    struct sc_bytes parts[4];
     struct happening happening = {.name = &call->name,
                                   .item = &call->item,
                                   .parts = parts,
-                                  .part_count = 4,
+                                  .part_count = sc_event_change(parts, kind, value),
                                   .kind = kind,
                                   .writer = call->connection,
                                   .account = call->account,
@@ -478,10 +433,9 @@ static void execute_set(struct shard *shard, struct call *call) {
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"),
-                              text_or_null(change.old_value), SC_LITERAL(",\"new_value\":"),
-                              sc_blob_bytes(value), SC_LITERAL("}")};
-    sc_call_answer(shard, call, body, 5);
+    struct sc_change_result result = {.old_value = text_or_null(change.old_value),
+                                      .new_value = sc_blob_bytes(value)};
+    answer_change(shard, call, &result);
     sc_blob_release(change.old_value);
 }
 
@@ -505,9 +459,8 @@ static void execute_delete(struct shard *shard, struct call *call) {
     }
     if (change.kind == SC_CHANGE_DELETE)
         emit_change(shard, call, &change, sc_blob_bytes(change.old_value));
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":{\"old_value\":"),
-                              text_or_null(change.old_value), SC_LITERAL("}")};
-    sc_call_answer(shard, call, body, 3);
+    struct sc_change_result result = {.old_value = text_or_null(change.old_value)};
+    answer_change(shard, call, &result);
     sc_blob_release(change.old_value);
 }
 
@@ -517,9 +470,7 @@ static void apply_update(struct shard *shard, struct call *call, struct sc_bytes
                                   shard->node->config.value_size_max, SC_VALUE_DEPTH_MAX, &update);
     if (rc == -EINVAL) {
         struct sc_buffer text = {0};
-        sc_buffer_append_bytes(&text,
-                               SC_LITERAL("Failed to deserialize input for stream::update: "));
-        sc_buffer_append_bytes(&text, update.reason);
+        sc_input_error_write(&text, SC_LITERAL("stream::update"), update.reason);
         sc_call_fail(shard, call, "deserialization_error", sc_buffer_bytes(&text));
         sc_buffer_deinit(&text);
         return;
@@ -545,16 +496,10 @@ static void apply_update(struct shard *shard, struct call *call, struct sc_bytes
         return;
     }
     emit_change(shard, call, &change, sc_blob_bytes(value));
-    struct sc_bytes body[7] = {SC_LITERAL(",\"result\":{\"old_value\":"),
-                               text_or_null(change.old_value), SC_LITERAL(",\"new_value\":"),
-                               sc_blob_bytes(value)};
-    size_t count = 4;
-    if (update.errors.size > 0) {
-        body[count++] = SC_LITERAL(",\"errors\":");
-        body[count++] = update.errors;
-    }
-    body[count++] = SC_LITERAL("}");
-    sc_call_answer(shard, call, body, count);
+    struct sc_change_result result = {.old_value = text_or_null(change.old_value),
+                                      .new_value = sc_blob_bytes(value),
+                                      .errors = update.errors};
+    answer_change(shard, call, &result);
     sc_blob_release(change.old_value);
 }
 
@@ -579,13 +524,12 @@ static void execute_send(struct shard *shard, struct call *call) {
         uint8_t *out = call->data.compact ? NULL : sc_buffer_reserve(&compact, data.size);
         if (out != NULL)
             data = (struct sc_bytes){out, sc_json_compact(call->data, out)};
-        struct sc_bytes parts[] = {SC_LITERAL("\"event\",\"event\":{\"type\":"),
-                                   sc_buffer_bytes(&type), SC_LITERAL(",\"data\":"), data,
-                                   SC_LITERAL("}")};
+        struct sc_bytes parts[5];
         struct happening happening = {.name = &call->name,
                                       .item = item,
                                       .parts = parts,
-                                      .part_count = 5,
+                                      .part_count =
+                                          sc_event_custom(parts, sc_buffer_bytes(&type), data),
                                       .kind = SC_LITERAL("event"),
                                       .writer = call->connection,
                                       .account = call->account};
@@ -604,8 +548,8 @@ void sc_call_list(struct shard *shard, struct call *call) {
     struct sc_group *group = sc_store_group_find(shard->store, &call->name);
     if (sc_group_array_size(group) > call->size_max) {
         shard->counters.results_too_large++;
-        sc_call_fail(shard, call, "result_too_large",
-                     SC_LITERAL("the result is larger than the caller accepts"));
+        struct sc_bytes error[2];
+        sc_call_answer(shard, call, error, sc_error_value(error, SC_ERROR_RESULT_TOO_LARGE));
         return;
     }
     struct sc_blob *cache = group == NULL ? NULL : sc_group_cache(group);

@@ -138,11 +138,9 @@ static void send_parts(struct connection *connection, const struct sc_bytes *par
 static void run_admit(struct connection *connection, const struct command *command) {
     struct worker *worker = connection->worker;
     struct sc_bytes id = command->first;
-    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"workerregistered\",\"worker_id\":\""), id,
-                               SC_LITERAL("\",\"reattach_token\":\""), command->second,
-                               SC_LITERAL("\"}")};
+    struct sc_bytes parts[SC_REGISTERED_PARTS];
     if (connection->kind == KIND_WORKER)
-        send_parts(connection, parts, 5);
+        send_parts(connection, parts, sc_registered_parts(parts, id, command->second));
     sc_worker_admission_ends(connection);
     worker->admitted = true;
     worker->restricted = (command->number & 1) != 0;
@@ -151,12 +149,6 @@ static void run_admit(struct connection *connection, const struct command *comma
     memcpy(worker->id, id.data, id.size);
     uint32_t most = SC_PARKED_PER_SLICE;
     sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
-}
-
-// A JSON string of text that Swift gave as it is.
-static struct sc_bytes quoted(struct sc_buffer *out, struct sc_bytes text) {
-    sc_json_write_string(out, text);
-    return sc_buffer_bytes(out);
 }
 
 static void undeliverable(struct command *command, enum sc_undeliverable reason, uint64_t limit) {
@@ -173,92 +165,31 @@ static bool begin_executing(struct connection *connection) {
 }
 
 static void run_call(struct connection *connection, struct command *command) {
-    struct sc_message *message = command->content;
-    struct sc_buffer id = {0}, function = {0}, scratch = {0};
-    struct sc_bytes parts[FRAME_PARTS_MAX];
-    size_t at = 0;
-    parts[at++] = SC_LITERAL("{\"type\":\"invokefunction\",\"invocation_id\":");
-    parts[at++] = quoted(&id, command->first);
-    parts[at++] = SC_LITERAL(",\"function_id\":");
-    parts[at++] = quoted(&function, command->second);
-    parts[at++] = SC_LITERAL(",\"data\":");
-    at += sc_message_data_parts(message, &scratch, &parts[at]);
-    struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
-    struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
-    if (traceparent.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"traceparent\":");
-        parts[at++] = traceparent;
-    }
-    if (baggage.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"baggage\":");
-        parts[at++] = baggage;
-    }
-    parts[at++] = SC_LITERAL("}");
-    if (sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
+    struct sc_forward call;
+    if (!sc_forward_call(&call, command->content, command->first, command->second))
+        abort(); // Its caller would wait for ever: see sc_allocate.
+    if (sc_parts_size(call.parts, call.count) > connection->worker->outbound_size_max)
         undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE, connection->worker->outbound_size_max);
-    } else {
-        send_parts(connection, parts, at);
-    }
-    sc_buffer_deinit(&id);
-    sc_buffer_deinit(&function);
-    sc_buffer_deinit(&scratch);
-}
-
-static struct sc_bytes or_else(struct sc_bytes first, struct sc_bytes second) {
-    return first.data != NULL ? first : second;
-}
-
-static size_t result_parts(struct sc_bytes *parts, struct command *command,
-                           struct sc_bytes function, struct sc_bytes key, struct sc_bytes value) {
-    size_t at = 0;
-    parts[at++] = SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":");
-    parts[at++] = command->first;
-    parts[at++] = SC_LITERAL(",\"function_id\":");
-    parts[at++] = function;
-    if (value.data != NULL) {
-        parts[at++] = key;
-        parts[at++] = value;
-    }
-    return at;
+    else
+        send_parts(connection, call.parts, call.count);
+    sc_forward_end(&call);
 }
 
 static void run_result(struct connection *connection, struct command *command) {
-    struct sc_message *message = command->content;
-    struct sc_buffer function = {0}, trace = {0}, baggage_text = {0};
-    struct sc_bytes name = quoted(&function, command->second);
-    struct sc_bytes error = sc_message_field(message, SC_FIELD_ERROR);
-    struct sc_bytes result = sc_message_field(message, SC_FIELD_RESULT);
-    struct sc_bytes parts[FRAME_PARTS_MAX];
-    size_t at = error.data != NULL
-                    ? result_parts(parts, command, name, SC_LITERAL(",\"error\":"), error)
-                    : result_parts(parts, command, name, SC_LITERAL(",\"result\":"), result);
-    struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
-    struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
-    if (command->third.data != NULL && traceparent.data == NULL)
-        traceparent = quoted(&trace, command->third);
-    if (command->fourth.data != NULL)
-        baggage = or_else(baggage, quoted(&baggage_text, command->fourth));
-    if (traceparent.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"traceparent\":");
-        parts[at++] = traceparent;
-    }
-    if (baggage.data != NULL) {
-        parts[at++] = SC_LITERAL(",\"baggage\":");
-        parts[at++] = baggage;
-    }
-    parts[at++] = SC_LITERAL("}");
+    struct sc_echo caller = {.invocation_id = command->first,
+                             .function_id = command->second,
+                             .traceparent = command->third,
+                             .baggage = command->fourth};
+    struct sc_forward result;
+    if (!sc_forward_result(&result, command->content, &caller))
+        abort();
     if (command->number == DOES_NOT_FIT ||
-        sc_parts_size(parts, at) > connection->worker->outbound_size_max) {
+        sc_parts_size(result.parts, result.count) > connection->worker->outbound_size_max) {
         connection->shard->counters.results_too_large++;
-        at = result_parts(parts, command, name, SC_LITERAL(",\"error\":"),
-                          SC_LITERAL("{\"code\":\"result_too_large\",\"message\":"
-                                     "\"the result is larger than the caller accepts\"}"));
-        parts[at++] = SC_LITERAL("}");
+        sc_forward_result_too_large(&result);
     }
-    send_parts(connection, parts, at);
-    sc_buffer_deinit(&function);
-    sc_buffer_deinit(&trace);
-    sc_buffer_deinit(&baggage_text);
+    send_parts(connection, result.parts, result.count);
+    sc_forward_end(&result);
 }
 
 // ---- What a worker is sent when there is room

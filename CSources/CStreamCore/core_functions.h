@@ -60,30 +60,14 @@ void sc_chunks_free(struct shard *shard);
 
 // ---- frame.c
 
-#define FRAME_PARTS_MAX 24
 /// Builds one text message of `count` parts as a frame (fragmented over SC_FRAGMENT_SIZE_MAX).
 struct slice sc_frame_build(struct shard *shard, uint32_t lane, const struct sc_bytes *parts,
                             size_t count);
 struct sc_blob *_Nullable sc_frame_build_blob(const struct sc_bytes *parts, size_t count,
                                               size_t header_room);
-static inline uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
-    uint64_t size = 0;
-    // One by one: a vector would load what has just been stored in halves, and wait for that.
-#pragma clang loop vectorize(disable)
-    for (size_t i = 0; i < count; i++)
-        size += parts[i].size;
-    return size;
-}
 /// A frame whose payload, at most SC_FRAGMENT_SIZE_MAX bytes, the caller writes to `*out`.
 struct slice sc_frame_begin(struct shard *shard, uint32_t lane, uint64_t payload,
                             uint8_t *_Nonnull *_Nonnull out);
-/// The bytes of a message of `payload` bytes as a frame, or as fragments.
-uint64_t sc_frame_size(uint64_t payload);
-/// Begins a message of `payload` bytes that is written part by part, as frames into sc_frame_size bytes, or as it
-/// is.
-struct frame_writer sc_writer_begin(uint8_t *out, uint64_t payload);
-struct frame_writer sc_writer_begin_text(uint8_t *out, uint64_t size);
-void sc_writer_put(struct frame_writer *writer, struct sc_bytes part);
 /// The frame of an event: `event` is what stands behind `"event":{"type":`, less the closing brace, and
 /// `prefix` the part that names stream and group.
 struct slice sc_stream_frame(struct shard *shard, uint32_t lane, uint64_t timestamp,
@@ -178,10 +162,6 @@ void sc_call_answer(struct shard *shard, struct call *call, const struct sc_byte
                     size_t count);
 void sc_call_fail(struct shard *shard, struct call *call, const char *code,
                   struct sc_bytes message);
-/// The answer to a call as parts, `body` being what stands between the ids and the trace context.
-size_t sc_call_answer_parts(struct sc_bytes *parts, const struct call *call,
-                            const struct sc_bytes *body, size_t count);
-#define ANSWER_BODY_AT 4u // Where in the parts the body begins.
 /// Answers a list at once.
 void sc_call_list(struct shard *shard, struct call *call);
 /// Whether a read waits for the changes before it to be durable. Where changes are answered without that, it sees
@@ -217,10 +197,6 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
                       struct slice *out);
 /// A `sync` frame that is cached or kept, with a reference.
 struct slice sc_sync_slice(struct shard *shard, struct sc_blob *sync);
-/// What stands before the array in a `sync` frame of a group, as parts; `digits` is room for the stamp.
-#define SYNC_HEAD_PARTS 4u
-void sc_sync_head(struct sc_bytes parts[_Nonnull SYNC_HEAD_PARTS], uint8_t digits[_Nonnull 20],
-                  const struct topic *topic, uint64_t timestamp);
 /// Keeps a `sync` frame for joins to come; without one, keeps frames for one that is still being made.
 void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *_Nullable sync);
 /// Notes a frame of the group, and keeps it when it is that of a change.

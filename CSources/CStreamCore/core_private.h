@@ -318,8 +318,7 @@ struct call {
     struct sc_bytes type;
     struct sc_json_value data;
     struct sc_json_value ops;
-    struct sc_bytes invocation_id, function_id; // JSON text, as the caller wrote it.
-    struct sc_bytes traceparent, baggage;       // JSON text, data == NULL: none.
+    struct sc_echo echo;
     uint64_t connection;
     uint32_t answer;                   // Place in the connection's ring of answers.
     struct request *_Nullable request; // NULL: the caller is on this shard.
@@ -381,14 +380,6 @@ struct request {
     size_t sync_offset;             // REQUEST_JOIN: where in `reply` the frame begins.
     size_t extra_size;              // Of `bytes`.
     uint8_t bytes[];
-};
-
-/// A message that is written part by part.
-struct frame_writer {
-    uint8_t *at;
-    uint64_t left;          // Payload bytes not written yet.
-    uint64_t fragment_left; // Of them, in the current fragment.
-    bool begun;
 };
 
 /// Groups that are read in steps, one after the other (listing.c).
@@ -514,8 +505,7 @@ struct shard {
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
-    uint8_t shown_id[6 * SC_NAME_SIZE_MAX +
-                     2]; // Of a call whose function id is too long: see worker.c.
+    uint8_t shown_id[SC_SHOWN_ID_SIZE_MAX]; // Of a call whose function id is too long.
     struct sc_node_counters counters;
 };
 

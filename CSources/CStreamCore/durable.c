@@ -292,15 +292,15 @@ static bool local_answer_failed(struct shard *shard, const struct effect *effect
         sc_json_scan(sc_buffer_bytes(&text), SC_JSON_DEPTH_MAX, &shard->index_scratch) == 0 &&
         !has(&shard->index_scratch, SC_LITERAL("error"))) {
         const struct sc_json_index *index = &shard->index_scratch;
-        struct call call = {.invocation_id = text_of(index, SC_LITERAL("invocation_id")),
-                            .function_id = text_of(index, SC_LITERAL("function_id")),
-                            .traceparent = text_of(index, SC_LITERAL("traceparent")),
-                            .baggage = text_of(index, SC_LITERAL("baggage")),
+        struct call call = {.echo = {.invocation_id = text_of(index, SC_LITERAL("invocation_id")),
+                                     .function_id = text_of(index, SC_LITERAL("function_id")),
+                                     .traceparent = text_of(index, SC_LITERAL("traceparent")),
+                                     .baggage = text_of(index, SC_LITERAL("baggage"))},
                             .connection = effect->connection,
                             .answer = effect->answer,
                             .size_max = UINT64_MAX,
                             .wants_answer = true};
-        struct sc_bytes id = call.function_id;
+        struct sc_bytes id = call.echo.function_id;
         int op = id.size < 2 ? -1 : sc_call_op_find((struct sc_bytes){id.data + 1, id.size - 2});
         call.op = (uint8_t)(op < 0 ? SC_CALL_GET : op);
         sc_durable_explain(shard, &call, error, unknown);

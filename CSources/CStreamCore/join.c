@@ -25,14 +25,14 @@ static void refuse_with(struct connection *connection, const struct sc_subscript
 }
 
 static void refuse(struct connection *connection, const struct sc_subscription_name *name) {
-    refuse_with(connection, name, SC_LITERAL("\"unauthorized\""));
+    refuse_with(connection, name, SC_EVENT_UNAUTHORIZED);
 }
 
 // Its handler has let it in, and hears that it has gone. At most one line a second says so, however often it happens.
 static void refuse_large(struct connection *connection, const struct sc_subscription_name *name) {
     struct shard *shard = connection->shard;
     sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
-    refuse_with(connection, name, SC_LITERAL("\"unauthorized\",\"reason\":\"sync_too_large\""));
+    refuse_with(connection, name, SC_EVENT_SYNC_TOO_LARGE);
     shard->counters.syncs_too_large++;
     uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
     if (shard->sync_logged_ns != 0 && now_ns - shard->sync_logged_ns < 1000000000u)

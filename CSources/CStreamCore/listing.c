@@ -14,7 +14,7 @@ struct listing_job {
     struct topic *_Nullable topic;
     struct request *_Nullable joins; // They wait for the `sync`; the last one first.
     struct sc_blob *_Nullable blob;  // The message to be; there once the reading has begun.
-    struct frame_writer writer;
+    struct sc_ws_writer writer;
     bool any;           // A value is written.
     bool waited;        // For room for its `sync`.
     uint64_t passed;    // Of kept_sync, when the last step was taken.
@@ -109,29 +109,30 @@ static void remove_first(struct shard *shard) {
 
 static size_t answer_parts(const struct listing_job *job, uint64_t array_size,
                            struct sc_bytes *parts) {
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), {NULL, array_size}};
-    return sc_call_answer_parts(parts, &job->request->call, body, 2);
+    struct sc_bytes body[2];
+    size_t count = sc_result_value(body, (struct sc_bytes){NULL, array_size});
+    return sc_answer_parts(parts, &job->request->call.echo, body, count);
 }
 
 // Where in the parts of an answer the array stands.
-#define ARRAY_AT (ANSWER_BODY_AT + 1)
+#define ARRAY_AT (SC_ANSWER_BODY_AT + 1)
 
 static bool begin_answer(struct listing_job *job, uint64_t array_size) {
-    struct sc_bytes parts[FRAME_PARTS_MAX];
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX];
     size_t count = answer_parts(job, array_size, parts);
     uint64_t payload = sc_parts_size(parts, count);
     bool text = job->request->call.connection == SC_NODE_CONNECTION;
     if (payload > job->request->call.size_max)
         return false;
-    job->blob = sc_blob_create(text ? payload : sc_frame_size(payload));
+    job->blob = sc_blob_create(text ? payload : sc_ws_message_size(payload));
     if (job->blob == NULL)
         return false;
     job->request->reply = sc_blob_retain(job->blob);
     sc_request_charge_reply(job->request);
-    job->writer = text ? sc_writer_begin_text(job->blob->data, payload)
-                       : sc_writer_begin(job->blob->data, payload);
+    job->writer = text ? sc_ws_writer_begin_bare(job->blob->data, payload)
+                       : sc_ws_writer_begin(job->blob->data, payload);
     for (size_t i = 0; i < ARRAY_AT; i++)
-        sc_writer_put(&job->writer, parts[i]);
+        sc_ws_writer_put(&job->writer, parts[i]);
     return true;
 }
 
@@ -140,20 +141,21 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
     const struct sc_group_name *name = name_of(job, &own);
     job->timestamp = sc_store_stamp_group_sync(shard->store, name, sc_now_ms(shard));
     uint8_t digits[20];
-    struct sc_bytes parts[SYNC_HEAD_PARTS];
-    sc_sync_head(parts, digits, job->topic, job->timestamp);
-    uint64_t head = sc_parts_size(parts, SYNC_HEAD_PARTS), payload = head + array_size + 2;
+    struct sc_bytes parts[SC_SYNC_HEAD_PARTS];
+    sc_sync_head(parts, digits, topic_prefix(job->topic), job->timestamp);
+    uint64_t head = sc_parts_size(parts, SC_SYNC_HEAD_PARTS),
+             payload = head + array_size + SC_STREAM_TEXT_END.size;
     if (array_size > shard->node->config.sync_size_max)
         return false;
-    job->blob = sc_blob_create(sizeof(uint64_t) + sc_frame_size(payload));
+    job->blob = sc_blob_create(sizeof(uint64_t) + sc_ws_message_size(payload));
     if (job->blob == NULL)
         return false;
     uint64_t offset = sizeof(uint64_t) + sc_ws_header_size(payload) + head;
     offset = payload > SC_FRAGMENT_SIZE_MAX ? 0 : offset;
     memcpy(job->blob->data, &offset, sizeof offset);
-    job->writer = sc_writer_begin(job->blob->data + sizeof offset, payload);
-    for (size_t i = 0; i < SYNC_HEAD_PARTS; i++)
-        sc_writer_put(&job->writer, parts[i]);
+    job->writer = sc_ws_writer_begin(job->blob->data + sizeof offset, payload);
+    for (size_t i = 0; i < SC_SYNC_HEAD_PARTS; i++)
+        sc_ws_writer_put(&job->writer, parts[i]);
     sc_kept_begin(shard, job->topic, NULL); // From here on it keeps the frames of what changes.
     return true;
 }
@@ -167,9 +169,9 @@ struct step {
 static bool put_value(struct sc_blob *value, void *context) {
     struct step *step = context;
     struct listing_job *job = step->job;
-    sc_writer_put(&job->writer, job->any ? SC_LITERAL(",") : SC_LITERAL("["));
+    sc_ws_writer_put(&job->writer, job->any ? SC_LITERAL(",") : SC_LITERAL("["));
     job->any = true;
-    sc_writer_put(&job->writer, sc_blob_bytes(value));
+    sc_ws_writer_put(&job->writer, sc_blob_bytes(value));
     step->size += value->size + 1;
     return ++step->items < step->items_max && step->size < step->size_max;
 }
@@ -196,10 +198,10 @@ static struct step next_step(struct shard *shard, struct listing_job *job) {
 
 static void answer(struct shard *shard, struct listing_job *job) {
     struct request *request = job->request;
-    struct sc_bytes parts[FRAME_PARTS_MAX];
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX];
     size_t count = answer_parts(job, 0, parts);
     for (size_t i = ARRAY_AT + 1; i < count; i++)
-        sc_writer_put(&job->writer, parts[i]);
+        sc_ws_writer_put(&job->writer, parts[i]);
     assert(job->writer.left == 0);
     sc_read_answered(shard, request);
 }
@@ -235,7 +237,7 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
 static void sync_made(struct shard *shard, struct listing_job *job) {
     struct topic *topic = job->topic;
     struct kept_sync *kept = topic->kept;
-    sc_writer_put(&job->writer, SC_LITERAL("}}"));
+    sc_ws_writer_put(&job->writer, SC_STREAM_TEXT_END);
     assert(job->writer.left == 0 && kept != NULL && kept->sync == NULL);
     shard->counters.syncs_serialised++;
     struct sc_group_name made = sc_topic_name(topic);
@@ -255,7 +257,7 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
 static void finish(struct shard *shard) {
     struct listing_job *job = shard->listings.first;
     sc_listing_end(shard->store);
-    sc_writer_put(&job->writer, SC_LITERAL("]"));
+    sc_ws_writer_put(&job->writer, SC_LITERAL("]"));
     if (job->request != NULL)
         answer(shard, job);
     else

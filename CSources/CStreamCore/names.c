@@ -25,8 +25,7 @@ struct gather {
     struct sc_buffer pairs, spare; // Of struct name_pair, in runs that are sorted,
     size_t run;                    // each as long as this, and a last one.
     size_t left, right, out; // While two runs are merged: what comes next of each, and its place.
-    size_t streams;
-    struct sc_buffer text;
+    struct sc_names_text text;
 };
 
 // Stream size, group size, stream, group; one after the other.
@@ -136,41 +135,17 @@ static void merge_some(struct gather *gather) {
     gather->out = 0;
 }
 
-static void write_end(struct gather *gather) {
-    struct sc_buffer *out = &gather->text;
-    gather->phase = PHASE_DONE;
-    if (gather->call->call.op == SC_CALL_LIST_GROUPS) {
-        sc_buffer_append_bytes(out, SC_LITERAL("]"));
-        return;
-    }
-    uint8_t digits[20];
-    sc_buffer_append_bytes(out, gather->streams > 0 ? SC_LITERAL("]}],\"count\":")
-                                                    : SC_LITERAL("],\"count\":"));
-    sc_buffer_append(out, digits, sc_decimal_write(digits, gather->streams));
-    sc_buffer_append_bytes(out, SC_LITERAL("}"));
-}
-
 static void write_some(struct gather *gather) {
-    bool one = gather->call->call.op == SC_CALL_LIST_GROUPS;
-    struct sc_buffer *out = &gather->text;
     const struct name_pair *pairs = pairs_of(&gather->pairs);
     size_t count = count_of(gather), last = least(gather->at + SC_NAMES_PER_STEP, count);
     if (gather->at == 0)
-        sc_buffer_append_bytes(out, one ? SC_LITERAL("[") : SC_LITERAL("{\"stream\":["));
-    for (; gather->at < last; gather->at++) {
-        const struct name_pair *pair = &pairs[gather->at];
-        if (!one && (gather->at == 0 || !sc_bytes_equal(pair[-1].stream, pair->stream))) {
-            sc_buffer_append_bytes(out, gather->streams++ > 0 ? SC_LITERAL("]},{\"id\":")
-                                                              : SC_LITERAL("{\"id\":"));
-            sc_json_write_string(out, pair->stream);
-            sc_buffer_append_bytes(out, SC_LITERAL(",\"groups\":["));
-        } else if (gather->at > 0) {
-            sc_buffer_append_bytes(out, SC_LITERAL(","));
-        }
-        sc_json_write_string(out, pair->group);
-    }
-    if (gather->at == count)
-        write_end(gather);
+        sc_names_text_begin(&gather->text, gather->call->call.op == SC_CALL_LIST_GROUPS);
+    for (; gather->at < last; gather->at++)
+        sc_names_text_add(&gather->text, pairs[gather->at].stream, pairs[gather->at].group);
+    if (gather->at < count)
+        return;
+    sc_names_text_end(&gather->text);
+    gather->phase = PHASE_DONE;
 }
 
 // Steps until it is done, or its time of this turn is over.
@@ -183,7 +158,7 @@ static void go_on(struct gather *gather) {
             merge_some(gather);
         else
             write_some(gather);
-        if (gather->names.failed || gather->pairs.failed || gather->text.failed)
+        if (gather->names.failed || gather->pairs.failed || gather->text.out.failed)
             gather->phase = PHASE_DONE;
         took_ns = sc_loop_clock_ns() - began_ns;
     }
@@ -198,8 +173,9 @@ static bool is_true(const struct shard *shard, const struct gather *gather) {
 static void answer(struct shard *shard, struct gather *gather) {
     struct call *call = &gather->call->call;
     call->request = gather->request; // The answer stays on this shard.
-    struct sc_bytes body[] = {SC_LITERAL(",\"result\":"), sc_buffer_bytes(&gather->text)};
-    if (gather->text.failed || gather->pairs.failed || gather->names.failed ||
+    struct sc_bytes body[2];
+    size_t count = sc_result_value(body, sc_buffer_bytes(&gather->text.out));
+    if (gather->text.out.failed || gather->pairs.failed || gather->names.failed ||
         !is_true(shard, gather))
         sc_call_fail(
             shard, call,
@@ -207,7 +183,7 @@ static void answer(struct shard *shard, struct gather *gather) {
             is_true(shard, gather) ? SC_LITERAL("Failed to list: out of memory")
                                    : SC_LITERAL("Failed to list: the disk failed; ask again"));
     else
-        sc_call_answer(shard, call, body, 2);
+        sc_call_answer(shard, call, body, count);
 }
 
 static struct worker *caller(struct shard *shard, const struct gather *gather) {
@@ -237,7 +213,7 @@ static void finish(struct shard *shard, struct gather *gather) {
         }
         sc_call_queue_list_begun(shard, gather->call->call.connection);
     }
-    sc_buffer_deinit(&gather->text);
+    sc_buffer_deinit(&gather->text.out);
     sc_buffer_deinit(&gather->pairs);
     sc_buffer_deinit(&gather->spare);
     sc_buffer_deinit(&gather->names);

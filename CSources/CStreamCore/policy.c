@@ -56,13 +56,7 @@ bool sc_node_json_valid(struct sc_bytes text) {
 void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc_bytes function_id,
                   struct sc_bytes data) {
     struct sc_buffer text = {0};
-    sc_buffer_append_bytes(&text, SC_LITERAL("{\"invocation_id\":"));
-    sc_json_write_string(&text, invocation_id);
-    sc_buffer_append_bytes(&text, SC_LITERAL(",\"function_id\":"));
-    sc_json_write_string(&text, function_id);
-    sc_buffer_append_bytes(&text, SC_LITERAL(",\"data\":"));
-    sc_buffer_append_bytes(&text, data);
-    sc_buffer_append_bytes(&text, SC_LITERAL("}"));
+    sc_node_call_write(&text, invocation_id, function_id, data);
     // Any shard will do; the first is always there.
     if (!text.failed)
         sc_command_post(node, (struct command){.kind = COMMAND_NODE_CALL,

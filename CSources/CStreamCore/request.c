@@ -19,10 +19,15 @@ static void move_in(uint8_t **at, struct sc_bytes *bytes) {
 // All slices that a call carries. A slice without data stays that: absent is not empty.
 #define CALL_SLICES 9
 static void call_slices(struct call *call, struct sc_bytes *slices[_Nonnull CALL_SLICES]) {
-    struct sc_bytes *all[CALL_SLICES] = {
-        &call->name.stream, &call->name.group,    &call->item,
-        &call->type,        &call->data.text,     &call->ops.text,
-        &call->function_id, &call->invocation_id, &call->traceparent};
+    struct sc_bytes *all[CALL_SLICES] = {&call->name.stream,
+                                         &call->name.group,
+                                         &call->item,
+                                         &call->type,
+                                         &call->data.text,
+                                         &call->ops.text,
+                                         &call->echo.function_id,
+                                         &call->echo.invocation_id,
+                                         &call->echo.traceparent};
     memcpy(slices, all, sizeof all);
 }
 
@@ -31,7 +36,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
     struct sc_bytes *slices[CALL_SLICES];
     struct call copy = *call;
     call_slices(&copy, slices);
-    size_t size = extra.size + call->baggage.size;
+    size_t size = extra.size + call->echo.baggage.size;
     for (size_t i = 0; i < CALL_SLICES; i++)
         size += slices[i]->size;
     struct request *request = sc_allocate(sizeof *request + size);
@@ -41,7 +46,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
     uint8_t *at = request->bytes;
     for (size_t i = 0; i < CALL_SLICES; i++)
         move_in(&at, slices[i]);
-    move_in(&at, &request->call.baggage);
+    move_in(&at, &request->call.echo.baggage);
     request->subscription_id = extra;
     move_in(&at, &request->subscription_id);
     request->call.request = request;

@@ -46,16 +46,9 @@ static struct slice item_sync(struct shard *shard, const struct topic *topic,
     struct sc_blob *value = sc_store_get(shard->store, name, *item);
     if (value != NULL && value->size > shard->node->config.sync_size_max)
         return (struct slice){0};
-    struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), text_or_null(value)};
-    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(topic), item, event, 2);
-}
-
-void sc_sync_head(struct sc_bytes *parts, uint8_t *digits, const struct topic *topic,
-                  uint64_t timestamp) {
-    parts[0] = SC_LITERAL("{\"type\":\"stream\",\"timestamp\":");
-    parts[1] = (struct sc_bytes){digits, sc_decimal_write(digits, timestamp)};
-    parts[2] = topic_prefix(topic);
-    parts[3] = SC_LITERAL("null,\"event\":{\"type\":\"sync\",\"data\":");
+    struct sc_bytes event[2];
+    size_t count = sc_event_sync(event, text_or_null(value));
+    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(topic), item, event, count);
 }
 
 // A sync of a whole group is built as a blob, so that all who join before the next change share it.
@@ -68,13 +61,13 @@ static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *
         return NULL;
     }
     uint8_t digits[20];
-    struct sc_bytes parts[SYNC_HEAD_PARTS + 2];
-    sc_sync_head(parts, digits, topic, timestamp);
-    parts[SYNC_HEAD_PARTS] = sc_buffer_bytes(&array);
-    parts[SYNC_HEAD_PARTS + 1] = SC_LITERAL("}}");
-    uint64_t offset = sc_parts_size(parts, SYNC_HEAD_PARTS) + sizeof offset;
-    struct sc_blob *blob = sc_frame_build_blob(parts, SYNC_HEAD_PARTS + 2, sizeof offset);
-    uint64_t payload = sc_parts_size(parts, SYNC_HEAD_PARTS + 2);
+    struct sc_bytes parts[SC_SYNC_HEAD_PARTS + 2];
+    sc_sync_head(parts, digits, topic_prefix(topic), timestamp);
+    parts[SC_SYNC_HEAD_PARTS] = sc_buffer_bytes(&array);
+    parts[SC_SYNC_HEAD_PARTS + 1] = SC_STREAM_TEXT_END;
+    uint64_t offset = sc_parts_size(parts, SC_SYNC_HEAD_PARTS) + sizeof offset;
+    struct sc_blob *blob = sc_frame_build_blob(parts, SC_SYNC_HEAD_PARTS + 2, sizeof offset);
+    uint64_t payload = sc_parts_size(parts, SC_SYNC_HEAD_PARTS + 2);
     sc_buffer_deinit(&array);
     if (blob == NULL)
         return NULL;
@@ -272,19 +265,16 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
                                   uint64_t timestamp, struct sc_bytes data) {
     struct sc_bytes item = {held->bytes, held->item_size};
-    struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), data};
+    struct sc_bytes event[2];
+    size_t count = sc_event_sync(event, data);
     return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(held->topic),
-                           held->has_item ? &item : NULL, event, 2);
+                           held->has_item ? &item : NULL, event, count);
 }
 
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,
                                    const struct sc_bytes *item, struct sc_bytes event) {
     struct sc_buffer prefix = {0};
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"streamName\":"));
-    sc_json_write_string(&prefix, name->stream);
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"groupId\":"));
-    sc_json_write_string(&prefix, name->group);
-    sc_buffer_append_bytes(&prefix, SC_LITERAL(",\"id\":"));
+    sc_stream_prefix_write(&prefix, name->stream, name->group);
     struct slice slice = sc_stream_frame(shard, LANE_PRIVATE, sc_now_ms(shard),
                                          sc_buffer_bytes(&prefix), item, &event, 1);
     sc_buffer_deinit(&prefix);

@@ -29,20 +29,12 @@ struct topic *sc_topic_find(struct shard *shard, const struct sc_group_name *nam
     return NULL;
 }
 
-static void write_prefix(struct sc_buffer *out, const struct sc_group_name *name) {
-    sc_buffer_append_bytes(out, SC_LITERAL(",\"streamName\":"));
-    sc_json_write_string(out, name->stream);
-    sc_buffer_append_bytes(out, SC_LITERAL(",\"groupId\":"));
-    sc_json_write_string(out, name->group);
-    sc_buffer_append_bytes(out, SC_LITERAL(",\"id\":"));
-}
-
 struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *name) {
     struct topic *topic = sc_topic_find(shard, name);
     if (topic != NULL)
         return topic;
     struct sc_buffer prefix = {0};
-    write_prefix(&prefix, name);
+    sc_stream_prefix_write(&prefix, name->stream, name->group);
     size_t names = name->stream.size + name->group.size;
     topic = sc_allocate(sizeof *topic + names + prefix.size);
     *topic = (struct topic){.node.hash = name->hash,

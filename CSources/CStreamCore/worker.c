@@ -80,35 +80,20 @@ static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
 
-// What an answer repeats of a function id. No function has a longer one than SC_NAME_SIZE_MAX, and what a caller
-// writes must not come back twice as large; of a longer one the answer shows the beginning.
-static struct sc_bytes shown_id(struct shard *shard, struct sc_bytes id) {
-    if (id.data == NULL)
-        return SC_LITERAL("\"\"");
-    if (id.size <= SC_NAME_SIZE_MAX + 2)
-        return id;
-    size_t size = sc_json_prefix_size(inner(id), SC_NAME_SIZE_MAX);
-    if (size == id.size - 2)
-        return id;
-    assert(size + 2 <= sizeof shard->shown_id);
-    memcpy(shard->shown_id, id.data, size + 1);
-    shard->shown_id[size + 1] = '"';
-    return (struct sc_bytes){shard->shown_id, size + 2};
-}
-
 // Inline: most of a small call's cost in this file would be the copy.
 __attribute__((always_inline)) static inline struct call
 call_begin(struct connection *connection, const struct sc_envelope *envelope) {
+    struct shard *shard = connection->shard;
     struct call call = {
-        .invocation_id = sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
-        .function_id =
-            shown_id(connection->shard, sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID)),
-        .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
-        .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE),
+        .echo = {.invocation_id = sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
+                 .function_id = sc_shown_id(sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID),
+                                            shard->shown_id),
+                 .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
+                 .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE)},
         .connection = connection->id,
         .account = connection->account,
         .size_max = connection->worker->outbound_size_max};
-    call.wants_answer = call.invocation_id.data != NULL;
+    call.wants_answer = call.echo.invocation_id.data != NULL;
     return call;
 }
 
@@ -133,10 +118,7 @@ static void invalid(struct connection *connection, const struct sc_envelope *env
 }
 
 static void bad_input_text(struct sc_buffer *out, const struct call *call, struct sc_bytes reason) {
-    sc_buffer_append_bytes(out, SC_LITERAL("Failed to deserialize input for "));
-    sc_buffer_append_bytes(out, inner(call->function_id));
-    sc_buffer_append_bytes(out, SC_LITERAL(": "));
-    sc_buffer_append_bytes(out, reason);
+    sc_input_error_write(out, inner(call->echo.function_id), reason);
 }
 
 static void bad_input(struct connection *connection, struct call *call, struct sc_bytes reason) {
@@ -193,10 +175,10 @@ static int hand_to_override(struct shard *shard, const struct call *call, struct
                                    .data = call->data,
                                    .ops = normal.value,
                                    .wants_answer = call->wants_answer,
-                                   .invocation_id = call->invocation_id,
-                                   .function_id = call->function_id,
-                                   .traceparent = call->traceparent,
-                                   .baggage = call->baggage,
+                                   .invocation_id = call->echo.invocation_id,
+                                   .function_id = call->echo.function_id,
+                                   .traceparent = call->echo.traceparent,
+                                   .baggage = call->echo.baggage,
                                    .bit = bit};
     sc_announce(shard, call->connection, sc_override_message(&override, call->account));
     return 1;
@@ -457,12 +439,12 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) 
     struct call call = call_begin(connection, &envelope);
     if (!call.wants_answer || sc_envelope_action(&envelope) != SC_ACTION_CALL)
         return true;
-    struct sc_bytes parts[] = {SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":"),
-                               call.invocation_id, SC_LITERAL(",\"function_id\":"),
-                               call.function_id,
-                               SC_LITERAL(",\"error\":{\"code\":\"too_many_calls\",\"message\":"
-                                          "\"too many calls of this worker wait\"}}")};
-    struct slice slice = sc_frame_build(shard, LANE_PRIVATE, parts, 5);
+    struct sc_echo echo = {.invocation_id = call.echo.invocation_id,
+                           .function_id = call.echo.function_id};
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX], error[2];
+    size_t count =
+        sc_answer_parts(parts, &echo, error, sc_error_value(error, SC_ERROR_TOO_MANY_CALLS));
+    struct slice slice = sc_frame_build(shard, LANE_PRIVATE, parts, count);
     sc_out_append(connection, slice);
     sc_slice_release(shard, slice);
     return true;
@@ -477,11 +459,12 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
            rc == -ELOOP); // The control plane made it, around data that may be as deep as any.
     struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
-    struct call call = {.invocation_id = sc_envelope_string(&envelope, SC_ENVELOPE_INVOCATION_ID),
-                        .function_id = sc_envelope_string(&envelope, SC_ENVELOPE_FUNCTION_ID),
-                        .connection = SC_NODE_CONNECTION,
-                        .wants_answer = true,
-                        .size_max = shard->node->config.message_size_max};
+    struct call call = {
+        .echo = {.invocation_id = sc_envelope_string(&envelope, SC_ENVELOPE_INVOCATION_ID),
+                 .function_id = sc_envelope_string(&envelope, SC_ENVELOPE_FUNCTION_ID)},
+        .connection = SC_NODE_CONNECTION,
+        .wants_answer = true,
+        .size_max = shard->node->config.message_size_max};
     int op = sc_envelope_stream_op(&envelope);
     assert(op >= 0);
     struct sc_call_input input;

@@ -97,6 +97,16 @@ static inline uint8_t *sc_bytes_write(uint8_t *out, struct sc_bytes bytes) {
     return out + size;
 }
 
+/// The bytes of a text that is given as parts.
+static inline uint64_t sc_parts_size(const struct sc_bytes *parts, size_t count) {
+    uint64_t size = 0;
+    // One by one: a vector would load what has just been stored in halves, and wait for that.
+#pragma clang loop vectorize(disable)
+    for (size_t i = 0; i < count; i++)
+        size += parts[i].size;
+    return size;
+}
+
 /// Immutable bytes shared between threads. The creator fills `data` before it shares the blob.
 ///
 /// Thread: retain and release from any thread.

@@ -333,6 +333,184 @@ struct sc_override {
 struct sc_message *_Nullable sc_override_message(const struct sc_override *call,
                                                  struct sc_account *_Nullable account);
 
+// ---- What callers and executors are told (answer_text.c). Texts are parts: they borrow what they are made of.
+
+#define SC_TEXT_PARTS_MAX 24u
+
+/// What an answer repeats of its call: JSON text as the caller wrote it. Without data: none.
+struct sc_echo {
+    struct sc_bytes invocation_id, function_id;
+    struct sc_bytes traceparent, baggage;
+};
+
+#define SC_ANSWER_BODY_AT 4u // Where in the parts of an answer its body begins.
+#define SC_ANSWER_BODY_PARTS_MAX 12u
+/// The answer to a call. `body` is what stands between the ids and the trace context: one of those below, or no part at
+/// all for a result that is not there. Returns the count of parts.
+size_t sc_answer_parts(struct sc_bytes parts[_Nonnull SC_TEXT_PARTS_MAX],
+                       const struct sc_echo *echo, const struct sc_bytes *_Nullable body,
+                       size_t count);
+#define SC_ANSWER_HEAD SC_LITERAL("{\"type\":\"invocationresult\",\"invocation_id\":")
+#define SC_ANSWER_FUNCTION_KEY SC_LITERAL(",\"function_id\":")
+/// The bytes that sc_answer_write takes.
+static inline uint64_t sc_answer_size(const struct sc_echo *echo,
+                                      const struct sc_bytes *_Nullable body, size_t count) {
+    return SC_ANSWER_HEAD.size + echo->invocation_id.size + SC_ANSWER_FUNCTION_KEY.size +
+           echo->function_id.size + sc_parts_size(body, count) + 1;
+}
+/// Writes the same text in place, without the trace context: nearly all calls have none.
+void sc_answer_write(uint8_t *out, const struct sc_echo *echo,
+                     const struct sc_bytes *_Nullable body, size_t count);
+
+/// A body: the result `value`.
+static inline size_t sc_result_value(struct sc_bytes parts[_Nonnull 2], struct sc_bytes value) {
+    parts[0] = SC_LITERAL(",\"result\":");
+    parts[1] = value;
+    return 2;
+}
+/// What a set, a delete or an update has done: JSON text.
+struct sc_change_result {
+    struct sc_bytes old_value;
+    struct sc_bytes new_value; // data == NULL: none, of a delete.
+    struct sc_bytes errors;    // Of the operations of an update. Empty: none.
+};
+#define SC_RESULT_CHANGE_PARTS_MAX 7
+/// A body. Inline, as those beside it: what the caller knows of a change is not written down to be read again.
+static inline size_t sc_result_change(struct sc_bytes parts[_Nonnull SC_RESULT_CHANGE_PARTS_MAX],
+                                      const struct sc_change_result *change) {
+    size_t at = 0;
+    parts[at++] = SC_LITERAL(",\"result\":{\"old_value\":");
+    parts[at++] = change->old_value;
+    if (change->new_value.data != NULL) {
+        parts[at++] = SC_LITERAL(",\"new_value\":");
+        parts[at++] = change->new_value;
+    }
+    if (change->errors.size > 0) {
+        parts[at++] = SC_LITERAL(",\"errors\":");
+        parts[at++] = change->errors;
+    }
+    parts[at++] = SC_LITERAL("}");
+    return at;
+}
+/// A body: an error that is there as JSON text.
+static inline size_t sc_error_value(struct sc_bytes parts[_Nonnull 2], struct sc_bytes error) {
+    parts[0] = SC_LITERAL(",\"error\":");
+    parts[1] = error;
+    return 2;
+}
+#define SC_ERROR_RESULT_TOO_LARGE                                                                  \
+    SC_LITERAL("{\"code\":\"result_too_large\",\"message\":"                                       \
+               "\"the result is larger than the caller accepts\"}")
+#define SC_ERROR_TOO_MANY_CALLS                                                                    \
+    SC_LITERAL("{\"code\":\"too_many_calls\",\"message\":\"too many calls of this worker wait\"}")
+/// Appends a body: an error of characters.
+void sc_error_write(struct sc_buffer *out, const char *code, struct sc_bytes message);
+/// Appends the message of a `deserialization_error`. `function` is the id as written, without its quotes.
+void sc_input_error_write(struct sc_buffer *out, struct sc_bytes function, struct sc_bytes reason);
+
+#define SC_SHOWN_ID_SIZE_MAX (6u * SC_NAME_SIZE_MAX + 2u)
+/// What an answer repeats of a function id (a JSON string; data == NULL: an empty one). No function has a longer id than
+/// SC_NAME_SIZE_MAX, and what a caller writes must not come back twice as large: a longer one is cut.
+///
+/// Owns: the answer is `id`, or lies in `room`.
+struct sc_bytes sc_shown_id_cut(struct sc_bytes id, uint8_t room[_Nonnull SC_SHOWN_ID_SIZE_MAX]);
+static inline struct sc_bytes sc_shown_id(struct sc_bytes id,
+                                          uint8_t room[_Nonnull SC_SHOWN_ID_SIZE_MAX]) {
+    if (id.data != NULL && id.size <= SC_NAME_SIZE_MAX + 2)
+        return id;
+    return sc_shown_id_cut(id, room);
+}
+
+/// A call or a result on its way from one worker to another. Do not copy it.
+struct sc_forward {
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX];
+    size_t count;
+    struct sc_buffer id, function, data;
+};
+/// The call `message` with an id of ours, for the function of the executor. Ids are characters.
+///
+/// Owns: borrows `message` until sc_forward_end, which the caller owes also after false: memory is out.
+SC_CHECKED bool sc_forward_call(struct sc_forward *out, const struct sc_message *message,
+                                struct sc_bytes invocation_id, struct sc_bytes function_id);
+/// The result `message` with the ids that its caller knows: `invocation_id` is JSON text, the others are characters. The
+/// trace context is the executor's, or else the caller's.
+///
+/// Owns: borrows `message` and `caller` until sc_forward_end, which the caller owes also after false: memory is out.
+SC_CHECKED bool sc_forward_result(struct sc_forward *out, const struct sc_message *message,
+                                  const struct sc_echo *caller);
+/// Makes a result the error that it is larger than its caller accepts.
+void sc_forward_result_too_large(struct sc_forward *out);
+void sc_forward_end(struct sc_forward *forward);
+
+#define SC_REGISTERED_PARTS 5
+/// What a worker is told first. Id and token need no escapes.
+size_t sc_registered_parts(struct sc_bytes parts[_Nonnull SC_REGISTERED_PARTS],
+                           struct sc_bytes worker_id, struct sc_bytes reattach_token);
+/// Appends a call of the node itself, as a worker would write it. Ids are characters, `data` is JSON text.
+void sc_node_call_write(struct sc_buffer *out, struct sc_bytes invocation_id,
+                        struct sc_bytes function_id, struct sc_bytes data);
+
+/// The result of `list_groups` or `list_all` while it is written. Names come sorted.
+struct sc_names_text {
+    struct sc_buffer out; // The result. The caller looks at `failed`, and deinits it.
+    bool of_one_stream;
+    size_t stream_count, group_count;
+    struct sc_bytes stream; // The last one: borrowed until the next name.
+};
+void sc_names_text_begin(struct sc_names_text *text, bool of_one_stream);
+void sc_names_text_add(struct sc_names_text *text, struct sc_bytes stream, struct sc_bytes group);
+void sc_names_text_end(struct sc_names_text *text);
+
+// ---- What stream clients are told (stream_text.c)
+
+/// Appends what names stream and group in every frame of a topic, up to the id.
+void sc_stream_prefix_write(struct sc_buffer *out, struct sc_bytes stream, struct sc_bytes group);
+#define SC_STREAM_TEXT_END SC_LITERAL("}}")
+
+#define SC_EVENT_PARTS_MAX (SC_TEXT_PARTS_MAX - 6u)
+/// The text of an event, as parts. Do not copy it.
+struct sc_event_text {
+    struct sc_bytes parts[SC_TEXT_PARTS_MAX];
+    size_t count;
+    struct sc_buffer escaped;
+    bool owns_id;
+    uint8_t digits[20];
+    uint8_t room[256];
+};
+/// `event` is what stands behind `"event":{"type":`, less the closing brace: one of those below. `prefix` is what
+/// sc_stream_prefix_write writes. Without an id it is null.
+///
+/// Owns: borrows all until sc_event_text_end, which the caller owes.
+void sc_event_text_begin(struct sc_event_text *text, uint64_t timestamp, struct sc_bytes prefix,
+                         const struct sc_bytes *_Nullable id, const struct sc_bytes *event,
+                         size_t count);
+void sc_event_text_end(struct sc_event_text *text);
+
+/// A change of `kind`: `create`, `update` or `delete`.
+static inline size_t sc_event_change(struct sc_bytes parts[_Nonnull 4], struct sc_bytes kind,
+                                     struct sc_bytes value) {
+    parts[0] = SC_LITERAL("\"");
+    parts[1] = kind;
+    parts[2] = SC_LITERAL("\",\"data\":");
+    parts[3] = value;
+    return 4;
+}
+/// A custom event: `type` is JSON text, a string.
+size_t sc_event_custom(struct sc_bytes parts[_Nonnull 5], struct sc_bytes type,
+                       struct sc_bytes data);
+/// A `sync` of one item, or one whose data a function has made.
+size_t sc_event_sync(struct sc_bytes parts[_Nonnull 2], struct sc_bytes data);
+#define SC_EVENT_UNAUTHORIZED SC_LITERAL("\"unauthorized\"")
+#define SC_EVENT_SYNC_TOO_LARGE SC_LITERAL("\"unauthorized\",\"reason\":\"sync_too_large\"")
+
+#define SC_SYNC_HEAD_PARTS 4u
+/// What stands before the array of values in a `sync` of a group; SC_STREAM_TEXT_END follows it. `digits` is room for
+/// the stamp.
+size_t sc_sync_head(struct sc_bytes parts[_Nonnull SC_SYNC_HEAD_PARTS], uint8_t digits[_Nonnull 20],
+                    struct sc_bytes prefix, uint64_t timestamp);
+
+// ---- Ids (uuid.c)
+
 #define SC_UUID_SIZE 36
 /// Writes a UUID (version 4, RFC 9562) that is the same for the same number, and that nobody can tell without `key`.
 void sc_uuid_write(uint8_t out[_Nonnull SC_UUID_SIZE], uint64_t number,

@@ -157,6 +157,27 @@ size_t sc_ws_header_write(uint8_t *out, uint8_t opcode, bool final, uint64_t pay
 /// Writes a whole unmasked close frame with `code` (0: none) and returns its size; `out` has 127 bytes.
 size_t sc_ws_close_write(uint8_t *out, uint16_t code, struct sc_bytes reason);
 
+// ---- A message that is sent: text, given as parts, as one frame or, over SC_FRAGMENT_SIZE_MAX, as fragments (message.c)
+
+/// The bytes of a message of `payload` bytes as a frame, or as fragments.
+uint64_t sc_ws_message_size(uint64_t payload);
+/// Writes a message of `payload` bytes, the sum of its parts, to `out`, which has sc_ws_message_size bytes.
+void sc_ws_message_write(uint8_t *out, const struct sc_bytes *parts, size_t count,
+                         uint64_t payload);
+
+/// A message that is written part by part. Fields are the writer's own.
+struct sc_ws_writer {
+    uint8_t *at;
+    uint64_t left;          // Payload bytes not written yet: 0 once the message is whole.
+    uint64_t fragment_left; // Of them, in the current fragment.
+    bool begun;
+};
+/// Owns: the writer borrows `out`, which has sc_ws_message_size bytes, until `left` is 0.
+struct sc_ws_writer sc_ws_writer_begin(uint8_t *out, uint64_t payload);
+/// The same for the payload alone, without headers: `out` has `payload` bytes.
+struct sc_ws_writer sc_ws_writer_begin_bare(uint8_t *out, uint64_t payload);
+void sc_ws_writer_put(struct sc_ws_writer *writer, struct sc_bytes part);
+
 // ---- Masking and UTF-8, each with a scalar twin and one dispatch at first use
 
 /// XORs `data` with the 4-byte mask, starting at `phase` (0-3) in the mask.
