@@ -506,6 +506,7 @@ struct shard {
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
     uint8_t shown_id[SC_SHOWN_ID_SIZE_MAX]; // Of a call whose function id is too long.
+    uint8_t shown_call_id[SC_SHOWN_CALL_ID_SIZE_MAX]; // Of a call whose own id is too long.
     struct sc_node_counters counters;
 };
 

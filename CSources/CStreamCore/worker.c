@@ -85,7 +85,9 @@ __attribute__((always_inline)) static inline struct call
 call_begin(struct connection *connection, const struct sc_envelope *envelope) {
     struct shard *shard = connection->shard;
     struct call call = {
-        .echo = {.invocation_id = sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
+        .echo = {.invocation_id =
+                     sc_shown_call_id(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
+                                      shard->shown_call_id),
                  .function_id = sc_shown_id(sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID),
                                             shard->shown_id),
                  .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),

@@ -71,17 +71,23 @@ void sc_input_error_write(struct sc_buffer *out, struct sc_bytes function, struc
     sc_buffer_append_bytes(out, reason);
 }
 
-struct sc_bytes sc_shown_id_cut(struct sc_bytes id, uint8_t room[SC_SHOWN_ID_SIZE_MAX]) {
-    if (id.data == NULL)
-        return SC_LITERAL("\"\"");
+static struct sc_bytes cut(struct sc_bytes id, size_t size_max, uint8_t *room) {
     struct sc_bytes inner = {id.data + 1, id.size - 2};
-    size_t size = sc_json_prefix_size(inner, SC_NAME_SIZE_MAX);
+    size_t size = sc_json_prefix_size(inner, size_max);
     if (size == inner.size)
         return id;
-    assert(size + 2 <= SC_SHOWN_ID_SIZE_MAX);
+    assert(size <= 6 * size_max);
     memcpy(room, id.data, size + 1);
     room[size + 1] = '"';
     return (struct sc_bytes){room, size + 2};
+}
+
+struct sc_bytes sc_shown_id_cut(struct sc_bytes id, uint8_t room[SC_SHOWN_ID_SIZE_MAX]) {
+    return id.data == NULL ? SC_LITERAL("\"\"") : cut(id, SC_NAME_SIZE_MAX, room);
+}
+
+struct sc_bytes sc_shown_call_id_cut(struct sc_bytes id, uint8_t room[SC_SHOWN_CALL_ID_SIZE_MAX]) {
+    return cut(id, SC_INVOCATION_ID_SIZE_MAX, room);
 }
 
 // ---- Calls and results between workers

@@ -147,6 +147,14 @@ static bool is_string_or_none(const struct sc_envelope *envelope, enum sc_envelo
     return sc_envelope_is_string_or_absent(envelope, field) || member->value.kind == SC_JSON_NULL;
 }
 
+_Static_assert(SC_INVOCATION_ID_SIZE_MAX == 1024, "a sentence says so");
+static bool is_overlong(struct sc_bytes id) {
+    if (id.size <= SC_INVOCATION_ID_SIZE_MAX + 2)
+        return false;
+    struct sc_bytes raw = {id.data + 1, id.size - 2};
+    return sc_json_prefix_size(raw, SC_INVOCATION_ID_SIZE_MAX) < raw.size;
+}
+
 const char *sc_envelope_call_problem(const struct sc_envelope *envelope, enum sc_action action) {
     if (sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID).data == NULL)
         return "missing or of the wrong type: function_id";
@@ -156,6 +164,8 @@ const char *sc_envelope_call_problem(const struct sc_envelope *envelope, enum sc
         !is_string_or_none(envelope, SC_ENVELOPE_TRACEPARENT) ||
         !is_string_or_none(envelope, SC_ENVELOPE_BAGGAGE))
         return "an id or the trace context is not a string";
+    if (action != SC_ACTION_VOID && is_overlong(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID)))
+        return "invocation_id is longer than 1024 bytes";
     return NULL;
 }
 

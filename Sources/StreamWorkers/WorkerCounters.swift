@@ -12,7 +12,7 @@ package struct WorkerCounters: Hashable, Sendable {
     package var callsUndeliverable: UInt64 = 0
     /// Calls of a function that nobody serves.
     package var callsNotFound: UInt64 = 0
-    /// Calls over the limit of pending calls, or with an invocation id over its limit.
+    /// Calls over the limit of pending calls.
     package var callsRefused: UInt64 = 0
     /// Calls that a worker may not make.
     package var callsForbidden: UInt64 = 0

@@ -12,7 +12,8 @@ package struct WorkerLimits: Hashable, Sendable {
     package var replaySize = 64 << 20
     /// Calls that one worker executes, and calls that it waits for. More: `too_many_calls`.
     package var pendingCallsPerWorker = 10_000
-    /// Bytes of a caller's invocation id as written. Longer: `invalid_message`.
+    /// Bytes, as written between its quotes, of the id of a void call that is repeated to it. Longer: an id of the
+    /// node is sent instead.
     package var invocationIDSize = 1024
     /// Bytes of a call's trace context that are kept for its result. More: not echoed.
     package var traceContextSize = 8 << 10

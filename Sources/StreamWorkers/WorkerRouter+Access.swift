@@ -98,10 +98,11 @@ extension WorkerRouter {
     private func answered(
         _ answer: AnswerAddress, _ invocation: Invocation<Payload>
     ) -> AnswerAddress {
+        guard answer.invocationID == nil else { return answer }
         var answer = answer
         let id = invocation.invocationID
         answer.invocationID =
-            id.flatMap { $0.bytes.count <= limits.invocationIDSize ? $0 : nil }
+            id.flatMap { $0.bytes.count <= limits.invocationIDSize + 2 ? $0 : nil }
             ?? JSONText(string: makeUUID())
         return answer
     }

@@ -7,13 +7,6 @@ extension WorkerRouter {
         _ invocation: Invocation<Payload>, from caller: ConnectionID, into actions: inout Actions
     ) {
         let answer = answerAddress(of: invocation, caller)
-        guard answer.invocationID.map({ $0.bytes.count <= limits.invocationIDSize }) ?? true else {
-            counters.callsRefused += 1
-            let error = InvocationError(
-                code: "invalid_message",
-                message: "invocation_id is longer than \(limits.invocationIDSize) bytes")
-            return send(.failure(error), to: answer, into: &actions)
-        }
         guard mayCall(invocation, answer, into: &actions) else { return }
         if passesMiddleware(invocation, answer, into: &actions) { return }
         if invocation.isEnqueue {

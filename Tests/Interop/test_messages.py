@@ -163,6 +163,52 @@ def test_call_is_answered_as_well_as_it_can_be_read(bare, row):
         assert message["result"] == {"stream": [], "count": 0}
 
 
+LONG = {
+    "a function of the store": {"function_id": "stream::list_all", "data": {}},
+    "a function of the node": {"function_id": "engine::workers::list", "data": {}},
+    "a function of a worker": {"function_id": "echo", "data": 1},
+    "no function": {"function_id": "nothing", "data": {}},
+    "an overridden function": {"function_id": "stream::get", "data": {"stream_name": "o", "group_id": "g", "item_id": "i"}},
+}
+
+
+@pytest.mark.parametrize("id_, size", [("i" * 1024, 1024), ("i" * 1025, 1025), ("é" * 512, 1024), ("é" * 513, 1026), ("i" * 3_000_000, 3_000_000)],
+                         ids=["at the limit", "over it", "at it, in bytes", "over it, in bytes", "megabytes"])
+@pytest.mark.parametrize("row", LONG)
+def test_id_of_a_call_is_repeated_up_to_its_limit(node, bare, worker, row, id_, size):
+    worker.serve("echo", 2)
+    worker.serve("stream::get(o)", 3)
+    worker.barrier()
+    bare.send(call_text(invocation_id=id_, **LONG[row]))
+    message = json.loads(bare.raw.message())
+    if size <= 1024:
+        assert message["invocation_id"] == id_
+        assert message.get("error", {}).get("code") in (None, "function_not_found")
+    else:
+        assert message["invocation_id"] == id_[: 1024 // len(id_[0].encode())]
+        assert message["error"] == {"code": "invalid_message", "message": "invocation_id is longer than 1024 bytes"}
+    assert len(worker.all_called("echo")) == (row == "a function of a worker" and size <= 1024)
+
+
+@pytest.mark.parametrize("text", [
+    '{"invocation_id":"%s","function_id":"f","data":{,',
+    '{"type":"nonsense","invocation_id":"%s"}',
+    '{"type":"invokefunction","invocation_id":"%s","data":{}}',
+    '{"type":"invokefunction","invocation_id":"%s","function_id":"f","action":"void"}',
+    '{"type":"invokefunction","invocation_id":"%s","function_id":"f","action":{"type":"enqueue","queue":"q"}}',
+], ids=["no JSON", "no type of ours", "no function", "an action that is none", "a queue"])
+def test_an_error_repeats_the_beginning_of_a_long_id(bare, text):
+    (message,) = bare.answers(text % ("i" * 1_000_000))
+    assert message["error"]["code"] == "invalid_message" and message["invocation_id"] == "i" * 1024
+
+
+def test_a_void_call_has_any_id(bare, worker):
+    worker.serve("note", None)
+    worker.barrier()
+    assert bare.answers(call_text(function_id="note", invocation_id="i" * 2000, data=5, action={"type": "void"})) == []
+    assert worker.called("note").data == 5
+
+
 @pytest.mark.parametrize("depth, valid", [(125, True), (126, False)])
 def test_depth_of_a_message_is_limited_and_a_value_s_too(bare, depth, valid):
     """The message and its `data` are two levels, of 127."""

@@ -236,17 +236,4 @@ struct CallTests {
     @Test("the limit of pending calls is 10,000") func defaultLimit() {
         #expect(WorkerLimits().pendingCallsPerWorker == 10_000)
     }
-
-    @Test("an invocation id has up to so many bytes", arguments: [0, 1])
-    mutating func invocationIDSize(over: Int) {
-        let id = String(
-            repeating: "i", count: StreamWorkers.WorkerLimits().invocationIDSize - 2 + over)
-        let message = "invocation_id is longer than 1024 bytes"
-        #expect(
-            node.call(1, "f", id: id)
-                == (over == 0
-                    ? ["2 call \(uuid(3)) f in"]
-                    : [errorLine(1, "f", "invalid_message", message, id: id)]))
-        #expect(node.call(1, "f", id: id, isVoid: true).first?.hasPrefix("2 call") == true)
-    }
 }

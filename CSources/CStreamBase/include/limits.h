@@ -8,6 +8,9 @@
 #define SC_VALUE_DEPTH_MAX 124
 /// Bytes of a stream, group or item name, of a subscription, function or trigger id. Longer: refused.
 #define SC_NAME_SIZE_MAX 256
+/// Characters, in bytes, of the id that a caller gives a call. Longer: the call is answered `invalid_message`, under the
+/// beginning of the id.
+#define SC_INVOCATION_ID_SIZE_MAX 1024
 /// Bytes of a stored value. Bigger: refused.
 #define SC_VALUE_SIZE_MAX (16u << 20)
 /// Payload bytes of one inbound WebSocket frame. Bigger: closed with 1009.

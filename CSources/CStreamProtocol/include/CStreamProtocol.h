@@ -185,13 +185,15 @@ static inline bool sc_envelope_is_string_or_absent(const struct sc_envelope *env
     const struct sc_json_member *member = envelope->fields[field];
     return member == NULL || member->value.kind == SC_JSON_STRING;
 }
-/// The same. Most calls have nothing but strings, which is seen without a call.
+/// The same. Most calls have nothing but strings and a short id, which is seen without a call.
 static inline const char *_Nullable sc_envelope_call_check(const struct sc_envelope *envelope,
                                                            enum sc_action action) {
     const struct sc_json_member *function = envelope->fields[SC_ENVELOPE_FUNCTION_ID];
     bool plain = function != NULL && function->value.kind == SC_JSON_STRING &&
                  action != SC_ACTION_INVALID &&
                  sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_INVOCATION_ID) &&
+                 sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID).size <=
+                     SC_INVOCATION_ID_SIZE_MAX + 2 &&
                  sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_TRACEPARENT) &&
                  sc_envelope_is_string_or_absent(envelope, SC_ENVELOPE_BAGGAGE);
     return plain ? NULL : sc_envelope_call_problem(envelope, action);
@@ -419,6 +421,17 @@ static inline struct sc_bytes sc_shown_id(struct sc_bytes id,
     if (id.data != NULL && id.size <= SC_NAME_SIZE_MAX + 2)
         return id;
     return sc_shown_id_cut(id, room);
+}
+
+#define SC_SHOWN_CALL_ID_SIZE_MAX (6u * SC_INVOCATION_ID_SIZE_MAX + 2u)
+/// The same of the id that the caller has given its call (data == NULL: it has none).
+struct sc_bytes sc_shown_call_id_cut(struct sc_bytes id,
+                                     uint8_t room[_Nonnull SC_SHOWN_CALL_ID_SIZE_MAX]);
+static inline struct sc_bytes sc_shown_call_id(struct sc_bytes id,
+                                               uint8_t room[_Nonnull SC_SHOWN_CALL_ID_SIZE_MAX]) {
+    if (id.size <= SC_INVOCATION_ID_SIZE_MAX + 2)
+        return id;
+    return sc_shown_call_id_cut(id, room);
 }
 
 /// A call or a result on its way from one worker to another. Do not copy it.
