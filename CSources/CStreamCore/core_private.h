@@ -488,7 +488,7 @@ struct shard {
     uint32_t tick, tick_ms;
     // What was said last of connections that could not be taken.
     uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
-    uint64_t sync_logged_ns; // When it was said last that one is too large.
+    uint64_t join_logged_ns; // When it was said last why one is refused.
     struct port_listener *_Nullable listeners;
     uint32_t listener_count, open_listeners;
     bool listeners_closing, workers_paused;

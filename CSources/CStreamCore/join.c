@@ -28,23 +28,31 @@ static void refuse(struct connection *connection, const struct sc_subscription_n
     refuse_with(connection, name, SC_EVENT_UNAUTHORIZED);
 }
 
-// Its handler has let it in, and hears that it has gone. At most one line a second says so, however often it happens.
-static void refuse_large(struct connection *connection, const struct sc_subscription_name *name) {
+// At most one line a second says why joins are refused, however many are.
+static void log_refusal(struct connection *connection, const struct sc_subscription_name *name,
+                        struct sc_bytes why) {
     struct shard *shard = connection->shard;
-    sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
-    refuse_with(connection, name, SC_EVENT_SYNC_TOO_LARGE);
-    shard->counters.syncs_too_large++;
     uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
-    if (shard->sync_logged_ns != 0 && now_ns - shard->sync_logged_ns < 1000000000u)
+    if (shard->join_logged_ns != 0 && now_ns - shard->join_logged_ns < 1000000000u)
         return;
-    shard->sync_logged_ns = now_ns;
+    shard->join_logged_ns = now_ns;
     struct sc_buffer text = {0};
-    sc_buffer_append_bytes(&text, SC_LITERAL("the sync is over limits.sync_bytes: stream "));
+    sc_buffer_append_bytes(&text, why);
+    sc_buffer_append_bytes(&text, SC_LITERAL(": stream "));
     sc_json_write_string(&text, name->stream);
     sc_buffer_append_bytes(&text, SC_LITERAL(", group "));
     sc_json_write_string(&text, name->group);
     sc_shard_log(shard, SC_LOG_WARN, "join_refused", connection->id, sc_buffer_bytes(&text));
     sc_buffer_deinit(&text);
+}
+
+// Its handler has let it in, and hears that it has gone.
+static void refuse_large(struct connection *connection, const struct sc_subscription_name *name) {
+    struct shard *shard = connection->shard;
+    sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
+    refuse_with(connection, name, SC_EVENT_SYNC_TOO_LARGE);
+    shard->counters.syncs_too_large++;
+    log_refusal(connection, name, SC_LITERAL("the sync is over limits.sync_bytes"));
 }
 
 // The call carries the names; `extra` of the request the subscription's id.
@@ -87,6 +95,8 @@ static void join(struct connection *connection, const struct sc_subscription_nam
     if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
         !sc_subscription_exists(connection, name->id)) {
         refuse(connection, name);
+        log_refusal(connection, name,
+                    SC_LITERAL("the client has limits.subscriptions_per_connection already"));
         return;
     }
     if ((sc_watch_flags(shard, name->stream) & SC_WATCH_JOINS) == 0) {

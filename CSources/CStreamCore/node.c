@@ -24,7 +24,7 @@ struct sc_node_config sc_node_config_default(void) {
         .message_size_max = SC_MESSAGE_SIZE_MAX,
         .frame_size_max = SC_FRAME_SIZE_MAX,
         .value_size_max = SC_VALUE_SIZE_MAX,
-        .subscriptions_per_connection_max = 1000,
+        .subscriptions_per_connection_max = 10000,
         .client_message_size_max = SC_CLIENT_MESSAGE_SIZE_MAX,
         .slow_reader_grace_ms = 1000,
         .client_hard_size_max = SC_CLIENT_HARD_SIZE_MAX,

@@ -176,7 +176,7 @@ package struct Compatibility: Sendable, Equatable {
 
 /// Limits of the node and of its stream clients. Sizes are bytes.
 package struct Limits: Sendable, Equatable {
-    package var subscriptionsPerConnection = 1000
+    package var subscriptionsPerConnection = 10_000
     package var streamClientBudget = 8 << 20
     package var slowReaderGraceMilliseconds = 1000
     package var streamClientHardSize = 64 << 20

@@ -157,6 +157,7 @@ def test_subscriptions_at_the_limit_are_served_and_a_further_one_is_refused(star
         client.join("s", "g3", subscription="sub3")
         assert client.event()["type"] == "unauthorized"
         assert node.counters()["subscriptions_refused"] == 1
+        assert "limits.subscriptions_per_connection" in node.wait_for("join_refused")["detail"]
         client.join("s", "g1", subscription="sub1")  # One that it has: joins again.
         assert client.event()["type"] == "sync"
         client.leave("s", "g0", subscription="sub0")
