@@ -197,7 +197,7 @@ static int listen_shared(struct shard *shard, const struct listen_place *place) 
 
 int sc_places_resolve(struct sc_node *node) {
     const struct sc_node_config *config = &node->config;
-    for (uint32_t i = 0; i <= config->worker_count; i++) {
+    for (uint32_t i = config->without_streams ? 1 : 0; i <= config->worker_count; i++) {
         const struct sc_node_address *address = i == 0 ? &config->stream : &config->workers[i - 1];
         int rc = sc_host_addresses(address->host, &node->places[i].host);
         if (rc < 0)
@@ -211,9 +211,12 @@ int sc_listeners_open(struct shard *shard) {
     const struct sc_node_config *config = &node->config;
     uint32_t places = shard->index == 0 ? 1 + config->worker_count : 1;
     shard->listeners = sc_allocate(places * SC_HOST_ADDRESSES_MAX * sizeof *shard->listeners);
+    bool has_streams = !config->without_streams;
     if (shard->index > 0)
-        return listen_shared(shard, &node->places[0]);
-    int rc = listen_first(shard, &node->places[0], config->stream.port, true, 0);
+        return has_streams ? listen_shared(shard, &node->places[0]) : 0;
+    int rc = 0;
+    if (has_streams)
+        rc = listen_first(shard, &node->places[0], config->stream.port, true, 0);
     for (uint32_t i = 0; rc == 0 && i < config->worker_count; i++)
         rc = listen_first(shard, &node->places[i + 1], config->workers[i].port, false, i);
     return rc;

@@ -76,6 +76,11 @@ void sc_worker_answer_end(struct connection *connection, uint32_t place, struct 
 
 // ---- Envelopes
 
+// The stream function that a call names, served here; negative: none.
+static int stream_op(const struct shard *shard, const struct sc_envelope *envelope) {
+    return shard->node->config.without_streams ? -1 : sc_envelope_stream_op(envelope);
+}
+
 static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
@@ -285,7 +290,7 @@ static void invoke(struct connection *connection, struct sc_bytes text,
     }
     if (action == SC_ACTION_VOID)
         call.wants_answer = false;
-    int op = sc_envelope_stream_op(envelope);
+    int op = stream_op(connection->shard, envelope);
     if (op >= 0)
         run_call(connection, envelope, &call, op);
     else
@@ -338,7 +343,7 @@ static bool writes_wait(const struct connection *connection) {
 
 // Whether a call would set off a trigger: it changes a watched stream, or logs.
 static bool is_watched_write(struct shard *shard, const struct sc_envelope *envelope) {
-    int op = sc_envelope_stream_op(envelope);
+    int op = stream_op(shard, envelope);
     if (op < 0) {
         struct sc_bytes id = sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID);
         struct sc_bytes prefix = SC_LITERAL("\"engine::log::");

@@ -164,7 +164,8 @@ const char *sc_envelope_call_problem(const struct sc_envelope *envelope, enum sc
         !is_string_or_none(envelope, SC_ENVELOPE_TRACEPARENT) ||
         !is_string_or_none(envelope, SC_ENVELOPE_BAGGAGE))
         return "an id or the trace context is not a string";
-    if (action != SC_ACTION_VOID && is_overlong(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID)))
+    if (action != SC_ACTION_VOID &&
+        is_overlong(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID)))
         return "invocation_id is longer than 1024 bytes";
     return NULL;
 }

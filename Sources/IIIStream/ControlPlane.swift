@@ -413,7 +413,7 @@ actor ControlPlane {
         let functions = router.functions.takeChangedIDs()
         if !functions.isEmpty { functionsNotice.change(at: moment) }
         for id in functions {
-            guard let override = StreamOverride(functionID: id.string) else { continue }
+            guard let override = router.functions.streamOverride(id) else { continue }
             streams.insert(.stream(Name(override.streamName)))
         }
         for stream in streams { core.watch(stream.name, watch(of: stream)) }

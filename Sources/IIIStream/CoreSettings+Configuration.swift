@@ -30,6 +30,7 @@ extension CoreSettings {
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
         pollMicroseconds = configuration.pollMicroseconds
+        withoutStreams = !configuration.stream.isEnabled
         watchesJoins = !configuration.stream.guardedStreams.isEmpty
         clientMessageSizeMax = limits.clientMessageSize
         syncSizeMax = limits.syncSize

@@ -28,7 +28,7 @@ public final class StreamNode: Sendable {
     private let shutdownMilliseconds: Int
     private let stopping = Mutex<Task<Void, Never>?>(nil)
 
-    /// The port that stream clients connect to.
+    /// The port that stream clients connect to; 0 for a node without streams.
     public let streamPort: UInt16
     /// The ports that workers connect to, in the order of the configuration.
     public let workerPorts: [UInt16]
@@ -54,7 +54,9 @@ public final class StreamNode: Sendable {
         let configuration = nodeConfiguration.values
         let store: SelectedStore
         do throws(StoreSelectionError) {
-            store = try SelectedStore(for: configuration.adapter)
+            store =
+                configuration.stream.isEnabled
+                ? try SelectedStore(for: configuration.adapter) : .memory
         } catch {
             switch error {
             case .notBuiltYet(let what): throw .start("\(what) is not part of this version yet")
@@ -97,13 +99,15 @@ public final class StreamNode: Sendable {
 
     private func announce(_ configuration: Configuration, _ store: SelectedStore) {
         let workers = core.workerAddresses.map { $0.joined(separator: ", ") }
+        let hasStreams = configuration.stream.isEnabled
+        let streams = core.streamAddresses.joined(separator: ", ")
         log.write(
             .info, "listening",
             [
-                "stream": .text(core.streamAddresses.joined(separator: ", ")),
+                "stream": .text(hasStreams ? streams : "none"),
                 "workers": .list(workers),
                 "shards": .number(UInt64(Self.shardCount(configuration))),
-                "io": .text(core.backend), "store": .text(store.summary),
+                "io": .text(core.backend), "store": .text(hasStreams ? store.summary : "none"),
             ])
         if let loss = store.lossWindow {
             log.write(.warn, "loss_window", ["detail": .text(loss)])
@@ -130,19 +134,21 @@ public final class StreamNode: Sendable {
             return limits
         }
         let timeouts = configuration.timeouts
+        let offersStreams = configuration.stream.isEnabled
         return ControlPlane.Router(
             limits: StreamWorkers.WorkerLimits(), listenerLimits: limits,
             listeners: configuration.workerListeners,
             namedByConfiguration: configuration.namedFunctionIDs,
             timeouts: (UInt64(timeouts.authMilliseconds), UInt64(timeouts.handlerMilliseconds)),
-            builtInFunctions: BuiltInFunctions.all,
+            builtInFunctions: offersStreams
+                ? BuiltInFunctions.all : BuiltInFunctions.withoutStreams,
             logOrigin: LogOrigin(
                 resource: configuration.observability.resource, scopeName: "iii",
                 scopeVersion: version),
-            functions: FunctionRegistry(),
+            functions: FunctionRegistry(offersStreams: offersStreams),
             triggers: TriggerRegistry(
                 builtInTypes: BuiltInTriggerTypes.all,
-                offersLog: configuration.observability.isEnabled),
+                offersLog: configuration.observability.isEnabled, offersStreams: offersStreams),
             startedAt: NodeClock.system.moment().unix, makeUUID: UUIDText.random)
     }
 

@@ -4,11 +4,11 @@ extension Configuration {
     /// Every setting with its value, as a file that reads back to this configuration. Passwords in
     /// URLs are masked, and then the one thing that does not.
     package func yaml() -> String {
-        node.yaml()
+        node(masksPasswords: true).yaml()
     }
 
-    private var node: YAMLNode {
-        var entries = [entry(.stream, streamSettings)]
+    func node(masksPasswords: Bool) -> YAMLNode {
+        var entries = [entry(.stream, streamSettings(masksPasswords: masksPasswords))]
         entries += workerListeners.map { entry(.manager, $0.settings) }
         entries.append(
             entry(
@@ -28,14 +28,15 @@ extension Configuration {
         .map([("name", .string(worker.rawValue)), ("config", .map(settings))])
     }
 
-    private var streamSettings: [(String, YAMLNode)] {
+    private func streamSettings(masksPasswords: Bool) -> [(String, YAMLNode)] {
         [
+            ("enabled", .boolean(stream.isEnabled)),
             ("port", .integer(stream.port)),
             ("host", .string(stream.host)),
             ("auth_function", .text(stream.authFunction)),
             ("guarded_streams", .list(stream.guardedStreams.map { .string($0) })),
             ("origins", stream.origins.map { .list($0.map { .string($0) }) } ?? .null),
-            ("adapter", adapter.node),
+            ("adapter", adapter.node(masksPasswords: masksPasswords)),
             ("shards", shards.map { .integer($0) } ?? .string("auto")),
             ("poll_us", .integer(pollMicroseconds)),
             ("io", .string(io.rawValue)),
@@ -54,10 +55,11 @@ extension Configuration {
 }
 
 extension Adapter {
-    fileprivate var node: YAMLNode {
+    fileprivate func node(masksPasswords: Bool) -> YAMLNode {
         switch self {
         case .redis(let url):
-            let config = YAMLNode.map([("redis_url", .string(maskingPassword(in: url)))])
+            let shown = masksPasswords ? maskingPassword(in: url) : url
+            let config = YAMLNode.map([("redis_url", .string(shown))])
             return .map([("name", .string("redis")), ("config", config)])
         case .kv(let method):
             return .map([("name", .string("kv")), ("config", .map(method.settings))])

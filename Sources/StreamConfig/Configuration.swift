@@ -34,6 +34,8 @@ package struct Configuration: Sendable, Equatable {
 
 /// Where stream clients connect, and who may.
 package struct StreamListener: Sendable, Equatable {
+    /// Whether there are streams at all: the port, the functions, the trigger types and the items.
+    package var isEnabled = true
     /// An IP address, without the brackets of IPv6, or a host name.
     package var host = "0.0.0.0"
     /// 0: any free port.
@@ -122,7 +124,7 @@ extension Configuration {
     /// The functions that the configuration names, each once, in its order. Whoever serves one decides for
     /// others, so a worker with rules may not register any.
     package var namedFunctionIDs: [String] {
-        var ids = [stream.authFunction]
+        var ids = [stream.isEnabled ? stream.authFunction : nil]
         for listener in workerListeners {
             ids.append(listener.middlewareFunctionID)
             guard let access = listener.accessControl else { continue }

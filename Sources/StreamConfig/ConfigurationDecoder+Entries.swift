@@ -5,11 +5,14 @@ extension ConfigurationDecoder {
     mutating func decodeStream(_ config: YAMLNode?) {
         let map = SettingsMap(
             config, at: SettingsPlace(worker: .stream), keys: Schema.stream, &report)
+        map.read("enabled", into: &configuration.stream.isEnabled, &report)
         map.read("port", in: 0...65_535, into: &configuration.stream.port, &report)
         map.host("host", into: &configuration.stream.host, &report)
-        note(
-            host: configuration.stream.host, port: configuration.stream.port,
-            at: map.position(of: "port") ?? config?.position)
+        if configuration.stream.isEnabled {
+            note(
+                host: configuration.stream.host, port: configuration.stream.port,
+                at: map.position(of: "port") ?? config?.position)
+        }
         configuration.stream.authFunction = map.functionID("auth_function", &report)
         configuration.stream.guardedStreams = guardedStreams(map)
         configuration.stream.origins = origins(

@@ -12,9 +12,10 @@ enum Schema {
     static let entry = ["name", "config", "image"]
 
     static let stream = [
-        "port", "host", "auth_function", "guarded_streams", "origins", "adapter", "shards",
+        "port", "host", "auth_function", "guarded_streams", "origins", "adapter",
+        "shards",
         "poll_us", "io", "compat",
-        "limits", "timeouts", "ping", "admin",
+        "limits", "timeouts", "ping", "admin", "enabled",
     ]
     static let adapter = ["name", "config"]
     static let kv = [

@@ -54,6 +54,8 @@ package struct CoreSettings: Hashable, Sendable {
     package var storage: Storage?
     /// Nobody may connect: for work on the storage alone.
     package var withoutPorts = false
+    /// There is no stream port, and no stream function: a call of one is that of any function.
+    package var withoutStreams = false
     package var shardCount: Int
     /// How long a shard looks for work before it sleeps.
     package var pollMicroseconds = 0

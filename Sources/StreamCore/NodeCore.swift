@@ -64,6 +64,7 @@ package import StreamModel
             unsafe config.watched = settings.watchesJoins ? UInt32(SC_WATCH_JOINS.rawValue) : 0
             unsafe settings.copyLimits(to: &config)
             unsafe config.without_ports = settings.withoutPorts
+            unsafe config.without_streams = settings.withoutStreams
             if let storage = settings.storage {
                 unsafe config.storage = unsafe storage.table(path: path)
             }

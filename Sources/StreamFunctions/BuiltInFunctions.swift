@@ -2,6 +2,11 @@ package import StreamModel
 
 /// The functions that the node serves itself, as lists describe them.
 package enum BuiltInFunctions {
+    /// Those of a node without streams.
+    package static var withoutStreams: [FunctionRegistration] {
+        all.filter { !Name($0.id).hasPrefix("stream::") }
+    }
+
     package static let all: [FunctionRegistration] = table.map {
         FunctionRegistration(
             id: $0.id, description: JSONText(string: $0.description),

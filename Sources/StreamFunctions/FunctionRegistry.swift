@@ -20,12 +20,19 @@ package struct FunctionRegistry: FunctionDirectory {
     private var holdings: [ConnectionID: Holding] = [:]
     private var changedIDs: Set<Name> = []
     package private(set) var generation: UInt64 = 0
+    private let offersStreams: Bool
 
-    package init() {}
-
-    package func isStreamOverride(_ id: Name) -> Bool {
-        StreamOverride(functionID: id.string) != nil
+    /// - Parameter offersStreams: whether there are stream functions, which functions of workers can take over.
+    package init(offersStreams: Bool = true) {
+        self.offersStreams = offersStreams
     }
+
+    /// The stream function that a function of this id takes over; nil: none.
+    package func streamOverride(_ id: Name) -> StreamOverride? {
+        offersStreams ? StreamOverride(functionID: id.string) : nil
+    }
+
+    package func isStreamOverride(_ id: Name) -> Bool { streamOverride(id) != nil }
 
     /// Ids that are served now and were not at the last call, or the other way round.
     package mutating func takeChangedIDs() -> Set<Name> {

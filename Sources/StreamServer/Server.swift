@@ -42,7 +42,7 @@ struct Server {
                     end(nil)
                 }
             case .reload:
-                readAgain()
+                readAgain(loaded.configuration)
             case .logCounters:
                 // A shard that does not answer holds up no signal, and neither does a start.
                 Task { [log, started] in
@@ -79,19 +79,26 @@ struct Server {
 
     // MARK: - While it runs
 
-    /// What SIGHUP asks for. No setting can be changed in a running node yet; the file is checked all the same.
-    private func readAgain() {
+    /// What SIGHUP asks for. No setting can be changed in a running node yet: the file is checked all the same, and the
+    /// log says what a start would change.
+    private func readAgain(_ running: Configuration) {
         do throws(ConfigurationError) {
             let loaded = try LoadedConfiguration.load(options)
             for warning in loaded.warningTexts {
                 log.write(LogRecord(.warn, "configuration", ["detail": warning]))
             }
+            let changed = running.settings(changedIn: loaded.configuration)
+            let outcome =
+                changed.isEmpty
+                ? "asks for what the node runs with: nothing would change when it is started again"
+                : "takes effect when the node is started again, and changes "
+                    + changed.joined(separator: ", ")
             log.write(
                 LogRecord(
-                    .info, "configuration_not_reloaded",
-                    [
-                        "detail":
-                            "\(loaded.summary) is valid; it takes effect when the node is started again"
+                    level: .info, event: "configuration_not_reloaded",
+                    fields: [
+                        ("detail", .text("\(loaded.summary) is valid and \(outcome)")),
+                        ("changed", .list(changed)),
                     ]))
         } catch {
             log.write(LogRecord(.error, "configuration_not_reloaded", ["detail": error.text]))
@@ -135,19 +142,24 @@ struct Server {
     /// What somebody who has just started a node wants to know.
     private func greet(_ node: StreamNode, _ configuration: Configuration) {
         let stream = "\(reachable(configuration.stream.host)):\(node.streamPort)"
+        let streams = configuration.stream.isEnabled
         let workers = zip(configuration.workerListeners, node.workerPorts).map {
             "ws://\(reachable($0.host)):\($1)"
         }
         print(
-            """
-            iii-stream \(StreamNode.version), \(kept(configuration.adapter))
-              stream clients   ws://\(stream)/stream/<stream>/<group>
-              workers          \(workers.joined(separator: ", "))
-              try              curl -sN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
-            -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: aWlpLXN0cmVhbSBoZWxsbw==' \
-            http://\(stream)/stream/chat/room-1
-              stop             Ctrl-C
-            """)
+            "iii-stream \(StreamNode.version), \(streams ? kept(configuration.adapter) : "no streams")"
+        )
+        if streams { print("  stream clients   ws://\(stream)/stream/<stream>/<group>") }
+        print("  workers          \(workers.joined(separator: ", "))")
+        if streams {
+            print(
+                """
+                  try              curl -sN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
+                -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: aWlpLXN0cmVhbSBoZWxsbw==' \
+                http://\(stream)/stream/chat/room-1
+                """)
+        }
+        print("  stop             Ctrl-C")
         fflush(nil)
     }
 

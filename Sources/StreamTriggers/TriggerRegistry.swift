@@ -72,9 +72,9 @@ package struct TriggerWatch: OptionSet, Hashable, Sendable {
 
 /// The triggers and trigger types of a node, and who owns them.
 package struct TriggerRegistry: TriggerDirectory {
-    /// The types that the node itself fires, beside those under `engine::`.
-    package static let builtInTypes: Set<Name> = [
-        Name("stream"), Name("stream:join"), Name("stream:leave"), Name("log"),
+    /// The types that a node with streams fires for them.
+    private static let streamTypes: Set<Name> = [
+        Name("stream"), Name("stream:join"), Name("stream:leave"),
     ]
 
     private struct Entry {
@@ -115,20 +115,34 @@ package struct TriggerRegistry: TriggerDirectory {
     private var goneIDs: Set<Name> = []
     private let builtInDescriptions: [TriggerTypeRegistration]
     private let offersLog: Bool
+    private let offersStreams: Bool
 
     /// - Parameters:
     ///   - builtInTypes: how the built-in types describe themselves in lists.
-    ///   - offersLog: whether there is a type `log`.
-    package init(builtInTypes: [TriggerTypeRegistration] = [], offersLog: Bool = true) {
-        builtInDescriptions = builtInTypes.filter { offersLog || $0.id != "log" }
+    ///   - offersLog: whether there is a type `log`. Its id is reserved in any case.
+    ///   - offersStreams: whether there are the types of streams. Without, workers may provide types of their ids.
+    package init(
+        builtInTypes: [TriggerTypeRegistration] = [], offersLog: Bool = true,
+        offersStreams: Bool = true
+    ) {
+        builtInDescriptions = builtInTypes.filter {
+            (offersLog || $0.id != "log")
+                && (offersStreams || !Self.streamTypes.contains(Name($0.id)))
+        }
         self.offersLog = offersLog
+        self.offersStreams = offersStreams
     }
 
     /// How many triggers are stored.
     package var count: Int { entries.count }
 
     package func isBuiltIn(type: Name) -> Bool {
-        Self.builtInTypes.contains(type) || type.hasPrefix("engine::")
+        (offersStreams && Self.streamTypes.contains(type)) || type == Name("log")
+            || type.hasPrefix("engine::")
+    }
+
+    private func listening(of trigger: TriggerRegistration) throws(JSONMismatch) -> TriggerFilter {
+        isBuiltIn(type: Name(trigger.triggerType)) ? try TriggerFilter(trigger) : .none
     }
 
     // MARK: Triggers
@@ -136,7 +150,7 @@ package struct TriggerRegistry: TriggerDirectory {
     package mutating func register(
         _ trigger: TriggerRegistration, by owner: ConnectionID
     ) throws(JSONMismatch) -> OwnedTrigger? {
-        let filter = try TriggerFilter(trigger)
+        let filter = try listening(of: trigger)
         let id = Name(trigger.id)
         let wasGone = goneIDs.contains(id)
         let previous = removeEntry(id)
@@ -166,7 +180,7 @@ package struct TriggerRegistry: TriggerDirectory {
     package func conditionFunctionID(
         of trigger: TriggerRegistration
     ) throws(JSONMismatch) -> String? {
-        try TriggerFilter(trigger).conditionFunctionID
+        try listening(of: trigger).conditionFunctionID
     }
 
     package func trigger(_ id: Name) -> OwnedTrigger? {

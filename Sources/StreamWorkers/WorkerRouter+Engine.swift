@@ -124,8 +124,8 @@ extension WorkerRouter {
                     ?? (entry.value.metadata?.pid != nil)
         }
         var entries = visible.map { (key: $0.value.sortKey, text: info($0.key, $0.value, caller)) }
-        if wanted.map({ $0 == "iii-stream" }) ?? true {
-            entries.append((key: ("iii-stream", "iii-stream"), text: nodeInfo(for: caller)))
+        if wanted.map({ $0 == "iii-stream" }) ?? true, let node = nodeInfo(for: caller) {
+            entries.append((key: ("iii-stream", "iii-stream"), text: node))
         }
         entries.sort { $0.key < $1.key }
         var result = JSONObjectWriter()
@@ -165,9 +165,10 @@ extension WorkerRouter {
         return entry.finish()
     }
 
-    /// The node appears among the workers, as the one that serves the built-in functions.
-    private func nodeInfo(for caller: ConnectionID) -> JSONText {
+    /// The node appears among the workers, as the one that serves the stream functions; nil: it has none.
+    private func nodeInfo(for caller: ConnectionID) -> JSONText? {
         let own = builtInFunctions.map(\.id).filter { !$0.hasPrefix("engine::") }
+        guard !own.isEmpty else { return nil }
         let ids = shownFunctions(own, for: caller)
         var entry = JSONObjectWriter()
         entry.add("id", "iii-stream")

@@ -70,7 +70,8 @@ extension WorkerRouter {
     private mutating func refusal(
         ofEventsOf trigger: TriggerRegistration, by worker: ConnectionID
     ) -> InvocationError? {
-        guard Name(trigger.triggerType) == Name("stream") else { return nil }
+        let type = Name(trigger.triggerType)
+        guard type == Name("stream"), triggers.isBuiltIn(type: type) else { return nil }
         for read in ["stream::get", "stream::list"] where refusal(of: Name(read), by: worker) == nil
         {
             return nil

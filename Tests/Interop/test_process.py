@@ -177,7 +177,8 @@ def test_the_journal_gets_priorities(tmp_path):
 
 def test_a_hangup_is_answered_with_a_line_and_the_node_goes_on(node):
     node.process.send_signal(signal.SIGHUP)
-    assert "started again" in node.wait_for("configuration_not_reloaded")["detail"]
+    line = node.wait_for("configuration_not_reloaded")
+    assert "nothing would change" in line["detail"] and line["changed"] == []
     (node.folder / "config.yaml").write_text("nonsense: 1\n")
     node.expected_errors = ["configuration_not_reloaded"]
     after = len(node.records)
@@ -185,6 +186,19 @@ def test_a_hangup_is_answered_with_a_line_and_the_node_goes_on(node):
     assert "nonsense" in node.wait_for("configuration_not_reloaded", after)["detail"]
     with Worker(node.worker_url()) as worker:
         worker.set("s", "g", "i", 1)
+
+
+def test_a_hangup_says_by_name_what_a_restart_would_change(node):
+    changed = {"limits": {"connections": 1234}, "ping": {"deadline_ms": 7000}, "enabled": False}
+    port = {"host": "127.0.0.1", "port": 0}
+    second = {"name": "iii-worker-manager", "config": {**port, "middleware_function_id": "m"}}
+    (node.folder / "config.yaml").write_text(configuration(changed, port, [second]))
+    node.process.send_signal(signal.SIGHUP)
+    line = node.wait_for("configuration_not_reloaded")
+    stream = ["`enabled`", "`limits.connections`", "`ping.deadline_ms`"]
+    assert [name for name in line["changed"] if "iii-stream" in name] == [f"{key} of `iii-stream`" for key in stream]
+    assert "`middleware_function_id` of `iii-worker-manager` (2)" in line["changed"]
+    assert all(name in line["detail"] for name in line["changed"]) and "started again" in line["detail"]
 
 
 def test_a_second_signal_ends_the_node_at_once(node):

@@ -179,3 +179,41 @@ private struct Generator: RandomNumberGenerator {
         return mixed ^ (mixed >> 31)
     }
 }
+
+@Suite("Settings that differ")
+struct ChangedSettingsTests {
+    @Test("nothing differs from itself") func nothing() throws {
+        let one = try read(stream("limits: {connections: 5}")).configuration
+        #expect(one.settings(changedIn: one) == [])
+    }
+
+    @Test("each is named with its entry, in the order of the file that is printed")
+    func names() throws {
+        let one = Configuration()
+        let two = try read(
+            stream("ping: {deadline_ms: 7}\nport: 5\nguarded_streams: [a]")
+                + "  - {name: iii-worker-manager, config: {port: 1}}\n"
+                + "  - {name: iii-worker-manager, config: {port: 2}}\n"
+        ).configuration
+        let changed = one.settings(changedIn: two)
+        #expect(
+            Array(changed.prefix(4)) == [
+                "`port` of `iii-stream`", "`guarded_streams` of `iii-stream`",
+                "`ping.deadline_ms` of `iii-stream`", "`port` of `iii-worker-manager`",
+            ])
+        #expect(changed.contains("`port` of `iii-worker-manager` (2)"))
+        #expect(two.settings(changedIn: one).count == changed.count)
+    }
+
+    @Test("a password is a value like others, and is not shown") func password() throws {
+        func redis(_ password: String) throws -> Configuration {
+            let url = "redis://user:\(password)@host"
+            return try read(stream("adapter: {name: redis, config: {redis_url: \"\(url)\"}}"))
+                .configuration
+        }
+        #expect(
+            try redis("one").settings(changedIn: redis("two")) == [
+                "`adapter.config.redis_url` of `iii-stream`"
+            ])
+    }
+}

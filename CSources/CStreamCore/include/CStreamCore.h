@@ -103,6 +103,8 @@ struct sc_node_config {
     uint64_t seed;                  // Of the hash tables.
     struct sc_node_storage storage; // With one, strings are copied by sc_node_create.
     bool without_ports;             // Nobody may connect: for work on the storage alone.
+    bool
+        without_streams; // No stream port, and calls of stream functions are those of any function.
 };
 
 /// The cores that this process may run on.
