@@ -48,14 +48,15 @@ let targets: [Target] = [
     core("CStreamJSON", ["CStreamBase"]),
     core("CStreamProtocol", ["CStreamWebSocket", "CStreamJSON", "CStreamBase"]),
     core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
+    core("CStreamTransport", ["CStreamBase", "CStreamWebSocket", "CStreamLoop"]),
     core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
     core("CStreamStore", ["CStreamBase"]),
     core("CStreamProcess"),
     core(
         "CStreamCore",
         [
-            "CStreamProtocol", "CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS",
-            "CStreamStore",
+            "CStreamProtocol", "CStreamTransport", "CStreamWebSocket", "CStreamJSON", "CStreamLoop",
+            "CStreamTLS", "CStreamStore",
         ]),
     core("CStreamLoad", ["CStreamWebSocket", "CStreamJSON", "CStreamLoop", "CStreamTLS"]),
     module("StreamModel"),

@@ -52,9 +52,9 @@ static void release_event(struct shard *shard, struct effect *effect) {
 
 static void answer_connection(struct shard *shard, uint64_t id, uint32_t place,
                               struct slice slice) {
-    struct connection *connection = sc_connection_find(shard, id);
-    if (connection != NULL)
-        sc_worker_answer_end(connection, place, slice);
+    struct worker *worker = sc_worker_find(shard, id);
+    if (worker != NULL)
+        sc_worker_answer_end(&worker->connection, place, slice);
     sc_slice_release(shard, slice);
 }
 

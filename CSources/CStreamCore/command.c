@@ -130,16 +130,16 @@ void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
 // ---- On the shard
 
 static void send_parts(struct connection *connection, const struct sc_bytes *parts, size_t count) {
-    struct slice slice = sc_frame_build(connection->shard, LANE_PRIVATE, parts, count);
+    struct slice slice = sc_frame_build(connection_shard(connection), LANE_PRIVATE, parts, count);
     sc_out_append(connection, slice);
-    sc_slice_release(connection->shard, slice);
+    sc_slice_release(connection_shard(connection), slice);
 }
 
 static void run_admit(struct connection *connection, const struct command *command) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     struct sc_bytes id = command->first;
     struct sc_bytes parts[SC_REGISTERED_PARTS];
-    if (connection->kind == KIND_WORKER)
+    if (!worker->telemetry)
         send_parts(connection, parts, sc_registered_parts(parts, id, command->second));
     sc_worker_admission_ends(connection);
     worker->admitted = true;
@@ -158,18 +158,20 @@ static void undeliverable(struct command *command, enum sc_undeliverable reason,
 
 // From now on the worker is read whatever waits: somebody waits for its results. False: it has gone.
 static bool begin_executing(struct connection *connection) {
-    connection->worker->calls_received++;
-    if (connection->paused && !connection->worker->results_wait)
+    worker_of(connection)->calls_received++;
+    connection->read_always = true;
+    if (connection->paused && !connection->throttled)
         sc_connection_read_on(connection);
-    return connection->state == STATE_OPEN;
+    return sc_connection_serves(connection);
 }
 
 static void run_call(struct connection *connection, struct command *command) {
     struct sc_forward call;
     if (!sc_forward_call(&call, command->content, command->first, command->second))
         abort(); // Its caller would wait for ever: see sc_allocate.
-    if (sc_parts_size(call.parts, call.count) > connection->worker->outbound_size_max)
-        undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE, connection->worker->outbound_size_max);
+    if (sc_parts_size(call.parts, call.count) > worker_of(connection)->outbound_size_max)
+        undeliverable(command, SC_UNDELIVERABLE_TOO_LARGE,
+                      worker_of(connection)->outbound_size_max);
     else
         send_parts(connection, call.parts, call.count);
     sc_forward_end(&call);
@@ -184,8 +186,8 @@ static void run_result(struct connection *connection, struct command *command) {
     if (!sc_forward_result(&result, command->content, &caller))
         abort();
     if (command->number == DOES_NOT_FIT ||
-        sc_parts_size(result.parts, result.count) > connection->worker->outbound_size_max) {
-        connection->shard->counters.results_too_large++;
+        sc_parts_size(result.parts, result.count) > worker_of(connection)->outbound_size_max) {
+        connection_shard(connection)->counters.results_too_large++;
         sc_forward_result_too_large(&result);
     }
     send_parts(connection, result.parts, result.count);
@@ -230,7 +232,7 @@ static void delivery_wait(struct connection *connection, struct command *command
             command->number = DOES_NOT_FIT;
     }
     sc_account_charge(account, SC_PLACE_DELIVERIES, command->charged);
-    sc_wait_list_add(&connection->worker->deliveries, &command->wait);
+    sc_wait_list_add(&worker_of(connection)->deliveries, &command->wait);
 }
 
 static void delivery_end(struct connection *connection, struct command *command) {
@@ -239,8 +241,8 @@ static void delivery_end(struct connection *connection, struct command *command)
 }
 
 void sc_deliveries_resume(struct connection *connection) {
-    struct sc_wait_list *waiting = &connection->worker->deliveries;
-    while (connection->state == STATE_OPEN && !sc_wait_list_is_empty(waiting) &&
+    struct sc_wait_list *waiting = &worker_of(connection)->deliveries;
+    while (sc_connection_serves(connection) && !sc_wait_list_is_empty(waiting) &&
            has_room(connection)) {
         struct command *command = SC_CONTAINER_OF(sc_wait_list_take(waiting), struct command, wait);
         deliver(connection, command);
@@ -250,7 +252,7 @@ void sc_deliveries_resume(struct connection *connection) {
 
 // The control plane hears of the worker's end, and ends the calls that wait here.
 void sc_deliveries_drop(struct connection *connection) {
-    struct sc_wait_list *waiting = &connection->worker->deliveries;
+    struct sc_wait_list *waiting = &worker_of(connection)->deliveries;
     while (!sc_wait_list_is_empty(waiting))
         delivery_end(connection, SC_CONTAINER_OF(sc_wait_list_take(waiting), struct command, wait));
 }
@@ -263,7 +265,7 @@ static bool take_delivery(struct connection *connection, struct command *command
             undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
         return false;
     }
-    if (!sc_wait_list_is_empty(&connection->worker->deliveries) || !has_room(connection)) {
+    if (!sc_wait_list_is_empty(&worker_of(connection)->deliveries) || !has_room(connection)) {
         delivery_wait(connection, command);
         return true;
     }
@@ -272,7 +274,7 @@ static bool take_delivery(struct connection *connection, struct command *command
 }
 
 static void run_for_worker(struct connection *connection, struct command *command) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     switch ((enum command_kind)command->kind) {
     case COMMAND_ADMIT:
         run_admit(connection, command);
@@ -284,11 +286,11 @@ static void run_for_worker(struct connection *connection, struct command *comman
         sc_connection_close(connection, (uint16_t)command->number, "");
         break;
     case COMMAND_RELEASE: // What waits is looked at when the turn ends.
-        assert(worker->held > 0);
-        worker->held--;
+        assert(worker->barriers > 0);
+        worker->barriers--;
         break;
     case COMMAND_HOLD:
-        sc_connection_hold_writes(connection, command->number != 0);
+        worker->writes_held = command->number != 0; // As above.
         break;
     case COMMAND_RUN_CALL:
         sc_worker_run_call(connection, sc_message_text(command->content));
@@ -319,16 +321,15 @@ static void run(struct sc_loop_message *loop_message) {
     if (pass_on(command))
         return;
     struct shard *shard = command->shard;
-    struct connection *connection = sc_connection_find(shard, command->connection);
-    bool usable =
-        connection != NULL && connection->state == STATE_OPEN && connection->worker != NULL;
+    struct worker *worker = sc_worker_find(shard, command->connection);
+    bool usable = worker != NULL && sc_connection_serves(&worker->connection);
     if (command->kind >= COMMAND_WATCH)
-        sc_policy_run(shard, connection, command);
+        sc_policy_run(shard, sc_client_find(shard, command->connection), command);
     else if (usable && is_delivery(command)) {
-        if (take_delivery(connection, command))
+        if (take_delivery(&worker->connection, command))
             return;
     } else if (usable)
-        run_for_worker(connection, command);
+        run_for_worker(&worker->connection, command);
     else if (command->kind == COMMAND_CALL)
         undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
     command_free(command);

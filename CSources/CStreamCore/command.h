@@ -44,9 +44,9 @@ struct command {
 /// Copies a command and puts it on its way: to `shard`, or without one to that of its connection.
 void sc_command_post(struct sc_node *node, struct command command);
 
-/// Runs the command if it is about streams and their clients. `connection` is the one that it names, if that
-/// is still there.
-void sc_policy_run(struct shard *shard, struct connection *_Nullable connection,
+/// Runs the command if it is about streams and their clients. `client` is the one that it names, if that is still
+/// there.
+void sc_policy_run(struct shard *shard, struct stream_client *_Nullable client,
                    const struct command *command);
 
 #pragma clang assume_nonnull end

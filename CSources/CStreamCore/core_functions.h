@@ -6,57 +6,30 @@
 
 #pragma clang assume_nonnull begin
 
-// ---- outbound.c
+/// The shard of a connection. Borrowed: it outlives all its connections.
+static inline struct shard *connection_shard(const struct connection *connection) {
+    return SC_CONTAINER_OF(connection->transport, struct shard, transport);
+}
+/// What the connection is, which the caller knows: see sc_client_find and sc_worker_find for who does not.
+static inline struct stream_client *client_of(const struct connection *connection) {
+    return SC_CONTAINER_OF(connection, struct stream_client, connection);
+}
+static inline struct worker *worker_of(const struct connection *connection) {
+    return SC_CONTAINER_OF(connection, struct worker, connection);
+}
 
-/// Room for `size` bytes of frames, as a slice to be filled. Holds one reference.
-struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size);
-struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob, size_t offset);
-void sc_chunk_recycle(struct shard *shard, struct chunk *chunk);
-static inline void sc_slice_retain(struct slice slice) {
-    slice.chunk->references++;
+// ---- Frames on their way out: see chunk.h
+
+static inline struct slice sc_frames_take(struct shard *shard, uint32_t lane, size_t size) {
+    return sc_chunks_take(&shard->transport.chunks, lane, size);
+}
+static inline struct slice sc_frames_wrap(struct shard *shard, struct sc_blob *blob,
+                                          size_t offset) {
+    return sc_chunks_wrap(&shard->transport.chunks, blob, offset);
 }
 static inline void sc_slice_release(struct shard *shard, struct slice slice) {
-    if (slice.chunk == NULL)
-        return;
-    assert(slice.chunk->references > 0);
-    if (--slice.chunk->references == 0)
-        sc_chunk_recycle(shard, slice.chunk);
+    sc_chunks_release(&shard->transport.chunks, slice);
 }
-static inline uint8_t *slice_data(struct slice slice) {
-    return slice.chunk->data + slice.offset;
-}
-/// Puts whole frames at the end of what waits for the connection. Takes no reference: retains what it keeps.
-void sc_out_append(struct connection *connection, struct slice slice);
-/// Has the ping with these bytes answered: at once where nothing waits to be sent, else as soon as a place for it has
-/// come, unless another ping does before (RFC 6455, 5.5.3).
-void sc_out_pong(struct connection *connection, struct sc_bytes payload);
-/// The same for a worker's `{"type":"ping"}`.
-void sc_out_message_pong(struct connection *connection);
-/// Whether the peer has taken anything since this was asked last, of what its socket holds.
-bool sc_out_progress(struct connection *connection);
-/// Closes a peer that does not take what waits for it.
-void sc_out_close_slow(struct connection *connection);
-/// Bytes that wait for the peer, those of this turn among them.
-uint64_t sc_out_waiting(const struct connection *connection);
-static inline bool sc_out_is_behind(const struct connection *connection) {
-    return connection->backlog != NULL && connection->backlog->first != NULL;
-}
-/// Puts a control frame ahead of all that has not begun to leave.
-void sc_out_append_control(struct connection *connection, const uint8_t *frame, size_t size);
-/// Bytes that may wait for the connection.
-uint64_t sc_connection_budget(const struct connection *connection);
-/// Sends what the turn has put together: all to workers, to stream clients as much as one turn may.
-void sc_out_flush(struct shard *shard);
-/// The socket is closed: frees the connection, now or when it comes up among those that had something to send.
-void sc_out_free(struct connection *connection);
-void sc_out_deinit(struct shard *shard);
-void sc_out_sent(struct connection *connection, ssize_t result);
-bool sc_out_empty(const struct connection *connection);
-/// Drops what has not begun to leave, for a close frame that goes next.
-void sc_out_drop_waiting(struct connection *connection);
-void sc_out_discard(struct connection *connection);
-void sc_out_over_budget_check(struct sc_timer *timer);
-void sc_chunks_free(struct shard *shard);
 
 // ---- frame.c
 
@@ -352,51 +325,114 @@ bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header);
 size_t sc_origin_describe(bool is_stream_port, struct sc_bytes origin,
                           uint8_t out[_Nonnull SC_ORIGIN_TEXT_SIZE_MAX]);
 
+// ---- accept.c
+
+static inline struct connection *_Nullable sc_connection_find(const struct shard *shard,
+                                                              uint64_t id) {
+    return sc_transport_find(&shard->transport, id);
+}
+/// Makes a connection of an accepted socket, or closes it when there are too many. Takes `fd` over.
+void sc_accept(struct shard *shard, const struct port *port, int fd);
+/// The connection that sc_accept made has gone.
+void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit);
+
 // ---- upgrade.c
 
-/// Reads the request head. Returns the bytes used up.
-size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size);
+/// A request to speak WebSocket, and what has been found in it. Slices are of the head, valid while it is read.
+struct upgrade {
+    struct sc_http_request request;
+    char accept[28];
+    bool authorization;
+};
+/// Reads the request head as far as it is there. Returns the bytes used up; without any, or when the head was refused
+/// (the state says so), there is no request.
+size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size,
+                       struct upgrade *upgrade);
+/// Whether the connection may be upgraded, as far as anything but the control plane says that. `status` is 0, or what the
+/// path is refused with. False: it was refused.
+bool sc_upgrade_check(struct connection *connection, struct upgrade *upgrade, int status);
+/// Answers with 101.
+void sc_upgrade_accept(struct connection *connection, const char accept[_Nonnull 28],
+                       bool authorization);
+/// `page`: a page that may connect has asked, and may read the answer.
+void sc_upgrade_refuse(struct connection *connection, int status, bool page);
+/// Whether a page asks that may connect.
+bool sc_upgrade_is_page(const struct connection *connection, const struct sc_http_request *request);
 /// One more peer waits to be let in, or one less. False: as many wait as may.
 bool sc_upgrade_may_wait(struct shard *shard);
 void sc_upgrade_waits_no_more(struct shard *shard);
-void sc_upgrade_decide(struct connection *connection, int status, struct sc_bytes context);
-struct client *sc_client_of(struct connection *connection);
-void sc_client_free(struct connection *connection);
+
+// ---- session.c
+
+/// Whether there is room for what another message of the connection may bring.
+bool sc_session_has_room(const struct connection *connection);
+/// What has come and is not started is no reason not to start it: all else.
+static inline uint64_t account_in_work(const struct sc_account *account) {
+    return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
+           sc_account_bytes(account, SC_PLACE_UNFINISHED) -
+           sc_account_bytes(account, SC_PLACE_RESULTS);
+}
+
+// ---- stream_client.c
+
+extern const struct role sc_stream_role;
+/// The stream client of that id, or NULL: it is gone, or is none.
+static inline struct stream_client *_Nullable sc_client_find(const struct shard *shard,
+                                                             uint64_t id) {
+    struct connection *connection = sc_connection_find(shard, id);
+    return connection != NULL && connection->port->role == &sc_stream_role ? client_of(connection)
+                                                                           : NULL;
+}
+/// Whether another message of it may be started.
+bool sc_client_may_start(const struct connection *connection);
+/// What few have, made when it is first needed. Owned by the client.
+struct client_extra *sc_client_extra(struct connection *connection);
+/// The control plane lets the client in (101), or not.
+void sc_client_decide(struct connection *connection, int status, struct sc_bytes context);
+/// Ends some subscriptions of clients that serve nobody any more, and frees those that have none left.
+void sc_clients_leave(struct shard *shard);
 
 // ---- door.c
 
 /// A connection over the limit comes to a port. False: as many are there as may be.
-bool sc_door_enter(struct shard *shard, enum connection_port port);
-void sc_door_leave(struct shard *shard, enum connection_port port);
+bool sc_door_enter(struct shard *shard, enum door door);
+void sc_door_leave(struct shard *shard, enum door door);
 /// Has a worker, which is over a limit, closed when its turn comes.
 void sc_door_turn_away(struct connection *connection);
 void sc_door_due(struct sc_timer *timer);
 
 // ---- worker.c
 
-/// Handles a message of a worker. False: it must wait. `waited`: it is the first of those that do.
-bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool waited);
+extern const struct role sc_worker_role;
+/// The worker of that id, or NULL: it is gone, or is none.
+static inline struct worker *_Nullable sc_worker_find(const struct shard *shard, uint64_t id) {
+    struct connection *connection = sc_connection_find(shard, id);
+    return connection != NULL && connection->port->role == &sc_worker_role ? worker_of(connection)
+                                                                           : NULL;
+}
+/// Handles a message of a worker. False: it must wait.
+bool sc_worker_message(struct connection *connection, struct sc_bytes text,
+                       enum message_source source);
+/// Whether another message of it may be started.
+bool sc_worker_may_start(const struct connection *connection);
 /// Gives a place in the ring of answers.
 uint32_t sc_worker_answer_begin(struct connection *connection);
 void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
-/// Sets what its client takes, within what the node sends to anybody.
-void sc_worker_limit_outbound(struct connection *connection, uint64_t size);
-void sc_worker_opened(struct connection *connection, const struct sc_http_request *request);
+/// Gives up answers that are not due: the worker has gone.
+void sc_worker_answers_drop(struct connection *connection);
 /// Answers a call that there is no room for. False: the message is none.
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of a restricted worker, now that it may.
 void sc_worker_run_call(struct connection *connection, struct sc_bytes text);
 /// Runs a call of the node itself.
 void sc_node_call_run(struct shard *shard, struct sc_bytes text);
+
+// ---- worker_session.c
+
+/// Sets what its client takes, within what the node sends to anybody.
+void sc_worker_limit_outbound(struct connection *connection, uint64_t size);
 /// It has been let in, or has gone.
 void sc_worker_admission_ends(struct connection *connection);
-/// Tells the control plane, once, that the worker serves nobody any more.
-void sc_worker_closed(struct connection *connection);
-void sc_worker_free(struct connection *connection);
-static inline bool sc_worker_can_start(const struct worker *worker) {
-    return worker->admitted && worker->held == 0 &&
-           worker->answer_tail - worker->answer_head < ANSWERS_MAX;
-}
 
 // ---- command.c
 
@@ -404,54 +440,6 @@ static inline bool sc_worker_can_start(const struct worker *worker) {
 void sc_deliveries_resume(struct connection *connection);
 /// Gives up what waits: the worker has gone.
 void sc_deliveries_drop(struct connection *connection);
-
-// ---- connection.c
-
-/// The connection of that id, or NULL when it is gone: another one in its place has another id.
-static inline struct connection *_Nullable sc_connection_find(const struct shard *shard,
-                                                              uint64_t id) {
-    uint32_t place = (uint32_t)id;
-    struct connection *connection =
-        place < shard->place_count ? shard->places[place].connection : NULL;
-    return connection != NULL && connection->id == id ? connection : NULL;
-}
-/// Something came from the peer, or it took something.
-static inline void sc_connection_lives(struct connection *connection) {
-    connection->tick = connection->shard->tick;
-    connection->pinged = false;
-}
-struct inbound *sc_connection_inbound(struct connection *connection);
-/// What has come and is not started is no reason not to start it: all else.
-static inline uint64_t account_in_work(const struct sc_account *account) {
-    return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
-           sc_account_bytes(account, SC_PLACE_UNFINISHED) -
-           sc_account_bytes(account, SC_PLACE_RESULTS);
-}
-/// The account of what waits because of the connection, which is made when there is first something.
-struct sc_account *sc_connection_account(struct connection *connection);
-void sc_list_add(struct connection_list *list, struct connection *connection);
-void sc_connection_adopt(struct shard *shard, int fd, enum connection_port port, uint32_t listener);
-void sc_connection_close(struct connection *connection, uint16_t code, const char *reason);
-void sc_connection_abort(struct connection *connection);
-/// Hands on what waited: parked messages, at most `*most` and a slice of them, then undecoded bytes. False: something
-/// still waits.
-bool sc_connection_resume(struct connection *connection, uint32_t *most);
-/// Has what a held writer has written wait until it is let go.
-void sc_connection_hold_write(struct connection *connection, struct sc_bytes text);
-/// Holds what it writes, or lets it write again.
-void sc_connection_hold_writes(struct connection *connection, bool held);
-/// Reads no further while too many results of the connection are with the control plane.
-void sc_connection_check_results(struct connection *connection);
-/// Reads a paused connection again, what was held of its bytes first.
-void sc_connection_read_on(struct connection *connection);
-void sc_connection_drained(struct connection *connection);
-bool sc_connection_can_start(struct connection *connection);
-/// Queues bytes that are no message: a response, a close frame.
-void sc_connection_respond(struct connection *connection, const uint8_t *bytes, size_t size);
-void sc_connection_begin_closing(struct connection *connection);
-/// Its subscriptions have ended: a connection without a socket is freed.
-void sc_connection_has_left(struct connection *connection);
-void sc_sweep(struct sc_timer *timer);
 
 // ---- listen.c
 
@@ -482,11 +470,6 @@ int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step,
 bool sc_shard_waits_for_peers(const struct shard *shard);
 void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,
                   uint64_t connection, struct sc_bytes detail);
-/// Bookkeeping that the core cannot do without: ends the process when memory is out.
-void *sc_allocate(size_t size);
-void *sc_reallocate(void *_Nullable memory, size_t size);
-/// sc_array_grow that never fails, as the two above.
-void *sc_grow(void *_Nullable array, size_t old_size, size_t new_size);
 uint64_t sc_now_ms(const struct shard *shard);
 
 #pragma clang assume_nonnull end

@@ -8,194 +8,75 @@
 #include "CStreamCore.h"
 #include "CStreamLoop.h"
 #include "CStreamStore.h"
+#include "CStreamTransport.h"
 
 #pragma clang assume_nonnull begin
 
 struct shard;
-struct connection;
 struct topic;
 struct request;
 struct worker;
 
-// ---- Bytes on their way out (outbound.c)
-
-/// Where frames are built. Shared by all connections of a shard that send from it; plain counts, since a
-/// chunk never leaves its shard.
-struct chunk {
-    struct chunk *_Nullable next_free;
-    uint32_t references;
-    uint32_t size;
-    uint32_t capacity;
-    struct sc_blob *_Nullable external; // The bytes are this blob's, shared with other shards.
-    uint8_t *data;
-};
-
-/// Whole frames inside a chunk. Holding one means holding a reference to the chunk.
-struct slice {
-    struct chunk *_Nullable chunk;
-    uint32_t offset;
-    uint32_t size;
-};
-
-/// Part of what a socket did not take at once. It begins and, but for its first frame which may have been
-/// sent in part, consists of whole frames.
-struct backlog_piece {
-    struct backlog_piece *_Nullable next;
-    struct chunk *_Nullable shared; // Set: the bytes are the chunk's. Otherwise `bytes`.
-    const uint8_t *data;
-    uint32_t sent;
-    uint32_t size;
-    uint32_t capacity;
-    uint8_t bytes[];
-};
-
-struct backlog {
-    struct backlog_piece *_Nullable first;
-    struct backlog_piece *_Nullable last;
-    struct backlog_piece
-        *_Nullable huge;    // One that alone is over the budget: it does not count, wherever it is.
-    uint64_t bytes;         // Not yet taken by the socket.
-    uint64_t over_since_ns; // 0: within the budget.
-    struct connection *_Nullable over_next;
-    struct connection *_Nullable over_previous;
-};
-
-/// More slices of one turn than the connection has room for.
-#define READY_SLICES_MAX SC_LOOP_SEND_PIECES_MAX
-struct ready_more {
-    uint32_t count;
-    struct slice slices[READY_SLICES_MAX - 1];
-};
-
-// Frames that go to the same connections should lie side by side, so that a turn's worth of them is one
-// piece: one lane for what goes to a single connection, and a few for events, by topic.
-#define LANE_PRIVATE 0u
-#define LANE_EVENTS 1u
-#define LANE_EVENT_COUNT 8u
-#define LANE_COUNT (LANE_EVENTS + LANE_EVENT_COUNT)
 static inline uint32_t lane_of_topic(uint64_t hash) {
     return LANE_EVENTS + (uint32_t)(hash % LANE_EVENT_COUNT);
 }
 
-// ---- Connections (connection.c)
-
-enum connection_port { PORT_STREAM, PORT_WORKER };
-enum connection_kind { KIND_UNKNOWN, KIND_STREAM, KIND_WORKER, KIND_TELEMETRY };
-enum connection_state {
-    STATE_HANDSHAKE, // Reading the request head.
-    STATE_HELD,      // The control plane decides about it.
-    STATE_OPEN,
-    STATE_CLOSING, // A close frame or a refusal is on its way; input is only looked at for the peer's close.
-    STATE_GONE, // The socket is being closed.
-};
-
-/// Messages that wait for their turn, and bytes that wait for more or for a paused connection.
-struct parked_message {
-    struct parked_message *_Nullable next;
-    uint32_t size;
-    bool binary;
-    uint8_t bytes[];
-};
-struct inbound {
-    struct sc_buffer undecoded;
-    struct sc_buffer assembly; // Fragments and parts of one message.
-    struct parked_message *_Nullable parked_first;
-    struct parked_message *_Nullable parked_last;
-    struct parked_message
-        *_Nullable writes_first; // What a held writer has written: see sc_node_hold.
-    struct parked_message *_Nullable writes_last;
-    size_t parked_bytes;
-    size_t unfinished; // Of `undecoded` and `assembly`: what is charged for them.
-    uint32_t parked_count;
-    uint8_t pong_size; // Of a pong that waits for its place: only the last ping is answered.
-    uint8_t pong[2 + SC_WS_CONTROL_SIZE_MAX];
-    bool decoding;                // `decoder` is in the middle of a message.
-    uint16_t close_code;          // With `close_asked`.
-    struct sc_ws_decoder decoder; // Between messages that of the shard will do.
-};
+// ---- Stream clients (stream_client.c)
 
 /// An upgrade that the control plane decides about.
-struct held_upgrade {
+struct pending_upgrade {
     char accept[28];
     bool authorization;
     bool page; // A page that may connect asks.
     struct sc_stream_path path;
 };
 
-/// What few stream clients have.
-struct client {
+/// What few stream clients have, and all that end with subscriptions.
+struct client_extra {
     struct sc_blob *_Nullable context; // JSON text that the auth function gave.
-    struct held_upgrade *_Nullable held;
+    struct pending_upgrade *_Nullable upgrade;
     struct held_join *_Nullable held_join;
     struct subscription_index *_Nullable index; // Of one with many subscriptions.
     struct topic *_Nullable held_topic;         // Its frames are held back for the connection,
     uint32_t held_from, held_from_count;        // from this byte and this frame on; see hold.c.
+    struct sc_wait_node leaving;                // In shard->leaving.
+    struct stream_client *client;
 };
 
-struct connection {
-    struct sc_socket socket;
-    struct shard *shard;
-    uint64_t id;
-    struct connection *_Nullable dirty_next;
-    struct slice ready; // The first slice of this turn; further ones in `more`.
-    struct ready_more *_Nullable more;
-    struct backlog *_Nullable backlog;
-    struct inbound *_Nullable inbound;
+struct stream_client {
+    struct connection connection;
     struct membership *_Nullable memberships;
-    struct worker *_Nullable worker;
-    struct client *_Nullable client;
-    struct sc_account *_Nullable account; // Of what waits; most clients never have any.
-    uint32_t tick; // Of the sweep: STATE_OPEN: of the last byte; otherwise when patience ends.
+    struct client_extra *_Nullable extra;
     uint32_t subscription_count;
-    uint8_t port, state;
-    uint8_t kind : 7;
-    bool over_limit : 1; // It came when there were too many: counted at the door, not among them.
-    bool dirty : 1;
-    bool binary : 1; // The message being assembled.
-    bool paused : 1; // The socket is not read.
-    bool on_parked_list : 1;
+    bool is_open : 1;      // It was let in: counted among the stream clients.
+    bool over_limit : 1;   // It came when there were too many: counted at the door, not among them.
     bool join_pending : 1; // A join is at the group's owner, or being decided about.
     bool join_asked : 1;   // The latter.
-    bool silent : 1;       // A worker: the control plane was told so.
-    bool pinged : 1;
-    bool ended : 1; // The peer will send nothing more.
-    bool close_when_sent : 1;
-    bool closed : 1;      // Its socket is; it is freed when it comes up among the dirty ones.
-    bool close_asked : 1; // By the peer, behind messages that wait.
-    bool has_left : 1;    // It may have frames of groups that it is in no more.
-    bool deaf : 1;        // After a close frame or an error: what comes counts for nothing.
-    bool leaving : 1;     // On the list of those whose subscriptions are ended.
-    bool unbound : 1;     // Its socket is closed; its subscriptions may still have to be ended.
-    uint8_t listener;
-    uint16_t
-        unsent_kib; // What its socket had not sent, or the peer not taken, when it was looked at last.
+    bool has_left : 1;     // It may have frames of groups that it is in no more.
 };
-_Static_assert(sizeof(struct connection) <= 144, "tens of thousands of them are idle");
+_Static_assert(sizeof(struct stream_client) <= 144, "tens of thousands of them are idle");
+_Static_assert(offsetof(struct stream_client, connection) == 0, "one object of the heap");
 
-struct connection_list {
-    struct connection *_Nonnull *_Nullable all;
-    uint32_t count, capacity;
-};
+// ---- Workers (worker.c)
 
-/// What only worker connections have.
 struct answer_slot {
     bool ready;
     struct slice slice; // Without a chunk: nothing to send.
 };
 struct worker {
-    struct connection *connection;
+    struct connection connection;
     struct sc_wait_node door; // It waits for its close: see door.c.
     bool turned_away;         // Counted at the door, as one that came over the limit is.
+    bool over_limit;          // As that one.
+    bool is_open;             // Its head was answered: counted among the workers.
+    bool telemetry;           // It says nothing but telemetry.
     bool admitted;
     bool waits_for_admission; // Counted as that.
     bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
-    bool closed;          // The control plane was told: it hears no more of the connection.
-    bool pong_waits;      // A pong that is a message waits for its place.
-    bool results_wait;    // It is not read: too many of its results are with the control plane.
+    bool announced;       // The control plane knows of it, and has yet to hear of its end.
     bool writes_held;     // What it writes to watched streams and logs waits.
-    bool writes_due;      // Some of what waited is being started.
     uint32_t allowed_ops; // Of a restricted one: a bit for each enum sc_call_op that runs at once.
-    uint32_t held;        // Messages wait for so many releases.
+    uint32_t barriers;    // Registrations and lists behind which its messages wait.
     uint8_t id_size;
     uint8_t id[36];
     uint64_t outbound_size_max;     // Bytes of a message that its client takes, as far as is known.
@@ -204,6 +85,7 @@ struct worker {
     struct answer_slot *_Nullable answers; // A ring of answers that are not due yet.
     uint32_t answer_mask, answer_head, answer_tail;
 };
+_Static_assert(offsetof(struct worker, connection) == 0, "one object of the heap");
 
 // ---- Topics and subscriptions (topic.c)
 
@@ -433,12 +315,6 @@ struct listen_place {
     uint16_t port; // The bound one.
 };
 
-struct connection_place {
-    struct connection *_Nullable connection;
-    uint32_t generation;
-    uint32_t next_free;
-};
-
 struct shard {
     struct sc_node *node;
     struct sc_loop *loop;
@@ -451,21 +327,13 @@ struct shard {
     pthread_t thread;
     uint32_t index;
     // Connections
-    struct connection_place *_Nullable places;
-    uint32_t place_count, place_capacity, place_free, connection_count;
-    struct sc_heap *heap;             // Of connections and memberships.
-    struct sc_ws_decoder decoders[2]; // By port: as they are between messages.
-    struct connection *_Nullable dirty_first;
-    struct connection *_Nullable dirty_last;
-    struct connection_list parked;
-    struct connection_list
-        closing; // Those that serve nobody any more: some of their subscriptions end in each turn.
-    uint32_t closing_next;                   // Whose turn comes first.
-    struct connection *_Nullable over_first; // Over their budget.
-    // Frames
-    struct chunk *_Nullable chunks[LANE_COUNT];
-    struct chunk *_Nullable free_chunks;
-    uint32_t free_chunk_count;
+    struct transport transport;
+    struct sc_heap *heap; // Of connections and memberships.
+    struct port stream_port;
+    struct port *_Nullable worker_ports;
+    /// Stream clients that serve nobody any more. Woken by sc_clients_leave, which ends some of their subscriptions in
+    /// each turn.
+    struct sc_wait_list leaving;
     // Topics
     struct sc_table topics;
     struct sc_table watches;
@@ -484,8 +352,7 @@ struct shard {
     bool turns_again;
     struct call_queues call_queues;
     // Time
-    struct sc_timer sweep_timer, parked_timer, over_timer, tidy_timer;
-    uint32_t tick, tick_ms;
+    struct sc_timer sweep_timer, tidy_timer;
     // What was said last of connections that could not be taken.
     uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
     uint64_t join_logged_ns; // When it was said last why one is refused.
@@ -505,10 +372,12 @@ struct shard {
     uint32_t stream_connections, worker_connections;
     uint64_t subscriptions;
     struct sc_json_index index_scratch;
-    uint8_t shown_id[SC_SHOWN_ID_SIZE_MAX]; // Of a call whose function id is too long.
+    uint8_t shown_id[SC_SHOWN_ID_SIZE_MAX];           // Of a call whose function id is too long.
     uint8_t shown_call_id[SC_SHOWN_CALL_ID_SIZE_MAX]; // Of a call whose own id is too long.
     struct sc_node_counters counters;
 };
+
+enum door { DOOR_STREAM, DOOR_WORKER };
 
 struct sc_node {
     struct sc_node_config config;
@@ -522,7 +391,7 @@ struct sc_node {
     _Atomic uint32_t *worker_counts; // By shard, for dealing new workers out.
     _Atomic uint32_t connection_count;
     _Atomic uint32_t upgrade_count;  // That wait to be let in.
-    _Atomic uint32_t turned_away[2]; // By port: peers over a limit that have not gone yet.
+    _Atomic uint32_t turned_away[2]; // By enum door: peers over a limit that have not gone yet.
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.

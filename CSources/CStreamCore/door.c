@@ -12,7 +12,7 @@
 // The listeners are the first shard's.
 static void look(struct shard *first) {
     struct sc_node *node = first->node;
-    bool full = atomic_load_explicit(&node->turned_away[PORT_WORKER], memory_order_relaxed) >=
+    bool full = atomic_load_explicit(&node->turned_away[DOOR_WORKER], memory_order_relaxed) >=
                 node->config.turned_away_count_max;
     sc_listeners_pause_workers(first, full);
 }
@@ -40,40 +40,39 @@ static void tell_first(struct shard *shard) {
     sc_loop_post(first->loop, &message->message);
 }
 
-static void enter(struct shard *shard, enum connection_port port) {
+static void enter(struct shard *shard, enum door door) {
     struct sc_node *node = shard->node;
-    uint32_t before = atomic_fetch_add_explicit(&node->turned_away[port], 1, memory_order_relaxed);
-    if (port == PORT_WORKER && before + 1 == node->config.turned_away_count_max)
+    uint32_t before = atomic_fetch_add_explicit(&node->turned_away[door], 1, memory_order_relaxed);
+    if (door == DOOR_WORKER && before + 1 == node->config.turned_away_count_max)
         tell_first(shard);
 }
 
-bool sc_door_enter(struct shard *shard, enum connection_port port) {
+bool sc_door_enter(struct shard *shard, enum door door) {
     struct sc_node *node = shard->node;
-    if (atomic_load_explicit(&node->turned_away[port], memory_order_relaxed) >=
+    if (atomic_load_explicit(&node->turned_away[door], memory_order_relaxed) >=
         node->config.turned_away_count_max)
         return false;
-    enter(shard, port);
+    enter(shard, door);
     return true;
 }
 
-void sc_door_leave(struct shard *shard, enum connection_port port) {
+void sc_door_leave(struct shard *shard, enum door door) {
     struct sc_node *node = shard->node;
-    uint32_t before = atomic_fetch_sub_explicit(&node->turned_away[port], 1, memory_order_relaxed);
-    if (port == PORT_WORKER && before == node->config.turned_away_count_max)
+    uint32_t before = atomic_fetch_sub_explicit(&node->turned_away[door], 1, memory_order_relaxed);
+    if (door == DOOR_WORKER && before == node->config.turned_away_count_max)
         tell_first(shard);
 }
 
 void sc_door_turn_away(struct connection *connection) {
-    struct shard *shard = connection->shard;
-    connection->worker->closed = true; // The control plane has not heard of it.
-    if (!connection->over_limit) {
-        connection->worker->turned_away = true;
-        enter(shard, PORT_WORKER);
+    struct shard *shard = connection_shard(connection);
+    struct worker *worker = worker_of(connection);
+    if (!worker->over_limit) {
+        worker->turned_away = true;
+        enter(shard, DOOR_WORKER);
     }
     shard->counters.workers_turned_away++;
-    connection->paused = true; // What it says meanwhile stays in its socket.
-    sc_socket_pause(&connection->socket);
-    sc_wait_list_add(&shard->turned_away, &connection->worker->door);
+    sc_connection_pause(connection); // What it says meanwhile stays in its socket.
+    sc_wait_list_add(&shard->turned_away, &worker->door);
     if (shard->door_timer.due_ns == 0)
         sc_timer_start(shard->loop, &shard->door_timer, SC_TURN_AWAY_PACE_MS);
 }
@@ -85,7 +84,7 @@ void sc_door_due(struct sc_timer *timer) {
     if (node == NULL)
         return;
     struct worker *worker = SC_CONTAINER_OF(node, struct worker, door);
-    sc_connection_close(worker->connection, 1012, "too many workers; come again");
+    sc_connection_close(&worker->connection, 1012, "too many workers; come again");
     if (!sc_wait_list_is_empty(&shard->turned_away))
         sc_timer_start(shard->loop, timer, SC_TURN_AWAY_PACE_MS);
 }

@@ -68,29 +68,29 @@ void sc_hold_release(struct shard *owner, const struct effect *effect) {
 // ---- At the connection's shard
 
 static void hand_over(struct connection *connection) {
-    struct shard *shard = connection->shard;
-    struct client *client = connection->client;
-    const struct held_back *held = client->held_topic->held_back;
+    struct shard *shard = connection_shard(connection);
+    struct client_extra *extra = client_of(connection)->extra;
+    const struct held_back *held = extra->held_topic->held_back;
     if (held->tail.failed) {
         sc_join_overrun(connection);
-    } else if (held->tail.size > client->held_from) {
-        struct slice slice = sc_frames_wrap(shard, held->tail.bytes, client->held_from);
-        slice.size = held->tail.size - client->held_from;
+    } else if (held->tail.size > extra->held_from) {
+        struct slice slice = sc_frames_wrap(shard, held->tail.bytes, extra->held_from);
+        slice.size = held->tail.size - extra->held_from;
         sc_out_append(connection, slice);
         sc_slice_release(shard, slice);
-        shard->counters.deliveries += held->frame_count - client->held_from_count;
+        shard->counters.deliveries += held->frame_count - extra->held_from_count;
     }
-    client->held_from = held->tail.size;
-    client->held_from_count = held->frame_count;
+    extra->held_from = held->tail.size;
+    extra->held_from_count = held->frame_count;
 }
 
 static void hold(struct shard *shard, struct topic *topic, uint64_t id) {
     struct connection *connection = sc_connection_find(shard, id);
-    if (connection == NULL || connection->state != STATE_OPEN)
+    if (connection == NULL || !sc_connection_serves(connection))
         return;
-    struct client *client = sc_client_of(connection);
-    assert(client->held_topic == NULL || client->held_topic == topic);
-    if (client->held_topic != NULL) {
+    struct client_extra *extra = sc_client_extra(connection);
+    assert(extra->held_topic == NULL || extra->held_topic == topic);
+    if (extra->held_topic != NULL) {
         hand_over(connection);
         return;
     }
@@ -100,9 +100,9 @@ static void hold(struct shard *shard, struct topic *topic, uint64_t id) {
         *held = (struct held_back){0};
     }
     held->connection_count++;
-    client->held_topic = topic;
-    client->held_from = held->tail.size;
-    client->held_from_count = held->frame_count;
+    extra->held_topic = topic;
+    extra->held_from = held->tail.size;
+    extra->held_from_count = held->frame_count;
     sc_topic_pause_member(connection, topic);
 }
 
@@ -113,10 +113,10 @@ void sc_held_back_append(struct topic *topic, struct slice frame) {
 }
 
 static void end(struct connection *connection) {
-    struct client *client = connection->client;
-    struct topic *topic = client->held_topic;
+    struct client_extra *extra = client_of(connection)->extra;
+    struct topic *topic = extra->held_topic;
     sc_topic_resume_member(connection, topic);
-    client->held_topic = NULL;
+    extra->held_topic = NULL;
     if (--topic->held_back->connection_count > 0)
         return;
     sc_blob_release(topic->held_back->tail.bytes);
@@ -125,12 +125,12 @@ static void end(struct connection *connection) {
 }
 
 void sc_hold_give_up(struct connection *connection) {
-    if (connection->client != NULL && connection->client->held_topic != NULL)
+    if (client_of(connection)->extra != NULL && client_of(connection)->extra->held_topic != NULL)
         end(connection);
 }
 
 void sc_hold_end(struct connection *connection) {
-    if (connection->client == NULL || connection->client->held_topic == NULL)
+    if (client_of(connection)->extra == NULL || client_of(connection)->extra->held_topic == NULL)
         return;
     hand_over(connection);
     end(connection);

@@ -9,14 +9,14 @@
 // ---- Asking for a join
 
 static struct sc_bytes context_of(const struct connection *connection) {
-    if (connection->client == NULL || connection->client->context == NULL)
+    if (client_of(connection)->extra == NULL || client_of(connection)->extra->context == NULL)
         return (struct sc_bytes){0};
-    return sc_blob_bytes(connection->client->context);
+    return sc_blob_bytes(client_of(connection)->extra->context);
 }
 
 static void refuse_with(struct connection *connection, const struct sc_subscription_name *name,
                         struct sc_bytes event) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct sc_group_name group = {name->stream, name->group, 0};
     struct slice slice = sc_unauthorized_build(shard, &group, name->item, event);
     sc_out_append(connection, slice);
@@ -31,7 +31,7 @@ static void refuse(struct connection *connection, const struct sc_subscription_n
 // At most one line a second says why joins are refused, however many are.
 static void log_refusal(struct connection *connection, const struct sc_subscription_name *name,
                         struct sc_bytes why) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
     if (shard->join_logged_ns != 0 && now_ns - shard->join_logged_ns < 1000000000u)
         return;
@@ -48,7 +48,7 @@ static void log_refusal(struct connection *connection, const struct sc_subscript
 
 // Its handler has let it in, and hears that it has gone.
 static void refuse_large(struct connection *connection, const struct sc_subscription_name *name) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     sc_announce_leave(shard, connection->id, name, sc_connection_account(connection));
     refuse_with(connection, name, SC_EVENT_SYNC_TOO_LARGE);
     shard->counters.syncs_too_large++;
@@ -59,7 +59,7 @@ static void refuse_large(struct connection *connection, const struct sc_subscrip
 static struct request *join_request(struct connection *connection,
                                     const struct sc_group_name *group,
                                     const struct sc_subscription_name *name) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct call call = {
         .name = *group, .connection = connection->id, .has_item = name->item != NULL};
     if (name->item != NULL)
@@ -69,18 +69,18 @@ static struct request *join_request(struct connection *connection,
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
     request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
     request->fresh = sc_subscription_any(connection, group);
-    request->again = connection->has_left;
-    if (connection->client != NULL && connection->client->context != NULL)
-        request->context = sc_blob_retain(connection->client->context);
+    request->again = client_of(connection)->has_left;
+    if (client_of(connection)->extra != NULL && client_of(connection)->extra->context != NULL)
+        request->context = sc_blob_retain(client_of(connection)->extra->context);
     return request;
 }
 
 static void join_send(struct connection *connection, const struct sc_subscription_name *name) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     uint64_t hash = sc_store_hash(name->stream, name->group, shard->node->config.seed);
     struct sc_group_name group = {name->stream, name->group, hash};
     struct request *request = join_request(connection, &group, name);
-    connection->join_pending = true;
+    client_of(connection)->join_pending = true;
     if (request->owner == shard) {
         sc_call_queue_take(shard, request); // Not counted: a connection joins once at a time.
         return;
@@ -91,8 +91,9 @@ static void join_send(struct connection *connection, const struct sc_subscriptio
 }
 
 static void join(struct connection *connection, const struct sc_subscription_name *name) {
-    struct shard *shard = connection->shard;
-    if (connection->subscription_count >= shard->node->config.subscriptions_per_connection_max &&
+    struct shard *shard = connection_shard(connection);
+    if (client_of(connection)->subscription_count >=
+            shard->node->config.subscriptions_per_connection_max &&
         !sc_subscription_exists(connection, name->id)) {
         refuse(connection, name);
         log_refusal(connection, name,
@@ -103,7 +104,7 @@ static void join(struct connection *connection, const struct sc_subscription_nam
         join_send(connection, name);
         return;
     }
-    connection->join_pending = connection->join_asked = true;
+    client_of(connection)->join_pending = client_of(connection)->join_asked = true;
     shard->counters.joins_asked++;
     sc_announce(shard, connection->id,
                 sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), connection->id, name, NULL));
@@ -134,13 +135,13 @@ void sc_join_decided(struct shard *shard, struct connection *connection, uint64_
     struct sc_message_names names;
     sc_message_names_read(message, &names);
     struct sc_subscription_name name = subscription_of(&names);
-    if (connection == NULL || connection->state != STATE_OPEN) {
+    if (connection == NULL || !sc_connection_serves(connection)) {
         if (allowed) // Whoever let it in hears that it has gone.
             sc_announce_leave(shard, id, &name, NULL);
         return;
     }
-    assert(connection->join_asked);
-    connection->join_pending = connection->join_asked = false;
+    assert(client_of(connection)->join_asked);
+    client_of(connection)->join_pending = client_of(connection)->join_asked = false;
     if (allowed)
         join_send(connection, &name);
     else
@@ -249,7 +250,7 @@ static struct sc_subscription_name name_of(const struct request *request) {
 
 static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                       const struct sc_bytes *item) {
-    sc_topic_settle(connection->shard, topic);
+    sc_topic_settle(connection_shard(connection), topic);
     sc_subscription_remove(connection, id);
     sc_topic_subscribe(connection, topic, id, item);
 }
@@ -273,16 +274,16 @@ static void hold(struct connection *connection, const struct request *request) {
     if (held->next != NULL)
         held->next->link = &held->next;
     request->topic->held_joins = held;
-    sc_client_of(connection)->held_join = held;
-    connection->join_asked = true; // Its further messages wait as they do for a handler.
-    sc_announce(connection->shard, connection->id, sc_sync_message(&name));
+    sc_client_extra(connection)->held_join = held;
+    client_of(connection)->join_asked = true; // Its further messages wait as they do for a handler.
+    sc_announce(connection_shard(connection), connection->id, sc_sync_message(&name));
 }
 
 // ---- Joins that wait for a function to make their `sync`
 
 static struct held_join *held_take(struct connection *connection) {
-    struct held_join *held = connection->client->held_join;
-    connection->client->held_join = NULL;
+    struct held_join *held = client_of(connection)->extra->held_join;
+    client_of(connection)->extra->held_join = NULL;
     *held->link = held->next;
     if (held->next != NULL)
         held->next->link = held->link;
@@ -294,7 +295,8 @@ static struct sc_bytes held_id(const struct held_join *held) {
 }
 
 void sc_join_overrun(struct connection *connection) {
-    connection->shard->counters.slow_readers_closed++;
+    connection->transport->counters.slow_readers_closed++;
+    sc_out_drop_waiting(connection);
     sc_connection_close(connection, 1013, "the sync takes too long");
 }
 
@@ -303,10 +305,10 @@ void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, str
         struct sc_bytes own = {held->bytes, held->item_size};
         if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
             continue;
-        if (held->connection->state != STATE_OPEN)
+        if (!sc_connection_serves(held->connection))
             continue; // The join ends with the turn, or with the socket.
         sc_buffer_append(&held->frames, slice_data(slice), slice.size);
-        uint64_t budget = sc_connection_budget(held->connection);
+        uint64_t budget = held->connection->port->budget;
         if (held->frames.failed || held->frames.size > budget) {
             sc_join_overrun(held->connection);
             sc_buffer_deinit(&held->frames);
@@ -336,7 +338,7 @@ static struct sc_subscription_name held_name(const struct connection *connection
 }
 
 void sc_held_join_end(struct connection *connection) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct held_join *held = held_take(connection);
     struct sc_bytes item;
     struct sc_subscription_name name = held_name(connection, held, &item);
@@ -348,26 +350,26 @@ void sc_held_join_end(struct connection *connection) {
 static void append_copy(struct connection *connection, struct sc_bytes frames) {
     if (frames.size == 0)
         return;
-    struct slice slice = sc_frames_take(connection->shard, LANE_PRIVATE, frames.size);
+    struct slice slice = sc_frames_take(connection_shard(connection), LANE_PRIVATE, frames.size);
     memcpy(slice_data(slice), frames.data, frames.size);
     sc_out_append(connection, slice);
-    sc_slice_release(connection->shard, slice);
+    sc_slice_release(connection_shard(connection), slice);
 }
 
 static bool is_held(const struct connection *connection) {
-    return connection->state == STATE_OPEN && connection->client != NULL &&
-           connection->client->held_join != NULL;
+    return sc_connection_serves(connection) && client_of(connection)->extra != NULL &&
+           client_of(connection)->extra->held_join != NULL;
 }
 
 static void held_complete(struct connection *connection, uint64_t timestamp, struct sc_bytes data) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct held_join *held = held_take(connection);
     struct sc_bytes item;
     const struct sc_bytes *item_or_null = held_item(held, &item);
     // What another subscription of it has brought already is not repeated.
     bool covered = sc_subscription_covers(connection, held->topic, item_or_null);
     bool follow = !covered && held->frames.size > 0;
-    connection->join_pending = connection->join_asked = false;
+    client_of(connection)->join_pending = client_of(connection)->join_asked = false;
     subscribe(connection, held->topic, held_id(held), item_or_null);
     if (data.data != NULL) {
         // Stamps rise: over those of the frames before it, under those of the frames behind it.
@@ -384,8 +386,8 @@ static void held_complete(struct connection *connection, uint64_t timestamp, str
 // A connection that is in the group already has had frames of it since the join: the owner stamps the `sync` anew, in the
 // order of the group's changes.
 static bool stamp_again(struct connection *connection, struct sc_bytes data) {
-    struct shard *shard = connection->shard;
-    struct held_join *held = connection->client->held_join;
+    struct shard *shard = connection_shard(connection);
+    struct held_join *held = client_of(connection)->extra->held_join;
     struct sc_group_name group = sc_topic_name(held->topic);
     held->data = sc_subscription_any(connection, &group) ? sc_blob_create((size_t)data.size) : NULL;
     if (held->data == NULL)
@@ -408,15 +410,17 @@ static bool stamp_again(struct connection *connection, struct sc_bytes data) {
 }
 
 static void stamped(struct connection *connection, uint64_t timestamp) {
-    if (connection != NULL && is_held(connection) && connection->client->held_join->data != NULL)
-        held_complete(connection, timestamp, sc_blob_bytes(connection->client->held_join->data));
+    if (connection != NULL && is_held(connection) &&
+        client_of(connection)->extra->held_join->data != NULL)
+        held_complete(connection, timestamp,
+                      sc_blob_bytes(client_of(connection)->extra->held_join->data));
 }
 
 void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
     if (!is_held(connection))
         return;
     if (data.data == NULL || !stamp_again(connection, data))
-        held_complete(connection, connection->client->held_join->timestamp, data);
+        held_complete(connection, client_of(connection)->extra->held_join->timestamp, data);
 }
 
 void sc_sync_refused(struct connection *connection) {
@@ -425,9 +429,9 @@ void sc_sync_refused(struct connection *connection) {
     struct held_join *held = held_take(connection);
     struct sc_bytes item;
     struct sc_subscription_name name = held_name(connection, held, &item);
-    connection->join_pending = connection->join_asked = false;
+    client_of(connection)->join_pending = client_of(connection)->join_asked = false;
     refuse_large(connection, &name);
-    sc_leave_send(connection->shard, held->topic, 1);
+    sc_leave_send(connection_shard(connection), held->topic, 1);
     held_free(held);
 }
 
@@ -439,7 +443,7 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
         sc_leave_send(shard, topic, 1); // Of the stamp: the join counts for itself.
         return;
     }
-    if (connection == NULL || connection->state != STATE_OPEN) {
+    if (connection == NULL || !sc_connection_serves(connection)) {
         struct sc_subscription_name name = name_of(request);
         sc_announce_leave(shard, request->call.connection, &name, NULL);
         sc_leave_send(shard, topic, 1);
@@ -449,7 +453,7 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
         hold(connection, request);
         return;
     }
-    connection->join_pending = false;
+    client_of(connection)->join_pending = false;
     sc_topic_settle(shard, topic); // What it is a member for already comes first.
     if (slice.chunk == NULL) {
         sc_hold_end(connection);
@@ -497,16 +501,16 @@ static bool is_blank(struct sc_bytes text) {
 }
 
 static void invalid(struct connection *connection, const char *why) {
-    connection->shard->counters.messages_invalid++;
-    sc_shard_log(connection->shard, SC_LOG_WARN, "stream_message_invalid", connection->id,
-                 (struct sc_bytes){(const uint8_t *)why, strlen(why)});
+    connection_shard(connection)->counters.messages_invalid++;
+    sc_shard_log(connection_shard(connection), SC_LOG_WARN, "stream_message_invalid",
+                 connection->id, (struct sc_bytes){(const uint8_t *)why, strlen(why)});
 }
 
 bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     if (is_blank(text))
         return true;
-    if (!sc_connection_can_start(connection))
+    if (!sc_client_may_start(connection))
         return false;
     struct sc_json_index *index = &shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);

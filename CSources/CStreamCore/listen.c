@@ -17,19 +17,19 @@
 struct adoption {
     struct sc_loop_message message;
     struct shard *shard;
+    const struct port *port; // Of that shard.
     int fd;
-    uint32_t listener;
 };
 
 static void adopt(struct sc_loop_message *message) {
     struct adoption *adoption = SC_CONTAINER_OF(message, struct adoption, message);
-    sc_connection_adopt(adoption->shard, adoption->fd, PORT_WORKER, adoption->listener);
+    sc_accept(adoption->shard, adoption->port, adoption->fd);
     free(adoption);
 }
 
 static void stream_accepted(struct sc_listener *listener, int fd) {
     struct port_listener *own = SC_CONTAINER_OF(listener, struct port_listener, listener);
-    sc_connection_adopt(own->shard, fd, PORT_STREAM, 0);
+    sc_accept(own->shard, &own->shard->stream_port, fd);
 }
 
 // Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
@@ -46,12 +46,13 @@ static void worker_accepted(struct sc_listener *listener, int fd) {
     }
     atomic_fetch_add_explicit(&node->worker_counts[best], 1, memory_order_relaxed);
     if (best == own->shard->index) {
-        sc_connection_adopt(own->shard, fd, PORT_WORKER, own->index);
+        sc_accept(own->shard, &own->shard->worker_ports[own->index], fd);
         return;
     }
     struct adoption *adoption = sc_allocate(sizeof *adoption);
+    struct shard *shard = node->shards[best];
     *adoption = (struct adoption){
-        .message.run = adopt, .shard = node->shards[best], .fd = fd, .listener = own->index};
+        .message.run = adopt, .shard = shard, .port = &shard->worker_ports[own->index], .fd = fd};
     sc_loop_post(adoption->shard->loop, &adoption->message);
 }
 

@@ -40,8 +40,7 @@ static struct listing_job *add(struct shard *shard, struct request *request, str
 static struct worker *local_caller(struct shard *shard, const struct request *request) {
     if (request->origin != shard)
         return NULL;
-    struct connection *connection = sc_connection_find(shard, request->call.connection);
-    return connection == NULL ? NULL : connection->worker;
+    return sc_worker_find(shard, request->call.connection);
 }
 
 // So is one of another shard when all connections are, at the end of the patience of a stop.
@@ -61,7 +60,7 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
     }
     struct worker *worker = local_caller(shard, request);
     if (worker != NULL)
-        worker->held++;
+        worker->barriers++;
     sc_call_queue_list_waits(shard, request->call.connection);
     add(shard, request, NULL);
 }
@@ -81,8 +80,8 @@ void sc_listing_add_join(struct shard *shard, struct topic *topic, struct reques
 static void let_go(struct shard *shard, const struct request *request) {
     struct worker *worker = local_caller(shard, request);
     if (worker != NULL) {
-        assert(worker->held > 0);
-        worker->held--;
+        assert(worker->barriers > 0);
+        worker->barriers--;
     }
     sc_call_queue_list_begun(shard, request->call.connection);
 }

@@ -187,8 +187,7 @@ static void answer(struct shard *shard, struct gather *gather) {
 }
 
 static struct worker *caller(struct shard *shard, const struct gather *gather) {
-    struct connection *connection = sc_connection_find(shard, gather->call->call.connection);
-    return connection == NULL ? NULL : connection->worker;
+    return sc_worker_find(shard, gather->call->call.connection);
 }
 
 // The later calls of its connection wait, so that it has one list at a time.
@@ -198,7 +197,7 @@ static void hold(struct shard *shard, struct gather *gather) {
     struct worker *worker = caller(shard, gather);
     if (worker == NULL)
         return;
-    worker->held++;
+    worker->barriers++;
     sc_call_queue_list_waits(shard, gather->call->call.connection);
     gather->holds = true;
 }
@@ -208,8 +207,8 @@ static void finish(struct shard *shard, struct gather *gather) {
     if (gather->holds) {
         struct worker *worker = caller(shard, gather);
         if (worker != NULL) {
-            assert(worker->held > 0);
-            worker->held--;
+            assert(worker->barriers > 0);
+            worker->barriers--;
         }
         sc_call_queue_list_begun(shard, gather->call->call.connection);
     }

@@ -321,6 +321,15 @@ static void gather_counters(struct shard *shard, void *context) {
     own.value_bytes = store.value_bytes;
     for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)
         own.waiting[place] = sc_account_sums_bytes(shard->sums, place);
+    const struct transport_counters *transport = &shard->transport.counters;
+    own.messages_received = transport->messages_received;
+    own.messages_too_large = transport->messages_too_large;
+    own.calls_parked = transport->messages_parked;
+    own.protocol_errors = transport->protocol_errors;
+    own.handshakes_timed_out = transport->handshakes_timed_out;
+    own.dead_peers_closed = transport->dead_peers_closed;
+    own.slow_readers_closed = transport->slow_readers_closed;
+    own.results_held = transport->throttled;
     own.calls_waiting = shard->call_queues.waiting;
     own.accepts_failed = loop->accepts_failed;
     own.turns = loop->turns;

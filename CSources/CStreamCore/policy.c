@@ -78,7 +78,7 @@ static void run_emit(struct shard *shard, const struct command *command) {
 
 // A snapshot that a function gives must fit its frame, as every value does.
 static void decide_sync(struct connection *connection, struct sc_bytes data) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     if (data.data != NULL && data.size > shard->node->config.sync_size_max) {
         sc_sync_refused(connection);
         return;
@@ -90,15 +90,16 @@ static void decide_sync(struct connection *connection, struct sc_bytes data) {
     sc_sync_decided(connection, data);
 }
 
-void sc_policy_run(struct shard *shard, struct connection *connection,
+void sc_policy_run(struct shard *shard, struct stream_client *client,
                    const struct command *command) {
+    struct connection *connection = client == NULL ? NULL : &client->connection;
     switch ((enum command_kind)command->kind) {
     case COMMAND_WATCH:
         sc_watch_set(shard, command->first, (uint32_t)command->number);
         break;
     case COMMAND_UPGRADE:
         if (connection != NULL)
-            sc_upgrade_decide(connection, (int)command->number, command->first);
+            sc_client_decide(connection, (int)command->number, command->first);
         break;
     case COMMAND_JOIN:
         sc_join_decided(shard, connection, command->connection, command->content,

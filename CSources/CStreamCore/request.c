@@ -110,13 +110,13 @@ static void call_returned(struct shard *shard, struct request *request) {
             sc_node_answered(shard, sc_blob_bytes(request->reply));
         return;
     }
-    struct connection *connection = sc_connection_find(shard, request->call.connection);
-    if (connection == NULL || !request->call.wants_answer)
+    struct worker *worker = sc_worker_find(shard, request->call.connection);
+    if (worker == NULL || !request->call.wants_answer)
         return;
     struct slice slice = {0};
     if (request->reply != NULL)
         slice = sc_frames_wrap(shard, request->reply, 0);
-    sc_worker_answer_end(connection, request->call.answer, slice);
+    sc_worker_answer_end(&worker->connection, request->call.answer, slice);
     sc_slice_release(shard, slice);
 }
 

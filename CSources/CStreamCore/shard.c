@@ -2,6 +2,7 @@
 // end: messages that waited, frames for members, batches for other shards, then one send a connection.
 #define _GNU_SOURCE // pthread_setname_np()
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,36 +11,8 @@
 
 #include "core_functions.h"
 
-#define PARKED_LOOK_MS 2
 #define TIDY_PAUSE_MS 1
 #define STOP_LOOK_MS 10
-
-void *sc_allocate(size_t size) {
-    void *memory = malloc(size);
-    if (memory == NULL) {
-        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
-        abort();
-    }
-    return memory;
-}
-
-void *sc_reallocate(void *memory, size_t size) {
-    memory = realloc(memory, size);
-    if (memory == NULL) {
-        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", size);
-        abort();
-    }
-    return memory;
-}
-
-void *sc_grow(void *array, size_t old_size, size_t new_size) {
-    array = sc_array_grow(array, old_size, new_size);
-    if (array == NULL) {
-        fprintf(stderr, "iii-stream: out of memory (%zu bytes)\n", new_size);
-        abort();
-    }
-    return array;
-}
 
 uint64_t sc_now_ms(const struct shard *shard) {
     uint64_t now_ms = sc_loop_unix_ms(shard->loop);
@@ -53,69 +26,6 @@ void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *even
 }
 
 // ---- The end of a turn
-
-// Those whose messages were handled and still wait come behind those that were not looked at.
-static void look_at_parked(struct shard *shard) {
-    struct connection_list *list = &shard->parked;
-    uint32_t count = list->count, most = SC_PARKED_PER_TURN; // Some may come behind them meanwhile.
-    uint32_t seen = 0, kept = 0;
-    for (; seen < count && most > 0; seen++) {
-        struct connection *connection = list->all[seen];
-        connection->on_parked_list = false;
-        if (!sc_connection_resume(connection, &most) && !connection->on_parked_list) {
-            connection->on_parked_list = true;
-            list->all[kept++] = connection;
-        }
-    }
-    uint32_t left = list->count - seen;
-    if (seen < count) { // A part of them: turn the list.
-        size_t size = kept * sizeof(struct connection *);
-        struct connection **behind = sc_allocate(size + 1);
-        memcpy(behind, list->all, size);
-        memmove(list->all, list->all + seen, left * sizeof(struct connection *));
-        memcpy(list->all + left, behind, size);
-        free(behind);
-        sc_shard_turn_again(shard);
-    } else {
-        memmove(list->all + kept, list->all + seen, left * sizeof(struct connection *));
-    }
-    list->count = kept + left;
-    if (list->count > 0 && shard->parked_timer.due_ns == 0)
-        sc_timer_start(shard->loop, &shard->parked_timer, PARKED_LOOK_MS);
-}
-
-static void parked_due(struct sc_timer *timer) {
-    (void)timer; // The turn's end looks at them.
-}
-
-// What a closing connection still says counts for nothing, and its peer may take the whole patience of the
-// close handshake: whoever waits for it hears now that it has gone.
-//
-// One with many subscriptions ends a part of them, and then waits for the others. The rest ends in the next turns.
-static void end_closing(struct shard *shard) {
-    struct connection_list *closing = &shard->closing;
-    uint32_t most = SC_LEAVES_AT_ONCE;
-    while (closing->count > 0 && most > 0) {
-        if (shard->closing_next >= closing->count)
-            shard->closing_next = 0;
-        struct connection *connection = closing->all[shard->closing_next];
-        uint32_t before = connection->subscription_count;
-        bool done = sc_subscriptions_remove_some(
-            connection, most < SC_LEAVES_PER_SLICE ? most : SC_LEAVES_PER_SLICE);
-        uint32_t cost = 1 + before - connection->subscription_count;
-        most -= cost < most ? cost : most;
-        if (!done) {
-            shard->closing_next++;
-            continue;
-        }
-        closing->all[shard->closing_next] = closing->all[--closing->count];
-        if (connection->worker != NULL)
-            sc_worker_closed(connection);
-        sc_connection_has_left(connection);
-    }
-    if (closing->count > 0)
-        sc_shard_turn_again(shard);
-}
 
 // A shard without work goes on by the timer.
 static void tidy(struct shard *shard) {
@@ -135,16 +45,16 @@ static void on_turn(void *context) {
         sc_listing_turn(shard);
         sc_names_turn(shard);
     }
-    if (shard->parked.count > 0)
-        look_at_parked(shard);
-    if (shard->closing.count > 0)
-        end_closing(shard);
+    if (!sc_wait_list_is_empty(&shard->transport.parked))
+        sc_transport_resume(&shard->transport);
+    if (!sc_wait_list_is_empty(&shard->leaving))
+        sc_clients_leave(shard);
     sc_topics_settle(shard);
     sc_batches_post(shard);
     sc_durable_turn(shard); // The disk works while the sockets are served.
-    sc_out_flush(shard);
-    if (shard->closing.count > 0) // Members that have turned out too slow meanwhile, and the rest.
-        end_closing(shard);
+    sc_transport_flush(&shard->transport);
+    if (!sc_wait_list_is_empty(&shard->leaving)) // Members that turned out too slow, and the rest.
+        sc_clients_leave(shard);
     if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
         sc_shard_turn_again(shard); // The log has taken what waited.
     tidy(shard);
@@ -164,20 +74,99 @@ void sc_shard_turn_again(struct shard *shard) {
 
 // ---- Start
 
-static uint32_t tick_ms(const struct sc_node_config *config) {
-    uint32_t least = config->ping_interval_ms;
-    if (config->ping_deadline_ms < least)
-        least = config->ping_deadline_ms;
-    if (config->handshake_timeout_ms < least)
-        least = config->handshake_timeout_ms;
-    if (config->close_timeout_ms < least)
-        least = config->close_timeout_ms;
-    uint32_t tick = least / 8;
-    return tick < 20 ? 20 : tick > 1000 ? 1000 : tick;
-}
-
 static void snapshots_due(struct sc_timer *timer) {
     (void)timer; // The turn's end looks at the joins that wait.
+}
+
+// ---- Connections
+
+static void dead_peer(struct connection *connection) {
+    sc_shard_log(connection_shard(connection), SC_LOG_INFO, "dead_peer_closed", connection->id,
+                 (struct sc_bytes){0});
+}
+
+static void slow_reader(struct connection *connection) {
+    sc_shard_log(connection_shard(connection), SC_LOG_WARN, "slow_reader_closed", connection->id,
+                 (struct sc_bytes){0});
+}
+
+static void transport_turns_again(struct transport *transport) {
+    sc_shard_turn_again(SC_CONTAINER_OF(transport, struct shard, transport));
+}
+
+static void transport_wakes(struct transport *transport, uint64_t waiting) {
+    sc_shards_wake(SC_CONTAINER_OF(transport, struct shard, transport), waiting);
+}
+
+static void set_up_transport(struct shard *shard) {
+    static const struct transport_events events = {.on_dead_peer = dead_peer,
+                                                   .on_slow_reader = slow_reader,
+                                                   .turn_again = transport_turns_again,
+                                                   .wake = transport_wakes};
+    const struct sc_node_config *config = &shard->node->config;
+    shard->transport =
+        (struct transport){.loop = shard->loop,
+                           .heap = shard->heap,
+                           .sums = shard->sums,
+                           .events = &events,
+                           .limits = {.handshake_timeout_ms = config->handshake_timeout_ms,
+                                      .ping_interval_ms = config->ping_interval_ms,
+                                      .ping_deadline_ms = config->ping_deadline_ms,
+                                      .close_timeout_ms = config->close_timeout_ms,
+                                      .slow_reader_grace_ms = config->slow_reader_grace_ms},
+                           .index = shard->index};
+    sc_transport_init(&shard->transport);
+}
+
+static void set_up_ports(struct shard *shard) {
+    const struct sc_node_config *config = &shard->node->config;
+    uint64_t client = config->client_message_size_max;
+    if (client > config->message_size_max)
+        client = config->message_size_max;
+    uint32_t frame = client < config->frame_size_max ? (uint32_t)client : config->frame_size_max;
+    shard->stream_port = (struct port){.role = &sc_stream_role,
+                                       .budget = config->stream.budget,
+                                       .hard_size_max = config->client_hard_size_max};
+    sc_ws_decoder_init(&shard->stream_port.decoder, SC_WS_SERVER, frame, client, false);
+    shard->worker_ports = sc_allocate((config->worker_count + 1) * sizeof *shard->worker_ports);
+    for (uint32_t i = 0; i < config->worker_count; i++) {
+        struct port *port = &shard->worker_ports[i];
+        *port =
+            (struct port){.role = &sc_worker_role, .budget = config->workers[i].budget, .index = i};
+        sc_ws_decoder_init(&port->decoder, SC_WS_SERVER, config->frame_size_max,
+                           config->message_size_max, false);
+    }
+}
+
+// At most once a second, however many they were.
+static void log_refusals(struct shard *shard) {
+    uint64_t failed = sc_loop_counters(shard->loop)->accepts_failed;
+    uint64_t refused = shard->counters.connections_refused;
+    uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
+    bool none = failed == shard->accepts_failed_logged && refused == shard->refused_logged;
+    if (none || shard->stopping || now_ns - shard->refusals_logged_ns < 1000000000u)
+        return;
+    char text[160];
+    int size = snprintf(text, sizeof text,
+                        "connections refused over the limit of %u: %" PRIu64
+                        "; accepts that failed for want of descriptors or memory: %" PRIu64,
+                        shard->node->config.connection_count_max, refused - shard->refused_logged,
+                        failed - shard->accepts_failed_logged);
+    sc_shard_log(shard, SC_LOG_WARN, "connections_refused", SC_NODE_CONNECTION,
+                 (struct sc_bytes){(const uint8_t *)text, (size_t)size});
+    shard->accepts_failed_logged = failed;
+    shard->refused_logged = refused;
+    shard->refusals_logged_ns = now_ns;
+}
+
+static void sweep(struct sc_timer *timer) {
+    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, sweep_timer);
+    log_refusals(shard);
+    sc_transport_sweep(&shard->transport);
+    sc_kept_sweep(shard);
+    if (shard->snapshots != NULL) // Lets go of those that nobody has to take any more.
+        (void)sc_snapshots_have_room(shard, 0);
+    sc_timer_start(shard->loop, timer, shard->transport.tick_ms);
 }
 
 static int set_up(struct shard *shard) {
@@ -194,14 +183,6 @@ static int set_up(struct shard *shard) {
     shard->store = sc_store_create(node->config.seed);
     shard->updater = sc_json_updater_create();
     shard->heap = sc_heap_create();
-    const struct sc_node_config *limits = &node->config;
-    uint64_t client = limits->client_message_size_max;
-    if (client > limits->message_size_max)
-        client = limits->message_size_max;
-    uint32_t frame = client < limits->frame_size_max ? (uint32_t)client : limits->frame_size_max;
-    sc_ws_decoder_init(&shard->decoders[PORT_STREAM], SC_WS_SERVER, frame, client, false);
-    sc_ws_decoder_init(&shard->decoders[PORT_WORKER], SC_WS_SERVER, limits->frame_size_max,
-                       limits->message_size_max, false);
     shard->sums = sc_account_sums_create();
     uint64_t snapshots = node->config.snapshot_size_max / node->shard_count;
     shard->account = shard->sums == NULL ? NULL : sc_account_create(snapshots, shard->sums);
@@ -213,13 +194,12 @@ static int set_up(struct shard *shard) {
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)
         return -ENOMEM;
-    shard->place_free = UINT32_MAX;
-    shard->tick_ms = tick_ms(&node->config);
-    shard->sweep_timer.on_due = sc_sweep;
-    shard->parked_timer.on_due = parked_due;
+    set_up_ports(shard);
+    set_up_transport(shard);
+    shard->leaving.name = "to leave";
+    shard->sweep_timer.on_due = sweep;
     shard->tidy_timer.on_due = tidy_due;
-    shard->over_timer.on_due = sc_out_over_budget_check;
-    sc_timer_start(shard->loop, &shard->sweep_timer, shard->tick_ms);
+    sc_timer_start(shard->loop, &shard->sweep_timer, shard->transport.tick_ms);
     if (shard->index == 0)
         snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
     return 0;
@@ -275,7 +255,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
 }
 
 static bool is_quiet(const struct shard *shard) {
-    return shard->connection_count == 0 && shard->open_listeners == 0 &&
+    return shard->transport.connection_count == 0 && shard->open_listeners == 0 &&
            !sc_shard_waits_for_peers(shard);
 }
 
@@ -287,12 +267,16 @@ static void say_quiet(struct shard *shard) {
     pthread_mutex_unlock(&node->lock);
 }
 
+static void reset_all(struct transport *transport) {
+    for (uint32_t slot = 0; slot < transport->slot_count; slot++)
+        if (sc_transport_at(transport, slot) != NULL)
+            sc_connection_end(sc_transport_at(transport, slot), END_RESET);
+}
+
 static void stop_look(struct sc_timer *timer) {
     struct shard *shard = SC_CONTAINER_OF(timer, struct shard, stop_timer);
     if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
-        for (uint32_t i = 0; i < shard->place_count; i++)
-            if (shard->places[i].connection != NULL)
-                sc_connection_abort(shard->places[i].connection);
+        reset_all(&shard->transport);
     if (is_quiet(shard) && !shard->quiet) {
         shard->quiet = true;
         say_quiet(shard);
@@ -300,23 +284,23 @@ static void stop_look(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
 }
 
+static void close_all(struct transport *transport, const struct role *role, uint16_t code) {
+    for (uint32_t slot = 0; slot < transport->slot_count; slot++) {
+        struct connection *connection = sc_transport_at(transport, slot);
+        if (connection != NULL && connection->port->role == role)
+            sc_connection_close(connection, code, "shutting down");
+    }
+}
+
 void sc_shard_close_clients(struct shard *shard) {
     shard->stopping = true;
     sc_listeners_close(shard);
-    for (uint32_t i = 0; i < shard->place_count; i++) {
-        struct connection *connection = shard->places[i].connection;
-        if (connection != NULL && connection->port == PORT_STREAM)
-            sc_connection_close(connection, 1001, "shutting down");
-    }
+    close_all(&shard->transport, &sc_stream_role, 1001);
 }
 
 void sc_shard_stop(struct shard *shard) {
     sc_shard_close_clients(shard);
-    for (uint32_t i = 0; i < shard->place_count; i++) {
-        struct connection *connection = shard->places[i].connection;
-        if (connection != NULL && connection->port == PORT_WORKER)
-            sc_connection_close(connection, 1012, "shutting down");
-    }
+    close_all(&shard->transport, &sc_worker_role, 1012);
     shard->stop_timer.on_due = stop_look;
     sc_timer_start(shard->loop, &shard->stop_timer, 1);
 }
@@ -325,17 +309,14 @@ static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_durable_close_directory(shard);
         sc_effects_deinit(shard);
-        sc_out_deinit(shard);
-        sc_chunks_free(shard);
+        sc_transport_deinit(&shard->transport);
     }
     sc_snapshots_deinit(shard);
     sc_account_release(shard->account);
     sc_account_sums_release(shard->sums);
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);
-    sc_array_free(shard->places, shard->place_capacity * sizeof *shard->places);
-    free(shard->parked.all);
-    free(shard->closing.all);
+    free(shard->worker_ports);
     sc_heap_destroy(shard->heap);
     free(shard->listeners);
     sc_json_updater_destroy(shard->updater);

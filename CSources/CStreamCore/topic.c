@@ -96,7 +96,7 @@ static struct item_interest *item_make(struct shard *shard, struct topic *topic,
 }
 
 static struct subscription_index *index_of(const struct connection *connection) {
-    return connection->client == NULL ? NULL : connection->client->index;
+    return client_of(connection)->extra == NULL ? NULL : client_of(connection)->extra->index;
 }
 
 static uint32_t hash_of_item(const struct item_interest *interest) {
@@ -131,7 +131,7 @@ static void *take(struct shard *shard, size_t size) {
 
 static struct item_share *share_make(struct membership *membership,
                                      struct item_interest *interest) {
-    struct item_share *share = take(membership->connection->shard, sizeof *share);
+    struct item_share *share = take(connection_shard(membership->connection), sizeof *share);
     *share =
         (struct item_share){.membership = membership, .interest = interest, .at = interest->count};
     if (interest->count == interest->capacity) {
@@ -176,7 +176,7 @@ static uint32_t hash_of_topic(const struct topic *topic) {
 
 static struct membership *membership_find(const struct connection *connection,
                                           const struct topic *topic) {
-    struct membership *membership = connection->memberships;
+    struct membership *membership = client_of(connection)->memberships;
     struct subscription_index *index = index_of(connection);
     if (index == NULL) {
         while (membership != NULL && membership->topic != topic)
@@ -216,7 +216,7 @@ static void member_remove(struct topic *topic, struct membership *membership) {
 void sc_topic_pause_member(struct connection *connection, struct topic *topic) {
     struct membership *membership = membership_find(connection, topic);
     assert(membership != NULL); // Who waits for a join cannot leave.
-    sc_topic_settle(connection->shard, topic);
+    sc_topic_settle(connection_shard(connection), topic);
     if (membership->group_count++ > 0)
         member_remove(topic, membership);
 }
@@ -224,7 +224,7 @@ void sc_topic_pause_member(struct connection *connection, struct topic *topic) {
 void sc_topic_resume_member(struct connection *connection, struct topic *topic) {
     struct membership *membership = membership_find(connection, topic);
     assert(membership != NULL && membership->group_count > 0);
-    sc_topic_settle(connection->shard, topic);
+    sc_topic_settle(connection_shard(connection), topic);
     if (--membership->group_count > 0)
         member_add(topic, membership);
 }
@@ -299,13 +299,13 @@ void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct sc_
 
 // With the seed: a client chooses its ids, but not where in an index they lie.
 static uint32_t short_hash(const struct connection *connection, struct sc_bytes id) {
-    return (uint32_t)sc_hash(id, connection->shard->node->config.seed);
+    return (uint32_t)sc_hash(id, connection_shard(connection)->node->config.seed);
 }
 
 // The id that a subscription by path has: of the connection's own, and so unique among all that anyone may name.
 struct sc_bytes sc_subscription_path_id(const struct connection *connection,
                                         uint8_t storage[SC_UUID_SIZE]) {
-    sc_uuid_write(storage, connection->id, connection->shard->node->id_key);
+    sc_uuid_write(storage, connection->id, connection_shard(connection)->node->id_key);
     return (struct sc_bytes){storage, SC_UUID_SIZE};
 }
 
@@ -354,7 +354,7 @@ static void index_subscription(struct subscription_index *index, struct membersh
 // A new subscription, which belongs to the connection's membership of the topic, and makes it if need be.
 static struct subscription *subscription_make(struct connection *connection, struct topic *topic,
                                               struct sc_bytes id) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     bool by_path = is_path_id(connection, id);
     size_t size = offsetof(struct subscription, id) + (by_path ? 0 : id.size);
     struct membership *membership = membership_find(connection, topic);
@@ -364,8 +364,8 @@ static struct subscription *subscription_make(struct connection *connection, str
     if (inside) {
         membership = take(shard, sizeof *membership + size);
         *membership = (struct membership){
-            .connection = connection, .topic = topic, .next = connection->memberships};
-        connection->memberships = membership;
+            .connection = connection, .topic = topic, .next = client_of(connection)->memberships};
+        client_of(connection)->memberships = membership;
         if (index != NULL)
             index_membership(index, membership);
         subscription = (struct subscription *)(membership + 1);
@@ -388,7 +388,7 @@ static struct subscription *subscription_make(struct connection *connection, str
 static void index_make(struct connection *connection) {
     struct subscription_index *index = sc_index_create();
     struct membership *before = NULL;
-    for (struct membership *membership = connection->memberships; membership != NULL;
+    for (struct membership *membership = client_of(connection)->memberships; membership != NULL;
          before = membership, membership = membership->next) {
         sc_index_add(index, (struct index_entry){.object = membership,
                                                  .previous = before,
@@ -410,15 +410,15 @@ static void index_make(struct connection *connection) {
             }
         }
     }
-    sc_client_of(connection)->index = index;
+    sc_client_extra(connection)->index = index;
 }
 
 static void subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                       const struct sc_bytes *item) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct subscription *subscription = subscription_make(connection, topic, id);
     struct membership *membership = membership_find(connection, topic);
-    connection->subscription_count++;
+    client_of(connection)->subscription_count++;
     shard->subscriptions++;
     if (item == NULL) {
         if (membership->group_count++ == 0)
@@ -436,7 +436,7 @@ static void subscribe(struct connection *connection, struct topic *topic, struct
 void sc_topic_subscribe(struct connection *connection, struct topic *topic, struct sc_bytes id,
                         const struct sc_bytes *item) {
     subscribe(connection, topic, id, item);
-    if (connection->subscription_count > SC_SUBSCRIPTIONS_LISTED_MAX &&
+    if (client_of(connection)->subscription_count > SC_SUBSCRIPTIONS_LISTED_MAX &&
         index_of(connection) == NULL)
         index_make(connection);
 }
@@ -447,10 +447,10 @@ static struct sc_bytes item_id(const struct item_share *share) {
 
 static void announce_end(struct connection *connection, const struct topic *topic,
                          const struct subscription *subscription) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     if ((sc_watch_flags(shard, topic_stream(topic)) & SC_WATCH_LEAVES) == 0)
         return;
-    struct client *client = sc_client_of(connection);
+    struct client_extra *extra = sc_client_extra(connection);
     uint8_t storage[SC_UUID_SIZE];
     struct sc_bytes item = {0};
     if (subscription->item != NULL)
@@ -460,7 +460,7 @@ static void announce_end(struct connection *connection, const struct topic *topi
         .stream = topic_stream(topic),
         .group = topic_group(topic),
         .item = subscription->item == NULL ? NULL : &item,
-        .context = client->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(client->context)};
+        .context = extra->context == NULL ? (struct sc_bytes){0} : sc_blob_bytes(extra->context)};
     sc_announce_leave(shard, connection->id, &name, sc_connection_account(connection));
 }
 
@@ -486,7 +486,7 @@ static void subscription_unlink(struct membership *membership, struct subscripti
 static void membership_unlink(struct membership *membership) {
     struct connection *connection = membership->connection;
     struct subscription_index *index = index_of(connection);
-    struct membership **link = &connection->memberships;
+    struct membership **link = &client_of(connection)->memberships;
     struct membership *next = membership->next;
     if (index == NULL) {
         while (*link != membership)
@@ -509,7 +509,7 @@ static void membership_unlink(struct membership *membership) {
 static bool subscription_end(struct membership *membership, struct subscription *subscription) {
     struct topic *topic = membership->topic;
     struct connection *connection = membership->connection;
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     sc_topic_settle(shard, topic);
     announce_end(connection, topic, subscription);
     subscription_unlink(membership, subscription);
@@ -519,8 +519,8 @@ static bool subscription_end(struct membership *membership, struct subscription 
         member_remove(topic, membership);
     if (!subscription->inside)
         sc_heap_give(subscription);
-    connection->has_left = true;
-    connection->subscription_count--;
+    client_of(connection)->has_left = true;
+    client_of(connection)->subscription_count--;
     shard->subscriptions--;
     if (membership->subscriptions != NULL)
         return false;
@@ -542,7 +542,7 @@ static struct subscription *find(const struct connection *connection, struct sc_
         }
         return NULL;
     }
-    for (*membership = connection->memberships; *membership != NULL;
+    for (*membership = client_of(connection)->memberships; *membership != NULL;
          *membership = (*membership)->next)
         for (struct subscription *each = (*membership)->subscriptions; each != NULL;
              each = each->next)
@@ -563,7 +563,7 @@ bool sc_subscription_remove(struct connection *connection, struct sc_bytes id) {
         return false;
     struct topic *topic = membership->topic;
     subscription_end(membership, subscription);
-    sc_leave_send(connection->shard, topic, 1); // It may be gone afterwards.
+    sc_leave_send(connection_shard(connection), topic, 1); // It may be gone afterwards.
     return true;
 }
 
@@ -573,21 +573,21 @@ bool sc_subscription_covers(struct connection *connection, struct topic *topic,
     if (membership == NULL || membership->group_count > 0)
         return membership != NULL;
     struct item_interest *interest =
-        item == NULL ? NULL : sc_item_find(connection->shard, topic, *item);
+        item == NULL ? NULL : sc_item_find(connection_shard(connection), topic, *item);
     return interest != NULL && share_find(membership, interest) != NULL;
 }
 
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name) {
-    const struct topic *topic = sc_topic_find(connection->shard, name);
+    const struct topic *topic = sc_topic_find(connection_shard(connection), name);
     return topic != NULL && membership_find(connection, topic) != NULL;
 }
 
 bool sc_subscriptions_remove_some(struct connection *connection, uint32_t most) {
-    if (connection->client != NULL && connection->client->held_join != NULL)
+    if (client_of(connection)->extra != NULL && client_of(connection)->extra->held_join != NULL)
         sc_held_join_end(connection);
     sc_hold_give_up(connection);
-    while (connection->memberships != NULL && most > 0) {
-        struct membership *membership = connection->memberships;
+    while (client_of(connection)->memberships != NULL && most > 0) {
+        struct membership *membership = client_of(connection)->memberships;
         struct topic *topic = membership->topic;
         uint32_t ended = 0;
         bool last = false;
@@ -596,7 +596,7 @@ bool sc_subscriptions_remove_some(struct connection *connection, uint32_t most) 
             ended++;
         }
         most -= ended;
-        sc_leave_send(connection->shard, topic, ended);
+        sc_leave_send(connection_shard(connection), topic, ended);
     }
-    return connection->memberships == NULL;
+    return client_of(connection)->memberships == NULL;
 }

@@ -21,7 +21,7 @@ static void answers_grow(struct worker *worker) {
 }
 
 uint32_t sc_worker_answer_begin(struct connection *connection) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     uint32_t waiting = worker->answer_tail - worker->answer_head;
     if (waiting > 0 && (worker->answers == NULL || waiting > worker->answer_mask))
         answers_grow(worker);
@@ -29,7 +29,7 @@ uint32_t sc_worker_answer_begin(struct connection *connection) {
 }
 
 static void answer_keep(struct connection *connection, uint32_t place, struct slice slice) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     struct answer_slot *slot = &worker->answers[place & worker->answer_mask];
     assert(!slot->ready);
     *slot = (struct answer_slot){true, slice};
@@ -41,13 +41,13 @@ static void answer_keep(struct connection *connection, uint32_t place, struct sl
 // The next answer is awaited: whoever is to make it may be waiting for room.
 static void answer_left(struct connection *connection) {
     struct sc_account *account = connection->account;
-    uint32_t next = ++connection->worker->answer_head;
-    sc_shards_wake(connection->shard, sc_account_answer_next(account, next));
+    uint32_t next = ++worker_of(connection)->answer_head;
+    sc_shards_wake(connection_shard(connection), sc_account_answer_next(account, next));
 }
 
 // Hands out the answers that had to wait for the one before them.
 static void answers_follow(struct connection *connection) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     while (worker->answer_head != worker->answer_tail) {
         struct answer_slot *slot = &worker->answers[worker->answer_head & worker->answer_mask];
         if (!slot->ready)
@@ -55,14 +55,14 @@ static void answers_follow(struct connection *connection) {
         if (slot->slice.chunk != NULL)
             sc_out_append(connection, slot->slice);
         sc_account_discharge(connection->account, SC_PLACE_ANSWERS, slot->slice.size);
-        sc_slice_release(connection->shard, slot->slice);
+        sc_slice_release(connection_shard(connection), slot->slice);
         *slot = (struct answer_slot){0};
         answer_left(connection);
     }
 }
 
 void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     if (place != worker->answer_head) {
         answer_keep(connection, place, slice);
         return;
@@ -72,6 +72,18 @@ void sc_worker_answer_end(struct connection *connection, uint32_t place, struct 
     answer_left(connection);
     if (worker->answer_head != worker->answer_tail)
         answers_follow(connection);
+}
+
+void sc_worker_answers_drop(struct connection *connection) {
+    struct worker *worker = worker_of(connection);
+    for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail;
+         i++) {
+        struct slice slice = worker->answers[i & worker->answer_mask].slice;
+        sc_account_discharge(connection->account, SC_PLACE_ANSWERS, slice.size);
+        sc_slice_release(connection_shard(connection), slice);
+    }
+    free(worker->answers);
+    worker->answers = NULL;
 }
 
 // ---- Envelopes
@@ -88,18 +100,17 @@ static struct sc_bytes inner(struct sc_bytes string) {
 // Inline: most of a small call's cost in this file would be the copy.
 __attribute__((always_inline)) static inline struct call
 call_begin(struct connection *connection, const struct sc_envelope *envelope) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct call call = {
-        .echo = {.invocation_id =
-                     sc_shown_call_id(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
-                                      shard->shown_call_id),
+        .echo = {.invocation_id = sc_shown_call_id(
+                     sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID), shard->shown_call_id),
                  .function_id = sc_shown_id(sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID),
                                             shard->shown_id),
                  .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
                  .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE)},
         .connection = connection->id,
         .account = connection->account,
-        .size_max = connection->worker->outbound_size_max};
+        .size_max = worker_of(connection)->outbound_size_max};
     call.wants_answer = call.echo.invocation_id.data != NULL;
     return call;
 }
@@ -109,14 +120,14 @@ static void fail(struct connection *connection, struct call *call, const char *c
     if (!call->wants_answer)
         return;
     call->answer = sc_worker_answer_begin(connection);
-    sc_call_fail(connection->shard, call, code, message);
-    sc_effects_release(connection->shard);
+    sc_call_fail(connection_shard(connection), call, code, message);
+    sc_effects_release(connection_shard(connection));
 }
 
 // A message that cannot be understood is answered when it says which call it is, and never fatal.
 static void invalid(struct connection *connection, const struct sc_envelope *envelope,
                     const char *why) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct sc_bytes reason = {(const uint8_t *)why, strlen(why)};
     shard->counters.messages_invalid++;
     sc_shard_log(shard, SC_LOG_WARN, "worker_message_invalid", connection->id, reason);
@@ -210,7 +221,7 @@ static void call_start(struct shard *shard, struct call *call) {
 
 static void run_call(struct connection *connection, const struct sc_envelope *envelope,
                      struct call *call, int op) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct sc_call_input input;
     int rc = take_input(shard, call, op, envelope, &input);
     if (rc == 0 && watches_any(shard))
@@ -240,7 +251,7 @@ _Static_assert(SC_MESSAGE_UNREGISTER_TRIGGER == 5 && SC_MESSAGE_REGISTER_FUNCTIO
 static void hand_over(struct connection *connection, enum sc_message_type type,
                       struct sc_bytes text, const struct sc_envelope *envelope,
                       enum sc_action action) {
-    struct worker *worker = connection->worker;
+    struct worker *worker = worker_of(connection);
     struct sc_bytes id = {worker->id, worker->id_size};
     const char *why = NULL;
     struct sc_message *message =
@@ -253,8 +264,8 @@ static void hand_over(struct connection *connection, enum sc_message_type type,
     }
     sc_message_set_action(message, action == SC_ACTION_VOID, action == SC_ACTION_ENQUEUE);
     if (is_barrier(type))
-        worker->held++;
-    sc_announce(connection->shard, connection->id, message);
+        worker->barriers++;
+    sc_announce(connection_shard(connection), connection->id, message);
 }
 
 // Whether the fields of a call are what they must be; else it is answered, as far as it can be.
@@ -279,7 +290,8 @@ static void invoke(struct connection *connection, struct sc_bytes text,
     enum sc_action action = sc_envelope_action(envelope);
     if (!invocation_is_valid(connection, envelope, action))
         return;
-    if (connection->worker->restricted && !allowed && !runs_at_once(connection->worker, envelope)) {
+    if (worker_of(connection)->restricted && !allowed &&
+        !runs_at_once(worker_of(connection), envelope)) {
         hand_over(connection, SC_MESSAGE_INVOKE, text, envelope, action);
         return;
     }
@@ -290,7 +302,7 @@ static void invoke(struct connection *connection, struct sc_bytes text,
     }
     if (action == SC_ACTION_VOID)
         call.wants_answer = false;
-    int op = stream_op(connection->shard, envelope);
+    int op = stream_op(connection_shard(connection), envelope);
     if (op >= 0)
         run_call(connection, envelope, &call, op);
     else
@@ -298,7 +310,7 @@ static void invoke(struct connection *connection, struct sc_bytes text,
 }
 
 void sc_worker_run_call(struct connection *connection, struct sc_bytes text) {
-    struct sc_json_index *index = &connection->shard->index_scratch;
+    struct sc_json_index *index = &connection_shard(connection)->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     assert(rc == 0); // It was a message before.
     struct sc_envelope envelope;
@@ -321,7 +333,7 @@ static void broken(struct connection *connection, struct sc_bytes text,
                             connection->account, &why);
         if (message != NULL)
             sc_message_set_malformed(message);
-        sc_announce(connection->shard, connection->id, message);
+        sc_announce(connection_shard(connection), connection->id, message);
         return;
     }
     invalid(connection, envelope,
@@ -333,12 +345,9 @@ static enum sc_telemetry telemetry_of(const struct connection *connection, struc
 }
 
 // Whether the writer is held: triggers have more of its events waiting than they may.
-static bool writes_wait(const struct connection *connection) {
-    const struct worker *worker = connection->worker;
-    if (worker->writes_due)
-        return false;
-    return worker->writes_held ||
-           (connection->inbound != NULL && connection->inbound->writes_first != NULL);
+static bool writes_wait(const struct connection *connection, enum message_source source) {
+    return source != FROM_ASIDE &&
+           (worker_of(connection)->writes_held || sc_connection_has_aside(connection));
 }
 
 // Whether a call would set off a trigger: it changes a watched stream, or logs.
@@ -357,12 +366,13 @@ static bool is_watched_write(struct shard *shard, const struct sc_envelope *enve
            (sc_watch_flags(shard, input.stream) & SC_WATCH_CHANGES) != 0;
 }
 
-static bool telemetry(struct connection *connection, struct sc_bytes text, bool may_start) {
-    struct shard *shard = connection->shard;
+static bool telemetry(struct connection *connection, struct sc_bytes text, bool may_start,
+                      bool sets_aside) {
+    struct shard *shard = connection_shard(connection);
     if (telemetry_of(connection, text) != SC_TELEMETRY_LOGS)
         return true;
-    if (writes_wait(connection)) {
-        sc_connection_hold_write(connection, text);
+    if (sets_aside) {
+        sc_connection_set_aside(connection, text);
         return true;
     }
     if (!may_start)
@@ -385,32 +395,33 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
     return true;
 }
 
-bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool waited) {
+bool sc_worker_message(struct connection *connection, struct sc_bytes text,
+                       enum message_source source) {
     if ((text.size == 0 || text.data[0] <= ' ') && sc_text_is_blank(text))
         return true;
-    struct sc_json_index *index = &connection->shard->index_scratch;
-    bool others_wait =
-        !waited && connection->inbound != NULL && connection->inbound->parked_first != NULL;
-    bool may_start = !others_wait && sc_connection_can_start(connection);
-    if (connection->kind == KIND_TELEMETRY || telemetry_of(connection, text) != SC_TELEMETRY_NONE)
-        return telemetry(connection, text, may_start);
+    struct sc_json_index *index = &connection_shard(connection)->index_scratch;
+    bool others_wait = source == FROM_PEER && sc_connection_has_parked_in_order(connection);
+    bool may_start = !others_wait && sc_worker_may_start(connection);
+    bool sets_aside = writes_wait(connection, source);
+    if (worker_of(connection)->telemetry || telemetry_of(connection, text) != SC_TELEMETRY_NONE)
+        return telemetry(connection, text, may_start, sets_aside);
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);
     struct sc_envelope envelope;
     sc_envelope_read(&envelope, index);
     int type = rc == 0 && index->root.kind == SC_JSON_OBJECT ? sc_envelope_type(&envelope) : -1;
     if (type == SC_TYPE_IGNORED)
         return true;
-    if (type == SC_TYPE_PING && connection->worker->admitted) {
+    if (type == SC_TYPE_PING && worker_of(connection)->admitted) {
         sc_out_message_pong(connection);
         return true;
     }
-    if (type == SC_MESSAGE_RESULT && connection->worker->calls_received == 0) {
-        connection->shard->counters.results_unasked++; // Nobody can wait for it.
+    if (type == SC_MESSAGE_RESULT && worker_of(connection)->calls_received == 0) {
+        connection_shard(connection)->counters.results_unasked++; // Nobody can wait for it.
         return true;
     }
-    if (type == SC_MESSAGE_INVOKE && writes_wait(connection) &&
-        is_watched_write(connection->shard, &envelope)) {
-        sc_connection_hold_write(connection, text);
+    if (type == SC_MESSAGE_INVOKE && sets_aside &&
+        is_watched_write(connection_shard(connection), &envelope)) {
+        sc_connection_set_aside(connection, text);
         return true;
     }
     if (!may_start && type != SC_MESSAGE_RESULT)
@@ -428,13 +439,14 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text, bool
         invoke(connection, text, &envelope, false);
     else
         hand_over(connection, (enum sc_message_type)type, text, &envelope, SC_ACTION_CALL);
-    if (type == SC_MESSAGE_RESULT)
-        sc_connection_check_results(connection);
+    if (type == SC_MESSAGE_RESULT &&
+        sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX)
+        sc_connection_throttle(connection);
     return true;
 }
 
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) {
-    struct shard *shard = connection->shard;
+    struct shard *shard = connection_shard(connection);
     struct sc_json_index *index = &shard->index_scratch;
     if (sc_json_scan(text, SC_JSON_DEPTH_MAX, index) < 0 || index->root.kind != SC_JSON_OBJECT)
         return false;
@@ -489,76 +501,4 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
         sc_buffer_deinit(&reason);
         sc_effects_release(shard);
     }
-}
-
-// ---- Opening and closing
-
-void sc_worker_limit_outbound(struct connection *connection, uint64_t size) {
-    uint64_t all = connection->shard->node->config.message_size_max;
-    connection->worker->outbound_size_max = size < all ? size : all;
-}
-
-void sc_worker_opened(struct connection *connection, const struct sc_http_request *request) {
-    struct shard *shard = connection->shard;
-    struct worker *worker = sc_allocate(sizeof *worker);
-    *worker = (struct worker){.connection = connection, .deliveries.name = "room for deliveries"};
-    (void)sc_connection_account(connection);
-    connection->worker = worker;
-    sc_worker_limit_outbound(connection, sc_head_is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
-                                                                    : SC_UNKNOWN_MESSAGE_SIZE_MAX);
-    shard->worker_connections++;
-    uint8_t text[PEER_ADDRESS_SIZE_MAX];
-    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
-    bool six = text[0] == '[';
-    struct sc_bytes ip = {text + six, ip_size};
-    worker->waits_for_admission = !connection->over_limit && sc_upgrade_may_wait(shard);
-    if (!worker->waits_for_admission) {
-        sc_door_turn_away(connection);
-        return;
-    }
-    struct sc_message *head = sc_head_message(request, ip, true, connection->account);
-    if (head == NULL) {
-        sc_connection_close(connection, 1011, "out of memory");
-        return;
-    }
-    const struct sc_node_events *events = &shard->node->events;
-    events->worker_opened(events->context, connection->id, connection->listener,
-                          connection->kind == KIND_TELEMETRY, (struct sc_bytes){text, size},
-                          worker->outbound_size_max, head);
-    sc_message_release(head);
-}
-
-void sc_worker_admission_ends(struct connection *connection) {
-    if (connection->worker->waits_for_admission)
-        sc_upgrade_waits_no_more(connection->shard);
-    connection->worker->waits_for_admission = false;
-}
-
-void sc_worker_closed(struct connection *connection) {
-    if (connection->worker->closed)
-        return;
-    connection->worker->closed = true;
-    sc_deliveries_drop(connection);
-    const struct sc_node_events *events = &connection->shard->node->events;
-    events->worker_closed(events->context, connection->id);
-}
-
-void sc_worker_free(struct connection *connection) {
-    struct worker *worker = connection->worker;
-    struct shard *shard = connection->shard;
-    shard->worker_connections--;
-    sc_worker_admission_ends(connection);
-    sc_deliveries_drop(connection);
-    sc_wait_list_remove(&worker->door);
-    if (worker->turned_away)
-        sc_door_leave(shard, PORT_WORKER);
-    for (uint32_t i = worker->answer_head; worker->answers != NULL && i != worker->answer_tail;
-         i++) {
-        struct slice slice = worker->answers[i & worker->answer_mask].slice;
-        sc_account_discharge(connection->account, SC_PLACE_ANSWERS, slice.size);
-        sc_slice_release(shard, slice);
-    }
-    free(worker->answers);
-    free(worker);
-    connection->worker = NULL;
 }

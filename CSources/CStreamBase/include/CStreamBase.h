@@ -221,6 +221,12 @@ void sc_table_for_each(struct sc_table *table,
 /// Frees the table's own memory, not the nodes.
 void sc_table_deinit(struct sc_table *table);
 
+/// Bookkeeping that nothing can do without: ends the process when memory is out. The caller frees it.
+void *sc_allocate(size_t size);
+void *sc_reallocate(void *_Nullable memory, size_t size);
+/// sc_array_grow that never fails, as the two above.
+void *sc_grow(void *_Nullable array, size_t old_size, size_t new_size);
+
 #define SC_CONTAINER_OF(pointer, type, member)                                                     \
     ((type *)((char *)(pointer) - offsetof(type, member)))
 

@@ -1,0 +1,57 @@
+// Accepted sockets become connections, as many as the node may have; of some more, the door is told.
+#include <unistd.h>
+
+#include "core_functions.h"
+
+static bool is_worker(const struct port *port) {
+    return port->role == &sc_worker_role;
+}
+
+void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit) {
+    struct sc_node *node = shard->node;
+    if (over_limit)
+        sc_door_leave(shard, is_worker(port) ? DOOR_WORKER : DOOR_STREAM);
+    else
+        atomic_fetch_sub_explicit(&node->connection_count, 1, memory_order_relaxed);
+    if (is_worker(port)) // Counted when it was dealt out: see listen.c.
+        atomic_fetch_sub_explicit(&node->worker_counts[shard->index], 1, memory_order_relaxed);
+}
+
+// Whether there is room for another connection: among all of them, or, over the limit, at the door.
+static bool enter(struct shard *shard, const struct port *port, bool *over_limit) {
+    struct sc_node *node = shard->node;
+    uint32_t before = atomic_fetch_add_explicit(&node->connection_count, 1, memory_order_relaxed);
+    *over_limit = before >= node->config.connection_count_max;
+    if (!*over_limit)
+        return true;
+    atomic_fetch_sub_explicit(&node->connection_count, 1, memory_order_relaxed);
+    shard->counters.connections_refused++;
+    return !shard->stopping && sc_door_enter(shard, is_worker(port) ? DOOR_WORKER : DOOR_STREAM);
+}
+
+static void note_over_limit(struct connection *connection) {
+    if (is_worker(connection->port))
+        worker_of(connection)->over_limit = true;
+    else
+        client_of(connection)->over_limit = true;
+}
+
+void sc_accept(struct shard *shard, const struct port *port, int fd) {
+    bool over_limit;
+    shard->counters.connections_accepted++;
+    bool entered = enter(shard, port, &over_limit);
+    struct connection *connection =
+        entered && !shard->stopping ? sc_connection_adopt(&shard->transport, port, fd) : NULL;
+    if (connection != NULL && over_limit)
+        note_over_limit(connection);
+    if (connection != NULL)
+        return;
+    if (entered)
+        sc_accept_end(shard, port, over_limit);
+    else if (is_worker(port))
+        atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,
+                                  memory_order_relaxed);
+    if (!over_limit)
+        shard->counters.connections_refused++;
+    close(fd);
+}

@@ -1,0 +1,10 @@
+// What the sessions of every role have in common.
+#include "core_functions.h"
+
+bool sc_session_has_room(const struct connection *connection) {
+    const struct sc_account *account = connection->account;
+    return account == NULL ||
+           (account_in_work(account) <= account->limit &&
+            sc_account_messages(account) <= MESSAGES_MAX &&
+            sc_account_bytes(account, SC_PLACE_REQUESTS) <= SC_REQUESTS_SIZE_MAX);
+}

@@ -1,0 +1,211 @@
+// A stream client's way in and out: the path it asks for, the wait for the control plane where somebody has to say who may
+// come in, and the end of its subscriptions. What it may say is in join.c.
+#include <stdlib.h>
+
+#include "core_functions.h"
+#include "subscription_index.h"
+
+// Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
+#define PARKED_JOINS_MAX 64u
+
+// ---- What few clients have
+
+struct client_extra *sc_client_extra(struct connection *connection) {
+    struct stream_client *client = client_of(connection);
+    if (client->extra == NULL) {
+        client->extra = sc_heap_take(connection_shard(connection)->heap, sizeof *client->extra);
+        if (client->extra == NULL)
+            abort(); // Bookkeeping without memory: see sc_allocate.
+        *client->extra = (struct client_extra){.client = client};
+    }
+    return client->extra;
+}
+
+static void upgrade_free(struct stream_client *client) {
+    struct pending_upgrade *upgrade = client->extra->upgrade;
+    if (upgrade == NULL)
+        return;
+    client->extra->upgrade = NULL;
+    sc_account_discharge(client->connection.account, SC_PLACE_UPGRADES, sizeof *upgrade);
+    sc_upgrade_waits_no_more(connection_shard(&client->connection));
+    free(upgrade);
+}
+
+static void extra_free(struct stream_client *client) {
+    struct client_extra *extra = client->extra;
+    if (extra == NULL)
+        return;
+    upgrade_free(client);
+    sc_blob_release(extra->context);
+    sc_index_destroy(extra->index);
+    sc_heap_give(extra);
+    client->extra = NULL;
+}
+
+// ---- The way in
+
+static void let_in(struct connection *connection, const char accept[28], bool authorization,
+                   const struct sc_stream_path *path) {
+    sc_upgrade_accept(connection, accept, authorization);
+    client_of(connection)->is_open = true;
+    connection_shard(connection)->stream_connections++;
+    if (path->joins)
+        sc_join_by_path(connection, path->parts[0], path->parts[1],
+                        path->has_item ? &path->parts[2] : NULL);
+}
+
+// Asks the control plane whether the client may come in. Its head is given back before that says so.
+static void ask(struct connection *connection, const struct upgrade *upgrade,
+                const struct sc_stream_path *path) {
+    struct shard *shard = connection_shard(connection);
+    const struct sc_http_request *request = &upgrade->request;
+    bool page = sc_upgrade_is_page(connection, request);
+    if (!sc_upgrade_may_wait(shard)) {
+        sc_upgrade_refuse(connection, 503, page);
+        return;
+    }
+    struct pending_upgrade *pending = sc_allocate(sizeof *pending);
+    sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, sizeof *pending);
+    memcpy(pending->accept, upgrade->accept, sizeof pending->accept);
+    pending->authorization = upgrade->authorization;
+    pending->page = page;
+    sc_stream_path_copy(&pending->path, path);
+    sc_client_extra(connection)->upgrade = pending;
+    sc_connection_authenticate(connection); // What comes before the answer can wait in the socket.
+    uint8_t text[PEER_ADDRESS_SIZE_MAX];
+    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
+    struct sc_message *message =
+        sc_head_message(request, (struct sc_bytes){text, size}, false, connection->account);
+    if (message == NULL)
+        sc_upgrade_refuse(connection, 503, page);
+    else
+        sc_announce(shard, connection->id, message);
+}
+
+static size_t on_head(struct connection *connection, const uint8_t *bytes, size_t size) {
+    struct upgrade upgrade;
+    struct sc_stream_path path;
+    size_t used = sc_upgrade_read(connection, bytes, size, &upgrade);
+    if (used == 0 || connection->state != STATE_HEAD)
+        return used;
+    int status = sc_stream_path_read(upgrade.request.path, &path);
+    if (!sc_upgrade_check(connection, &upgrade, status))
+        return used;
+    if (client_of(connection)->over_limit)
+        sc_upgrade_refuse(connection, 503, sc_upgrade_is_page(connection, &upgrade.request));
+    else if (connection_shard(connection)->node->config.authenticates)
+        ask(connection, &upgrade, &path);
+    else
+        let_in(connection, upgrade.accept, upgrade.authorization, &path);
+    return used;
+}
+
+void sc_client_decide(struct connection *connection, int status, struct sc_bytes context) {
+    if (connection->state != STATE_AUTHENTICATING)
+        return;
+    struct client_extra *extra = client_of(connection)->extra;
+    struct pending_upgrade *pending = extra->upgrade;
+    if (context.data != NULL) {
+        extra->context = sc_blob_create(context.size);
+        if (extra->context != NULL)
+            memcpy(extra->context->data, context.data, context.size);
+        else
+            status = 503;
+    }
+    if (status == 101)
+        let_in(connection, pending->accept, pending->authorization, &pending->path);
+    else
+        sc_upgrade_refuse(connection, status, pending->page);
+    upgrade_free(client_of(connection));
+    uint32_t most = SC_PARKED_PER_SLICE;
+    if (status == 101)
+        sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
+}
+
+// ---- Messages
+
+static bool on_message(struct connection *connection, struct sc_bytes text,
+                       enum message_source source) {
+    bool others_wait = source == FROM_PEER && sc_connection_has_parked(connection);
+    return !others_wait && sc_stream_message(connection, text);
+}
+
+bool sc_client_may_start(const struct connection *connection) {
+    return !client_of(connection)->join_pending && sc_session_has_room(connection);
+}
+
+static bool refuse(struct connection *connection, struct sc_bytes text,
+                   struct parked_sums waiting) {
+    (void)text;
+    if (!client_of(connection)->join_asked || waiting.count < PARKED_JOINS_MAX)
+        return false;
+    connection_shard(connection)->counters.joins_overrun++;
+    sc_connection_close(connection, 1008, "too many messages during a join");
+    return true;
+}
+
+// ---- The way out
+
+static bool has_subscriptions(const struct stream_client *client) {
+    return client->memberships != NULL ||
+           (client->extra != NULL && client->extra->held_join != NULL);
+}
+
+// Its subscriptions end with the turn, a part in each: somebody may be walking the lists of members now. One that has
+// none may get its first in this very turn: its join is complete, and its `sync` the reason for its end.
+static void on_ending(struct connection *connection) {
+    if (client_of(connection)->is_open)
+        sc_wait_list_add(&connection_shard(connection)->leaving,
+                         &sc_client_extra(connection)->leaving);
+}
+
+static void finish(struct stream_client *client) {
+    struct shard *shard = connection_shard(&client->connection);
+    assert(!has_subscriptions(client));
+    if (client->is_open)
+        shard->stream_connections--;
+    extra_free(client);
+    sc_accept_end(shard, client->connection.port, client->over_limit);
+    sc_connection_free(&client->connection);
+}
+
+static void on_closed(struct connection *connection) {
+    struct stream_client *client = client_of(connection);
+    bool leaves = client->extra != NULL && sc_wait_node_waits(&client->extra->leaving);
+    if (!leaves) // Otherwise the end of its last subscription does.
+        finish(client);
+}
+
+// One client with many subscriptions ends a part of them, and then waits behind the others.
+void sc_clients_leave(struct shard *shard) {
+    struct sc_wait_list *leaving = &shard->leaving;
+    uint32_t most = SC_LEAVES_AT_ONCE;
+    while (most > 0 && !sc_wait_list_is_empty(leaving)) {
+        struct client_extra *extra =
+            SC_CONTAINER_OF(sc_wait_list_take(leaving), struct client_extra, leaving);
+        struct stream_client *client = extra->client;
+        uint32_t before = client->subscription_count;
+        bool done = sc_subscriptions_remove_some(
+            &client->connection, most < SC_LEAVES_PER_SLICE ? most : SC_LEAVES_PER_SLICE);
+        uint32_t cost = 1 + before - client->subscription_count;
+        most -= cost < most ? cost : most;
+        if (!done)
+            sc_wait_list_add(leaving, &extra->leaving);
+        else if (client->connection.state == STATE_CLOSED)
+            finish(client);
+    }
+    if (!sc_wait_list_is_empty(leaving))
+        sc_shard_turn_again(shard);
+}
+
+const struct role sc_stream_role = {
+    .name = "stream client",
+    .size = sizeof(struct stream_client),
+    .slow_code = 1013,
+    .on_head = on_head,
+    .on_message = on_message,
+    .may_start = sc_client_may_start,
+    .refuse = refuse,
+    .on_ending = on_ending,
+    .on_closed = on_closed,
+};
