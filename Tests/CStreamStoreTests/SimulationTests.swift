@@ -127,6 +127,24 @@ struct SimulationTests {
         #expect(simulate { $0.durability = mode.rawValue }.failures.isEmpty)
     }
 
+    /// A write that fails, and a sync between batches that does: changes are taken back that the kernel does not have, and
+    /// a cut may take those that were not synced. The end of the process takes none.
+    @Test(
+        "in the modes that answer at once, takes back what a failed write did not leave with the kernel",
+        arguments: [SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE],
+        [SC_SITE_BATCH, SC_SITE_INTERVAL_SYNC])
+    func failuresOfWeakerModes(mode: sc_durability, site: sc_file_site) {
+        for powerCuts in [true, false] {
+            let outcome = simulate {
+                ($0.durability, $0.power_cuts) = (mode.rawValue, powerCuts)
+                ($0.fault_site, $0.fault, $0.fault_count, $0.fault_after) = (
+                    Int32(site.rawValue), SIMULATOR_EIO, 1, 5
+                )
+            }
+            #expect(outcome.failures.isEmpty && outcome.result.failures > 0)
+        }
+    }
+
     @Test("takes batches larger than a segment, and values larger than a piece of a snapshot")
     func largeValues() {
         #expect(simulate { ($0.segment_size, $0.value_size_max) = (1024, 3000) }.failures.isEmpty)

@@ -222,14 +222,12 @@ static void check_recovered(struct simulation *simulation, struct group *group) 
              group->stream, group->name, text_of_found, text_of_least, group->count, least);
 }
 
-// What is in memory now: all changes, or with a failed log those that were released.
+// What is in memory now: all changes, or with a failed log those that were released. In every mode the others are taken
+// back: the kernel does not have them.
 static void check_memory(struct simulation *simulation, struct group *group) {
     struct process_shard *shard = shard_of(simulation, group);
     struct list found = read_group(simulation, group), list = group->base;
-    int until =
-        sc_log_is_poisoned(shard->log) && simulation->config->durability == SC_DURABILITY_COMMIT
-            ? last_released(group)
-            : group->count;
+    int until = sc_log_is_poisoned(shard->log) ? last_released(group) : group->count;
     for (int i = 0; i < until; i++)
         list_apply(&list, &group->changes[i]);
     if (!list_equal(&list, &found))
@@ -347,10 +345,13 @@ static void close_process(struct simulation *simulation) {
     simulation->directory = NULL;
 }
 
-// In the modes that answer before the disk has it, a crash may take back what was released, from the end.
-static void forget_promises(struct simulation *simulation) {
+// In the modes that answer before the disk has it, a cut may take back what was released, from the end. The end of the
+// process alone takes nothing back: the kernel has it.
+static void forget_promises(struct simulation *simulation, const struct process_shard *of) {
     for (int g = 0; g < GROUPS; g++) {
         struct group *group = &simulation->groups[g];
+        if (of != NULL && shard_of(simulation, group) != of)
+            continue;
         for (int i = 0; i < group->count; i++)
             group->changes[i].released = false;
         memset(group->stamps, 0, sizeof group->stamps);
@@ -358,14 +359,31 @@ static void forget_promises(struct simulation *simulation) {
     }
 }
 
+static bool promises_less(const struct simulation *simulation) {
+    return simulation->config->durability != SC_DURABILITY_COMMIT && simulation->config->power_cuts;
+}
+
 static void crash(struct simulation *simulation) {
-    if (simulation->config->durability != SC_DURABILITY_COMMIT && !simulation->ended)
-        forget_promises(simulation);
+    if (promises_less(simulation) && !simulation->ended)
+        forget_promises(simulation, NULL);
     simulation->ended = true;
     sim_end_process(&simulation->disk);
     close_process(simulation);
     if (simulation->config->power_cuts)
         sim_cut_power(&simulation->disk);
+}
+
+// Whatever the mode, what was ended in order is there. What failed before that ends like a crash.
+static void end_shard(struct process_shard *shard) {
+    struct simulation *simulation = shard->simulation;
+    bool failed = sc_log_health(shard->log) != 0 || simulation->failed || simulation->disk.dead;
+    if (failed && promises_less(simulation))
+        forget_promises(simulation, shard);
+    for (int g = 0; g < GROUPS && !failed; g++) {
+        struct group *group = &simulation->groups[g];
+        for (int i = 0; i < group->count && shard_of(simulation, group) == shard; i++)
+            group->changes[i].released = true;
+    }
 }
 
 static void end_in_order(struct simulation *simulation) {
@@ -384,11 +402,8 @@ static void end_in_order(struct simulation *simulation) {
             break;
         }
     }
-    if (simulation->config->fault == SIMULATOR_NO_FAULT)
-        for (int g = 0; g < GROUPS; g++)
-            for (int i = 0; i < simulation->groups[g].count; i++)
-                simulation->groups[g].changes[i].released =
-                    true; // Whatever the mode: it was ended in order.
+    for (uint32_t i = 0; i < simulation->shard_count; i++)
+        end_shard(&simulation->shards[i]);
     simulation->ended = true;
     close_process(simulation);
     if (simulation->config->power_cuts) {
