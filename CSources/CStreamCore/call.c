@@ -487,10 +487,11 @@ static void apply_update(struct shard *shard, struct call *call, struct sc_bytes
     struct sc_blob *value = rc < 0 ? NULL : sc_store_value_create(shard->store, update.value.size);
     if (value != NULL)
         memcpy(value->data, update.value.data, update.value.size);
+    struct sc_operations operations = {call->ops.text, update.work};
     struct sc_change change;
     rc = value == NULL ? -ENOMEM
-                       : sc_store_set(shard->store, &call->name, call->item, value,
-                                      sc_now_ms(shard), &change);
+                       : sc_store_update(shard->store, &call->name, call->item, value, &operations,
+                                         sc_now_ms(shard), &change);
     if (rc < 0) {
         sc_durable_refuse(shard, call, rc);
         return;

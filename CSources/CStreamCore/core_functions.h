@@ -215,6 +215,11 @@ void sc_listing_taken_back(struct shard *shard, int error, bool unknown);
 /// Opens the shard's part of the store; all shards call it, each on its thread, with what has gone wrong so
 /// far. Returns the first error of any of them.
 int sc_durable_start(struct shard *shard, int rc);
+/// The value that the text `operations` of an update makes of `value`, as it did when the update was called: `apply` of
+/// struct sc_log_events.
+SC_CHECKED int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
+                                   struct sc_bytes value, struct sc_bytes operations,
+                                   struct sc_bytes *result);
 void sc_durable_turn(struct shard *shard);
 /// The position up to which effects may leave.
 uint64_t sc_durable_position(const struct shard *shard);

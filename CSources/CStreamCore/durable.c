@@ -62,6 +62,25 @@ static void on_durable(void *context) {
 
 static void on_failed(void *context, int error, bool unknown);
 
+int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
+                        struct sc_bytes value, struct sc_bytes operations,
+                        struct sc_bytes *result) {
+    if (sc_json_scan(operations, SC_JSON_DEPTH_MAX, scratch) < 0 ||
+        scratch->root.kind != SC_JSON_ARRAY)
+        return -EBADMSG;
+    struct sc_json_update update;
+    int rc = sc_json_update_apply(updater, value, scratch->root, SC_VALUE_SIZE_MAX,
+                                  SC_VALUE_DEPTH_MAX, &update);
+    *result = update.value;
+    return rc == 0 || rc == -ENOMEM ? rc : -EBADMSG;
+}
+
+static int apply(void *context, struct sc_bytes value, struct sc_bytes operations,
+                 struct sc_bytes *result) {
+    struct shard *shard = context;
+    return sc_operations_apply(shard->updater, &shard->index_scratch, value, operations, result);
+}
+
 static bool is_full(int rc) {
     return rc == -ENOSPC || rc == -EDQUOT;
 }
@@ -69,7 +88,7 @@ static bool is_full(int rc) {
 static int open_log(struct shard *shard, char *reason) {
     struct sc_node *node = shard->node;
     struct sc_log_events events = {
-        .context = shard, .on_durable = on_durable, .on_failed = on_failed};
+        .context = shard, .on_durable = on_durable, .on_failed = on_failed, .apply = apply};
     struct sc_log *log = NULL;
     int rc = sc_log_open(shard->loop, node->directory, shard->index, shard->store, owns, &events,
                          &log, reason);

@@ -1,5 +1,7 @@
 // A directory's snapshots and logs as lines of JSON, for people and scripts.
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "core_functions.h"
 
@@ -8,6 +10,8 @@ struct printing {
     void (*line)(void *context, struct sc_bytes json);
     struct sc_storage_summary *summary;
     struct sc_buffer out;
+    struct sc_json_updater *updater;
+    struct sc_json_index *scratch;
 };
 
 static void add_text(struct sc_buffer *out, const char *name, struct sc_bytes value) {
@@ -52,21 +56,28 @@ static void print_record(void *context, const char *kind, struct sc_bytes stream
     if (printing->line == NULL)
         return;
     struct sc_buffer *out = &printing->out;
-    bool is_set = strcmp(kind, "set") == 0;
+    bool is_set = strcmp(kind, "set") == 0, is_update = strcmp(kind, "update") == 0;
     add_text(out, "{\"kind\":", (struct sc_bytes){(const uint8_t *)kind, strlen(kind)});
     add_number(out, ",\"position\":", position);
-    if (is_set || strcmp(kind, "delete") == 0) {
+    if (is_set || is_update || strcmp(kind, "delete") == 0) {
         add_text(out, ",\"stream\":", stream);
         add_text(out, ",\"group\":", group);
         add_text(out, ",\"item\":", item);
         add_number(out, ",\"timestamp\":", stamp_ms);
     }
-    if (is_set) {
+    if (is_set || is_update) {
         add_number(out, ",\"place\":", place);
-        sc_buffer_append_bytes(out, SC_LITERAL(",\"value\":"));
+        sc_buffer_append_bytes(out,
+                               is_set ? SC_LITERAL(",\"value\":") : SC_LITERAL(",\"operations\":"));
         sc_buffer_append_bytes(out, value);
     }
     end_line(printing);
+}
+
+static int apply(void *context, struct sc_bytes value, struct sc_bytes operations,
+                 struct sc_bytes *result) {
+    struct printing *printing = context;
+    return sc_operations_apply(printing->updater, printing->scratch, value, operations, result);
 }
 
 struct reports {
@@ -98,11 +109,22 @@ int sc_storage_inspect(const char *path, void *context,
                                          .shard_count = 1,
                                          .ops = &sc_loop_file_ops,
                                          .reporter = {.context = &reports, .report = report}};
-    struct printing printing = {.context = context, .line = line, .summary = summary};
+    struct printing printing = {.context = context,
+                                .line = line,
+                                .summary = summary,
+                                .updater = sc_json_updater_create(),
+                                .scratch = malloc(sizeof *printing.scratch)};
     struct sc_inspection inspection = {
-        .context = &printing, .batch = print_batch, .record = print_record};
-    rc = sc_directory_inspect(loop, &config, &inspection, reason);
+        .context = &printing, .batch = print_batch, .record = print_record, .apply = apply};
+    if (printing.updater == NULL || printing.scratch == NULL) {
+        rc = -ENOMEM;
+        snprintf(reason, SC_REASON_SIZE, "out of memory");
+    } else {
+        rc = sc_directory_inspect(loop, &config, &inspection, reason);
+    }
     sc_buffer_deinit(&printing.out);
+    sc_json_updater_destroy(printing.updater);
+    free(printing.scratch);
     sc_loop_destroy(loop);
     return rc;
 }

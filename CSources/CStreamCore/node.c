@@ -295,6 +295,7 @@ static void count_log(const struct shard *shard, struct sc_node_counters *own) {
     own->log_bytes = log.log_bytes;
     own->snapshot_bytes = log.snapshot_bytes;
     own->log_batches = log.batches;
+    own->log_updates = log.updates;
     own->log_batches_held = log.batches_held;
     own->log_pace_switches = log.pace_switches;
     own->log_records = log.records;

@@ -8,6 +8,8 @@
 
 // What an updater keeps of its buffers from call to call.
 enum { BUFFER_SIZE_KEPT_MAX = 1 << 20 };
+// What a splice takes a nanosecond for takes the tree up to eight: measured were 0.4 to 5 GB/s and 0.05 to 0.3.
+enum { TREE_WORK = 8 };
 
 struct sc_json_updater {
     struct working working;
@@ -95,8 +97,10 @@ int sc_json_update_apply(struct sc_json_updater *updater, struct sc_bytes old,
     *update = (struct sc_json_update){0};
     struct working *working = &updater->working;
     working->missing = old.data == NULL;
+    update->work = old.size + ops.text.size;
     if (!working->missing && sc_op_splice(working, old, ops, &updater->out))
         return finish(updater, size_max, depth_max, update);
+    update->work *= TREE_WORK;
     struct sc_bytes text = working->missing ? SC_LITERAL("{}") : old;
     struct sc_json_value value;
     walk_value(text.data, text.data + text.size, &value);

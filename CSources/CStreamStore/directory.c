@@ -175,6 +175,7 @@ static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, c
     }
     directory->old_epoch = header.epoch;
     directory->old_shard_count = header.shard_count;
+    directory->old_version = header.version;
     memcpy(directory->id, header.directory_id, sizeof directory->id);
     return 0;
 }
@@ -244,6 +245,10 @@ static struct sc_directory *make(const struct sc_directory_config *config) {
         directory->config.page_size = SC_LOG_PAGE_SIZE;
     if (directory->config.piece_size == 0)
         directory->config.piece_size = SC_LOG_PIECE_SIZE;
+    if (directory->config.update_size_least == 0)
+        directory->config.update_size_least = SC_LOG_UPDATE_SIZE_LEAST;
+    if (directory->config.replay_work_max == 0)
+        directory->config.replay_work_max = SC_LOG_REPLAY_WORK_MAX;
     assert(SC_LOG_PAGE_SIZE % directory->config.page_size == 0);
     assert(directory->config.piece_size % SC_LOG_PAGE_SIZE == 0);
     assert(directory->config.page_size % WAL_HEADER_SIZE == 0);
@@ -322,16 +327,38 @@ int sc_directory_commit(struct sc_loop *loop, struct sc_directory *directory, ch
 
 // ---- Looking into it
 
+static bool owns_all(void *context, uint64_t group_hash) {
+    (void)context;
+    (void)group_hash;
+    return true;
+}
+
+// Into a store that nobody looks at: whether an update can be applied is known only by doing it.
+static int inspect(struct sc_loop *loop, struct sc_directory *directory,
+                   const struct sc_inspection *inspection, char *reason) {
+    struct sc_store *store = sc_store_create(1);
+    if (store == NULL)
+        return sc_directory_explain(directory, -ENOMEM, "cannot inspect", "", reason);
+    struct recover_config config = {.loop = loop,
+                                    .directory = directory,
+                                    .reports = true,
+                                    .inspection = inspection,
+                                    .store = store,
+                                    .owns = owns_all,
+                                    .apply = inspection->apply,
+                                    .context = inspection->context};
+    struct recovered recovered;
+    int rc = sc_recover(&config, &recovered, reason);
+    sc_store_destroy(store);
+    return rc;
+}
+
 int sc_directory_inspect(struct sc_loop *loop, const struct sc_directory_config *config,
                          const struct sc_inspection *inspection, char *reason) {
     struct sc_directory *directory = make(config);
     int rc = directory == NULL ? -ENOMEM : open_parts(loop, directory, reason, false);
-    if (rc == 0) {
-        struct recover_config recovery = {
-            .loop = loop, .directory = directory, .reports = true, .inspection = inspection};
-        struct recovered recovered;
-        rc = sc_recover(&recovery, &recovered, reason);
-    }
+    if (rc == 0)
+        rc = inspect(loop, directory, inspection, reason);
     sc_directory_close(loop, directory);
     return rc;
 }

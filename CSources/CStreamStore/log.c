@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "crc32c.h"
 #include "log_private.h"
 
 // ---- What the store says
@@ -58,6 +59,44 @@ void sc_log_set(struct sc_log *log, const struct sc_group_name *name, const stru
                                 .item = id,
                                 .value = sc_blob_bytes(item->value)};
     append(log, &record);
+    sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
+}
+
+size_t sc_log_operations_size(const struct sc_operations *operations) {
+    return sizeof(struct wal_update) + operations->text.size;
+}
+
+// A start applies them again. So that it does not take long for a log that is short, their work leads to a snapshot, and
+// until that is taken to values once more.
+bool sc_log_takes(const struct sc_log *log, const struct sc_operations *operations, size_t size) {
+    if (log == NULL || log->events.apply == NULL ||
+        size < log->directory->config.update_size_least ||
+        sc_log_operations_size(operations) > size / SC_LOG_UPDATE_RATIO)
+        return false;
+    uint64_t most = 2 * sc_snapshot_work_max(log);
+    return operations->work <= most && log->replay_work <= most - operations->work;
+}
+
+void sc_log_update(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
+                   struct sc_blob *old, const struct sc_operations *operations) {
+    struct sc_bytes id = {item->id, item->id_size}, base = sc_blob_bytes(old),
+                    result = sc_blob_bytes(item->value);
+    struct wal_record record = {
+        .header = {.kind = WAL_UPDATE,
+                   .position = log->store->position,
+                   .place = item->place,
+                   .stamp_ms = item->stamp},
+        .stream = name->stream,
+        .group = name->group,
+        .item = id,
+        .value = operations->text,
+        .update = {.base_size = (uint32_t)base.size,
+                   .base_checksum = sc_crc32c(0, base.data, base.size),
+                   .result_size = (uint32_t)result.size,
+                   .result_checksum = sc_crc32c(0, result.data, result.size)}};
+    append(log, &record);
+    log->replay_work += operations->work;
+    log->counters.updates++;
     sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
 }
 
@@ -393,7 +432,8 @@ uint64_t sc_log_released(const struct sc_log *log) {
 
 bool sc_log_is_full(const struct sc_log *log) {
     // With no file to go to nothing is waited for: changes are refused instead.
-    return log->open.size > SC_LOG_WAITING_MAX && log->failed == 0 && log->next.error == 0;
+    bool is_full = log->open.size > SC_LOG_WAITING_MAX || log->undo.value_bytes > SC_LOG_UNDO_MAX;
+    return is_full && log->failed == 0 && log->next.error == 0;
 }
 
 int sc_log_health(const struct sc_log *log) {

@@ -91,6 +91,7 @@ int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t s
                                     .reports = shard == 0,
                                     .store = store,
                                     .owns = owns,
+                                    .apply = events->apply,
                                     .context = events->context};
     struct recovered recovered;
     int rc = sc_recover(&config, &recovered, reason);

@@ -26,7 +26,8 @@ struct sc_directory {
     uint8_t id[16];
     uint64_t old_epoch; // 0: nothing to recover.
     uint32_t old_shard_count;
-    uint64_t epoch; // Of this run.
+    uint32_t old_version; // Of the format of its files.
+    uint64_t epoch;       // Of this run.
     struct found_file *_Nullable files;
     size_t file_count, file_capacity;
     bool list_failed;
@@ -104,6 +105,7 @@ struct undo {
 struct undo_list {
     struct undo *_Nullable entries; // In the order of positions, from `first`.
     size_t first, count, capacity;
+    uint64_t value_bytes; // Of the old values.
     struct sc_buffer names;
 };
 
@@ -167,7 +169,8 @@ struct snapshot {
     uint64_t first_segment, first_batch; // Where the log goes on from it.
     uint64_t begin_position;             // Items created later are the log's.
     uint64_t end_batch;      // All before it must be durable before the snapshot counts.
-    uint64_t replaced_bytes; // Of the log, once it counts.
+    uint64_t replaced_bytes; // Of the log, once it counts,
+    uint64_t replaced_work;  // and of its replay.
     uint64_t items;
     int error; // Of the last attempt.
     uint32_t seed;
@@ -246,6 +249,7 @@ struct sc_log {
     uint64_t no_growth_until_ns; // A larger segment had no room on the disk lately.
     uint64_t look_ns; // From then on, before a batch is written: does it still have a name?
     uint64_t bytes_since_snapshot;
+    uint64_t replay_work; // Of the updates since the snapshot, as sc_operations counts it.
     struct snapshot snapshot;
     struct sc_log_counters counters;
 };
@@ -283,6 +287,8 @@ bool sc_segment_is_busy(const struct sc_log *log);
 // ---- snapshot.c
 void sc_snapshot_turn(struct sc_log *log);
 void sc_snapshot_begin(struct sc_log *log);
+/// With more work of replay in the log a snapshot is due.
+uint64_t sc_snapshot_work_max(const struct sc_log *log);
 void sc_snapshot_abandon(struct sc_log *log);
 bool sc_snapshot_is_busy(const struct sc_log *log);
 
@@ -295,9 +301,10 @@ struct recover_config {
     bool
         reports; // Says what was cut, repaired and how far it is. One of several that read the same.
     const struct sc_inspection *_Nullable inspection;
-    struct sc_store *_Nullable store;
-    uint64_t seed;
-    bool (*_Nullable owns)(void *_Nullable context, uint64_t group_hash);
+    struct sc_store *store;
+    bool (*owns)(void *_Nullable context, uint64_t group_hash);
+    int (*_Nullable apply)(void *_Nullable context, struct sc_bytes value,
+                           struct sc_bytes operations, struct sc_bytes *result);
     void *_Nullable context;
 };
 struct recovered {

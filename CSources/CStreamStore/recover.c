@@ -1,11 +1,17 @@
 // Reads what a directory has: for each shard of the last run its newest snapshot, then the log from where
 // the snapshot says. Bytes that do not check out are the end of the log, unless a batch behind them says that
 // what should have been there was durable: then they are damage, and nothing is guessed.
+//
+// A snapshot has an item as it was at some time while it was taken, and the log begins before that. A set makes up for
+// it. An update must not be applied twice: the time stamp of an item grows with each of its changes, so the item has seen
+// an update whose stamp is not above its own. An item that the snapshot does not have was deleted while it was taken, and
+// the log comes to that. Behind the last position that the snapshot may contain neither can be.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crc32c.h"
 #include "log_private.h"
 
 #define REPORT_BYTES (64u << 20)
@@ -19,9 +25,11 @@ struct source {
     uint64_t snapshot, first_segment;
     uint64_t expected; // Number of the next batch.
     uint64_t ceiling;
+    uint64_t covered; // Position of the last change that may be in the snapshot.
     struct recovered *out;
     struct sc_buffer pieces; // Of a large value.
     uint64_t bytes, reported;
+    uint64_t updates_left_out;
 };
 
 /// One file that is being read.
@@ -48,8 +56,9 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
                                     &size, source->reason);
     if (fd < 0)
         return fd;
-    sc_reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size,
-                   sc_wal_seed(directory->id, kind, directory->old_epoch, source->shard, number),
+    uint32_t seed = sc_wal_seed(directory->id, kind, directory->old_epoch, source->shard, number,
+                                directory->old_version);
+    sc_reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size, seed,
                    directory->old_epoch);
     ssize_t got = sc_await_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
     if (got < 0)
@@ -60,8 +69,9 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
         input->header_problem = "it is shorter than its header";
     else if (sc_wal_header_check(header) != NULL)
         input->header_problem = sc_wal_header_check(header);
-    else if (header->kind != (uint32_t)kind || header->epoch != directory->old_epoch ||
-             header->shard != source->shard || header->number != number ||
+    else if (header->version != directory->old_version || header->kind != (uint32_t)kind ||
+             header->epoch != directory->old_epoch || header->shard != source->shard ||
+             header->number != number ||
              memcmp(header->directory_id, directory->id, sizeof directory->id) != 0)
         input->header_problem = "its header is another file's";
     return 0;
@@ -143,18 +153,69 @@ static int damaged(struct source *source, const struct input *input, uint64_t of
     return copy_file(source, input);
 }
 
+// An update cannot be applied. Its item stays as it is; so do those updates of it that follow.
+static int update_left_out(struct source *source, const struct input *input, const char *what) {
+    const struct sc_directory *directory = source->directory;
+    if (!directory->config.repair) {
+        snprintf(
+            source->reason, SC_REASON_SIZE,
+            "%s/%s is damaged at byte %llu: %s; --repair would leave the update out, and those "
+            "of the same item until it is set again",
+            directory->path, input->name, (unsigned long long)input->reader.offset, what);
+        return -EBADMSG;
+    }
+    if (source->updates_left_out++ == 0)
+        sc_directory_report(directory, SC_REPORT_WARN, "store_repaired",
+                            "%s, the batch at byte %llu: %s; the update is left out", input->name,
+                            (unsigned long long)input->reader.offset, what);
+    return 0;
+}
+
 // ---- Records
 
-static int apply(struct source *source, const struct wal_record *record, struct sc_bytes value) {
+static bool is_value(struct sc_bytes value, uint32_t size, uint32_t checksum) {
+    return value.size == size && sc_crc32c(0, value.data, value.size) == checksum;
+}
+
+static int apply_update(struct source *source, const struct input *input,
+                        const struct wal_record *record, const struct sc_group_name *name) {
+    const struct recover_config *config = source->config;
+    const struct wal_record_header *header = &record->header;
+    const struct wal_update *update = &record->update;
+    struct sc_group *group = sc_store_group_find(config->store, name);
+    const struct item *item =
+        group == NULL ? NULL : sc_item_find(config->store, group, record->item);
+    bool is_seen = item == NULL || header->stamp_ms <= item->stamp;
+    if (is_seen && header->position <= source->covered)
+        return 0;
+    if (is_seen)
+        return update_left_out(source, input,
+                               "an update of an item that is not there, or is newer");
+    struct sc_bytes base = sc_blob_bytes(item->value);
+    if (item->place != header->place || !is_value(base, update->base_size, update->base_checksum))
+        return update_left_out(source, input, "an update of another value than the item has");
+    struct sc_bytes result;
+    int rc = config->apply == NULL ? -EBADMSG
+                                   : config->apply(config->context, base, record->value, &result);
+    if (rc == -EBADMSG ||
+        (rc == 0 && !is_value(result, update->result_size, update->result_checksum)))
+        return update_left_out(source, input, "an update that does not make the value it made");
+    return rc < 0 ? rc
+                  : sc_store_load_set(config->store, name, record->item, result, header->place,
+                                      header->stamp_ms);
+}
+
+static int apply(struct source *source, const struct input *input, const struct wal_record *record,
+                 struct sc_bytes value) {
     const struct recover_config *config = source->config;
     const struct wal_record_header *header = &record->header;
     if (config->inspection != NULL && config->inspection->record != NULL) {
-        static const char *const kinds[] = {"set", "delete", "mark", "end", "piece"};
+        static const char *const kinds[] = {"set", "delete", "mark", "end", "piece", "update"};
         config->inspection->record(config->inspection->context, kinds[header->kind - WAL_SET],
                                    record->stream, record->group, record->item, value,
                                    header->position, header->place, header->stamp_ms);
     }
-    if (config->store == NULL || (header->kind != WAL_SET && header->kind != WAL_DELETE))
+    if (header->kind != WAL_SET && header->kind != WAL_DELETE && header->kind != WAL_UPDATE)
         return 0;
     struct sc_group_name name = {record->stream, record->group,
                                  sc_store_hash(record->stream, record->group, config->store->seed)};
@@ -164,20 +225,25 @@ static int apply(struct source *source, const struct wal_record *record, struct 
         sc_store_load_delete(config->store, &name, record->item);
         return 0;
     }
+    if (header->kind == WAL_UPDATE)
+        return apply_update(source, input, record, &name);
     return sc_store_load_set(config->store, &name, record->item, value, header->place,
                              header->stamp_ms);
 }
 
 // One record. Sets `*end` for that of a snapshot, with its number of items.
-static int take(struct source *source, const struct wal_record *record, uint64_t *end) {
+static int take(struct source *source, const struct input *input, const struct wal_record *record,
+                uint64_t *end) {
     if (record->header.position > source->out->position)
         source->out->position = record->header.position;
     if (record->header.kind == WAL_PIECE) {
         sc_buffer_append_bytes(&source->pieces, record->value);
         return source->pieces.failed ? -ENOMEM : 0;
     }
-    if (record->header.kind == WAL_END)
+    if (record->header.kind == WAL_END) {
         *end = record->header.place + 1;
+        source->covered = record->header.position;
+    }
     struct sc_bytes value = record->value;
     if (record->header.kind == WAL_SET) {
         source->out->items++;
@@ -188,7 +254,7 @@ static int take(struct source *source, const struct wal_record *record, uint64_t
             value = sc_buffer_bytes(&source->pieces);
         }
     }
-    int rc = apply(source, record, value);
+    int rc = apply(source, input, record, value);
     source->pieces.size = 0;
     return rc;
 }
@@ -205,13 +271,18 @@ static int take_batch(struct source *source, const struct input *input,
         struct wal_record record;
         struct sc_bytes rest = {batch.data + at, batch.size - at};
         ssize_t size = sc_wal_record_read(rest, &record);
+        bool may_update = input->header.kind != WAL_SNAPSHOT && source->directory->old_version > 1;
+        if (size > 0 && record.header.kind == WAL_UPDATE && !may_update)
+            size = -EBADMSG;
         if (size < 0) {
             snprintf(source->reason, SC_REASON_SIZE,
                      "%s: a record of the batch at byte %llu makes no sense", input->name,
                      (unsigned long long)input->reader.offset);
             return (int)size;
         }
-        int rc = take(source, &record, end);
+        int rc = take(source, input, &record, end);
+        if (rc == -EBADMSG)
+            return rc; // It has its sentence.
         if (rc < 0)
             return sc_directory_explain(source->directory, rc, "cannot take in", input->name,
                                         source->reason);
@@ -336,7 +407,7 @@ static int read_segment(struct source *source, struct input *input, uint64_t seg
                         uint64_t last) {
     if (input->header_problem != NULL && input->reader.file_size >= WAL_HEADER_SIZE &&
         memcmp(input->header.magic, WAL_MAGIC, sizeof input->header.magic) == 0 &&
-        input->header.version != WAL_VERSION) {
+        !sc_wal_version_is_known(input->header.version)) {
         snprintf(source->reason, SC_REASON_SIZE, "%s/%s: %s", source->directory->path, input->name,
                  input->header_problem);
         return -EBADMSG;
@@ -438,7 +509,13 @@ static int recover_shard(struct source *source) {
         rc = read_snapshot(source, &input);
     source->bytes += input.reader.offset;
     input_close(source, &input);
-    return rc < 0 ? rc : read_log(source);
+    if (rc == 0)
+        rc = read_log(source);
+    if (source->updates_left_out > 1)
+        sc_directory_report(source->directory, SC_REPORT_WARN, "store_repaired",
+                            "%llu updates of shard %u were left out",
+                            (unsigned long long)source->updates_left_out, source->shard);
+    return rc;
 }
 
 int sc_recover(const struct recover_config *config, struct recovered *out, char *reason) {

@@ -36,7 +36,7 @@ static void open_file(struct sc_log *log) {
                          .size = size,
                          .offset = WAL_HEADER_SIZE,
                          .seed = sc_wal_seed(log->directory->id, WAL_LOG, log->directory->epoch,
-                                             log->shard, log->current.number + 1)};
+                                             log->shard, log->current.number + 1, WAL_VERSION)};
     next->filled = WAL_HEADER_SIZE;
     sc_wal_log_name(next->name, log->directory->epoch, log->shard, next->segment.number);
     struct sc_file_op *op = begin(log, PREPARE_OPEN, SC_SITE_SEGMENT_OPEN);

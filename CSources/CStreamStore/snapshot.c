@@ -2,9 +2,10 @@
 // the log's files that it replaces.
 //
 // It is fuzzy: an item is written as it is when the cursor comes by. What changes from the beginning on is in
-// the log from `first_batch` on as well, and replaying it over the snapshot ends in the right state, since a
-// record says all about its item: the value, and the place in the group. The snapshot counts once it has
-// its final name, which it gets when the log has all that it may contain.
+// the log from `first_batch` on as well, and replaying it over the snapshot ends in the right state: a set says all
+// about its item, the value and the place in the group, and an update that the item has already seen is known by its
+// time stamp (recover.c). The snapshot counts once it has its final name, which it gets when the log has all that it
+// may contain.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -106,7 +107,9 @@ static void add_item(struct snapshot *snapshot, uint32_t *count) {
 }
 
 // Puts the next batch together. True: it is the last one. At a start nobody waits for the turn, and each batch for the disk.
-static bool collect(struct snapshot *snapshot, bool opening, uint32_t *count) {
+static bool collect(struct sc_log *log, uint32_t *count) {
+    struct snapshot *snapshot = &log->snapshot;
+    bool opening = log->opening;
     uint32_t looks = opening ? UINT32_MAX : SC_SNAPSHOT_ITEMS_PER_TURN;
     size_t size = opening ? SC_SNAPSHOT_OPENING_SIZE : SC_SNAPSHOT_PIECE_SIZE;
     for (uint32_t looked = 0; looked < looks; looked++) {
@@ -116,7 +119,7 @@ static bool collect(struct snapshot *snapshot, bool opening, uint32_t *count) {
             add_pinned(snapshot, count);
         } else if (snapshot->group == NULL) {
             struct wal_record end = {.header = {.kind = WAL_END,
-                                                .position = snapshot->begin_position,
+                                                .position = log->store->position,
                                                 .place = snapshot->items}};
             sc_wal_record_write(&snapshot->bytes, &end);
             ++*count;
@@ -144,7 +147,7 @@ static void write_piece(struct sc_log *log) {
     snapshot->bytes.size = snapshot->written = 0;
     sc_buffer_append(&snapshot->bytes, room, sizeof room);
     uint32_t count = 0;
-    bool last = collect(snapshot, log->opening, &count);
+    bool last = collect(log, &count);
     if (snapshot->bytes.failed) {
         snapshot->bytes.failed = false;
         snapshot->error = -ENOMEM;
@@ -200,7 +203,8 @@ static void write_header(struct sc_log *log) {
 static void finish(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     log->bytes_since_snapshot -= snapshot->replaced_bytes;
-    snapshot->replaced_bytes = 0;
+    log->replay_work -= snapshot->replaced_work;
+    snapshot->replaced_bytes = snapshot->replaced_work = 0;
     snapshot->finished_size = snapshot->offset;
     snapshot->error = 0;
     log->counters.snapshots++;
@@ -241,7 +245,7 @@ static void abandon(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     forget_cursor(snapshot);
     snapshot->abandon = false;
-    snapshot->replaced_bytes = 0;
+    snapshot->replaced_bytes = snapshot->replaced_work = 0;
     log->counters.snapshots_failed++;
     if (snapshot->error != 0)
         sc_directory_report(log->directory, SC_REPORT_WARN, "snapshot_failed",
@@ -347,10 +351,11 @@ void sc_snapshot_begin(struct sc_log *log) {
     snapshot->first_batch = log->next_batch;
     snapshot->begin_position = log->store->position;
     snapshot->replaced_bytes = log->bytes_since_snapshot;
+    snapshot->replaced_work = log->replay_work; // What is replayed of it all the same is skipped.
     snapshot->group = log->store->all_first;
     snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
     snapshot->seed = sc_wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch,
-                                 log->shard, snapshot->number);
+                                 log->shard, snapshot->number, WAL_VERSION);
     sc_wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard, snapshot->number,
                          false);
     sc_wal_snapshot_name(snapshot->final_name, log->directory->epoch, log->shard, snapshot->number,
@@ -360,11 +365,20 @@ void sc_snapshot_begin(struct sc_log *log) {
                    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
 
-// The log may grow to the size of what lives, and a little: then both together are a small multiple of it.
-static bool is_due(const struct sc_log *log) {
+static uint64_t live_or(const struct sc_log *log, uint64_t least) {
     uint64_t live = log->store->value_bytes + log->store->item_count * 128;
-    uint64_t least = 2 * log->directory->config.segment_size;
-    return log->bytes_since_snapshot > (live > least ? live : least);
+    return live > least ? live : least;
+}
+
+uint64_t sc_snapshot_work_max(const struct sc_log *log) {
+    return live_or(log, log->directory->config.replay_work_max);
+}
+
+// The log may grow to the size of what lives, and a little: then both together are a small multiple of it. The work of
+// its replay is bounded in the same way, so that a start does not take long for a log that is short.
+static bool is_due(const struct sc_log *log) {
+    return log->bytes_since_snapshot > live_or(log, 2 * log->directory->config.segment_size) ||
+           log->replay_work > sc_snapshot_work_max(log);
 }
 
 void sc_snapshot_turn(struct sc_log *log) {

@@ -170,18 +170,25 @@ static int reserve(struct sc_store *store, const struct sc_group_name *name, str
     return sc_log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
 }
 
-int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                 struct sc_blob *value, uint64_t now_ms, struct sc_change *change) {
-    int rc = reserve(store, name, id, value->size);
+// Inlined into both: a set has no branch for operations.
+static inline __attribute__((always_inline)) int put(struct sc_store *store,
+                                                     const struct sc_group_name *name,
+                                                     struct sc_bytes id, struct sc_blob *value,
+                                                     const struct sc_operations *operations,
+                                                     uint64_t now_ms, struct sc_change *change) {
+    struct sc_group *group = sc_store_group_find(store, name);
+    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
+    bool logs_operations =
+        operations != NULL && item != NULL && sc_log_takes(store->log, operations, value->size);
+    int rc = reserve(store, name, id,
+                     logs_operations ? sc_log_operations_size(operations) : value->size);
     if (rc < 0) {
         sc_blob_release(value);
         return rc;
     }
-    struct sc_group *group = sc_store_group_find(store, name);
     bool fresh = group == NULL;
     if (fresh)
         group = sc_group_create(store, name);
-    struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     *change = (struct sc_change){.kind = item == NULL ? SC_CHANGE_CREATE : SC_CHANGE_UPDATE};
     if (item != NULL) {
         if (store->listing.group == group)
@@ -202,8 +209,22 @@ int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struc
                      change->old_value == NULL ? 0 : change->old_value->size);
     change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
-    sc_log_set(store->log, name, item, change->old_value);
+    if (logs_operations)
+        sc_log_update(store->log, name, item, change->old_value, operations);
+    else
+        sc_log_set(store->log, name, item, change->old_value);
     return 0;
+}
+
+int sc_store_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                 struct sc_blob *value, uint64_t now_ms, struct sc_change *change) {
+    return put(store, name, id, value, NULL, now_ms, change);
+}
+
+int sc_store_update(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                    struct sc_blob *value, const struct sc_operations *operations, uint64_t now_ms,
+                    struct sc_change *change) {
+    return put(store, name, id, value, operations, now_ms, change);
 }
 
 int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,

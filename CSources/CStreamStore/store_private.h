@@ -114,6 +114,12 @@ void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
 SC_CHECKED int sc_log_reserve(struct sc_log *_Nullable log, size_t names, size_t value);
 void sc_log_set(struct sc_log *_Nullable log, const struct sc_group_name *name,
                 const struct item *item, struct sc_blob *_Nullable old);
+/// Whether the log takes the operations instead of a value of `size` bytes that they made, and how many bytes it takes.
+bool sc_log_takes(const struct sc_log *_Nullable log, const struct sc_operations *operations,
+                  size_t size);
+size_t sc_log_operations_size(const struct sc_operations *operations);
+void sc_log_update(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
+                   struct sc_blob *old, const struct sc_operations *operations);
 void sc_log_delete(struct sc_log *_Nullable log, const struct sc_group_name *name,
                    const struct item *item);
 /// A stamp over the ceiling was given out; `changes`: a record follows.

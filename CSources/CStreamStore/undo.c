@@ -43,6 +43,7 @@ void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, stru
                           .stream_size = (uint16_t)name->stream.size,
                           .group_size = (uint16_t)name->group.size,
                           .item_size = (uint16_t)item.size};
+    list->value_bytes += old == NULL ? 0 : old->size;
     sc_buffer_append_bytes(&list->names, name->stream);
     sc_buffer_append_bytes(&list->names, name->group);
     sc_buffer_append_bytes(&list->names, item);
@@ -61,7 +62,9 @@ static void drop_names_before(struct undo_list *list, uint32_t offset) {
 
 void sc_undo_forget(struct undo_list *list, uint64_t position) {
     while (list->count > 0 && list->entries[list->first].position <= position) {
-        sc_blob_release(list->entries[list->first].old);
+        struct sc_blob *old = list->entries[list->first].old;
+        list->value_bytes -= old == NULL ? 0 : old->size;
+        sc_blob_release(old);
         list->first++;
         list->count--;
     }
@@ -101,6 +104,7 @@ void sc_undo_apply(struct undo_list *list, struct sc_store *store) {
         sc_store_order(store, &name);
     }
     list->first = list->count = list->names.size = 0;
+    list->value_bytes = 0;
 }
 
 void sc_undo_deinit(struct undo_list *list) {

@@ -7,8 +7,8 @@
 #include <stdio.h>
 
 uint32_t sc_wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
-                     uint32_t shard, uint64_t number) {
-    uint64_t words[5] = {kind, epoch, shard, number, WAL_VERSION};
+                     uint32_t shard, uint64_t number, uint32_t version) {
+    uint64_t words[5] = {kind, epoch, shard, number, version};
     return sc_crc32c(sc_crc32c(0, directory_id, 16), words, sizeof words);
 }
 
@@ -20,10 +20,14 @@ void sc_wal_header_seal(struct wal_file_header *header) {
     header->checksum = sc_crc32c(0, header, HEADER_CHECKED);
 }
 
+bool sc_wal_version_is_known(uint32_t version) {
+    return version >= WAL_VERSION_OLDEST && version <= WAL_VERSION;
+}
+
 const char *sc_wal_header_check(const struct wal_file_header *header) {
     if (memcmp(header->magic, WAL_MAGIC, sizeof header->magic) != 0)
         return "it does not begin like a file of this program";
-    if (header->version != WAL_VERSION)
+    if (!sc_wal_version_is_known(header->version))
         return "its format version is not known to this program";
     if (header->checksum != sc_crc32c(0, header, HEADER_CHECKED))
         return "the checksum of its header is wrong";
@@ -50,13 +54,16 @@ void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record)
     header.stream_size = (uint16_t)record->stream.size;
     header.group_size = (uint16_t)record->group.size;
     header.item_size = (uint16_t)record->item.size;
-    header.value_size = (uint32_t)record->value.size;
+    bool is_update = header.kind == WAL_UPDATE;
+    header.value_size = (uint32_t)(record->value.size + (is_update ? sizeof record->update : 0));
     size_t names = record->stream.size + record->group.size + record->item.size;
-    header.size = (uint32_t)wal_record_size(names, record->value.size);
+    header.size = (uint32_t)wal_record_size(names, header.value_size);
     sc_buffer_append(out, &header, sizeof header);
     sc_buffer_append_bytes(out, record->stream);
     sc_buffer_append_bytes(out, record->group);
     sc_buffer_append_bytes(out, record->item);
+    if (is_update)
+        sc_buffer_append(out, &record->update, sizeof record->update);
     sc_buffer_append_bytes(out, record->value);
 }
 
@@ -67,17 +74,25 @@ ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
     memcpy(header, bytes.data, sizeof *header);
     size_t names = (size_t)header->stream_size + header->group_size + header->item_size;
     if (header->size > bytes.size || header->size != wal_record_size(names, header->value_size) ||
-        header->kind < WAL_SET || header->kind > WAL_PIECE ||
+        header->kind < WAL_SET || header->kind > WAL_UPDATE ||
         header->stream_size > SC_NAME_SIZE_MAX || header->group_size > SC_NAME_SIZE_MAX ||
         header->item_size > SC_NAME_SIZE_MAX)
         return -EBADMSG;
-    if (header->kind == WAL_SET && header->place > header->position)
+    bool is_update = header->kind == WAL_UPDATE;
+    if ((header->kind == WAL_SET || is_update) && header->place > header->position)
         return -EBADMSG; // An item created after its own change: a snapshot would leave it out.
+    if (is_update && header->value_size < sizeof record->update)
+        return -EBADMSG;
     const uint8_t *at = bytes.data + sizeof *header;
     record->stream = (struct sc_bytes){at, header->stream_size};
     record->group = (struct sc_bytes){at += header->stream_size, header->group_size};
     record->item = (struct sc_bytes){at += header->group_size, header->item_size};
     record->value = (struct sc_bytes){at += header->item_size, header->value_size};
+    if (is_update) {
+        memcpy(&record->update, at, sizeof record->update);
+        record->value.data += sizeof record->update;
+        record->value.size -= sizeof record->update;
+    }
     return header->size;
 }
 

@@ -7,7 +7,9 @@
 #pragma clang assume_nonnull begin
 
 #define WAL_MAGIC "iiistrm\n"
-#define WAL_VERSION 1u
+#define WAL_VERSION 2u
+/// The oldest that is still read. Files of it have no WAL_UPDATE.
+#define WAL_VERSION_OLDEST 1u
 /// Where the first batch of a file begins.
 #define WAL_HEADER_SIZE 512u
 /// Batches begin at multiples of it.
@@ -51,10 +53,22 @@ _Static_assert(sizeof(struct wal_batch_header) == 48, "as documented");
 enum wal_record_kind {
     WAL_SET = 1,
     WAL_DELETE = 2,
-    WAL_MARK = 3,  // Nothing changed: a batch was needed for its ceiling.
-    WAL_END = 4,   // The last record of a snapshot; `place` is the number of its items.
-    WAL_PIECE = 5, // The first bytes of the value of the next WAL_SET. In snapshots only.
+    WAL_MARK = 3, // Nothing changed: a batch was needed for its ceiling.
+    WAL_END =
+        4, // The last record of a snapshot. `place` is the number of its items, `position` that of the last
+    // change that may be in it.
+    WAL_PIECE = 5,  // The first bytes of the value of the next WAL_SET. In snapshots only.
+    WAL_UPDATE = 6, // Operations, to be applied to the item's value. In logs only.
 };
+
+/// Stands before the operations of a WAL_UPDATE, as part of its value.
+struct wal_update {
+    uint32_t base_size;     // Of the value that the operations were applied to,
+    uint32_t base_checksum; // its CRC32C,
+    uint32_t result_size;   // and both of the value that they made.
+    uint32_t result_checksum;
+};
+_Static_assert(sizeof(struct wal_update) == 16, "as documented");
 
 /// Followed by stream, group, item and value.
 struct wal_record_header {
@@ -66,7 +80,8 @@ struct wal_record_header {
     uint16_t item_size;
     uint32_t value_size;
     uint64_t position; // Of the change; grows within a shard, and so within each group, for ever.
-    uint64_t place;    // WAL_SET: position at which the item was created. A group is ordered by it.
+    uint64_t
+        place; // WAL_SET, WAL_UPDATE: position at which the item was created. A group is ordered by it.
     uint64_t stamp_ms;
 };
 _Static_assert(sizeof(struct wal_record_header) == 40, "as documented");
@@ -74,6 +89,7 @@ _Static_assert(sizeof(struct wal_record_header) == 40, "as documented");
 struct wal_record {
     struct wal_record_header header;
     struct sc_bytes stream, group, item, value;
+    struct wal_update update; // WAL_UPDATE: `value` is the operations, without it.
 };
 
 static inline uint64_t wal_padded(uint64_t size) {
@@ -82,8 +98,9 @@ static inline uint64_t wal_padded(uint64_t size) {
 
 /// Where the checksum of a batch starts, so that a batch is valid in one file of one directory only.
 uint32_t sc_wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
-                     uint32_t shard, uint64_t number);
+                     uint32_t shard, uint64_t number, uint32_t version);
 void sc_wal_header_seal(struct wal_file_header *header);
+bool sc_wal_version_is_known(uint32_t version);
 /// Why the header cannot be used, or NULL.
 const char *_Nullable sc_wal_header_check(const struct wal_file_header *header);
 /// Fills in the header of the batch that lies in `batch`.
@@ -92,6 +109,7 @@ bool sc_wal_batch_is_valid(const uint8_t *batch, uint32_t seed);
 
 /// Appends a record. Room must have been reserved (see wal_record_size).
 void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record);
+/// `value`: with the wal_update of a WAL_UPDATE.
 static inline size_t wal_record_size(size_t names, size_t value) {
     return sizeof(struct wal_record_header) + names + value;
 }

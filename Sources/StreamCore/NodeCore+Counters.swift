@@ -69,6 +69,7 @@ extension NodeCore {
             ("log_batches_held", all.log_batches_held),
             ("log_pace_switches", all.log_pace_switches),
             ("log_records", all.log_records),
+            ("log_updates", all.log_updates),
             ("log_bytes_written", all.log_bytes_written),
             ("log_segments", all.log_segments),
             ("snapshots", all.snapshots),

@@ -51,6 +51,7 @@ func simulate(
         outcome.result.snapshots += result.snapshots
         outcome.result.batches += result.batches
         outcome.result.segments += result.segments
+        outcome.result.updates += result.updates
         outcome.result.cuts += result.cuts
         outcome.result.torn += result.torn
         outcome.result.metadata_syncs += result.metadata_syncs
@@ -140,6 +141,7 @@ struct SimulationTests {
                 ($0.fault_site, $0.fault, $0.fault_count, $0.fault_after) = (
                     Int32(site.rawValue), SIMULATOR_EIO, 1, 5
                 )
+                ($0.updates, $0.value_size_max, $0.segment_size) = (true, 8000, 4096)
             }
             #expect(outcome.failures.isEmpty && outcome.result.failures > 0)
         }
@@ -185,6 +187,78 @@ struct SimulationTests {
             $0.ignored_sync = Int32(site.rawValue)
         }
         #expect(!outcome.failures.isEmpty || outcome.result.metadata_syncs > 0)
+    }
+
+    /// Small segments: snapshots are taken all the time, so that items are written to them between two of their updates.
+    @Test(
+        "keeps updates that are logged as operations, over cuts, kills, failures and snapshots",
+        arguments: [SC_DURABILITY_COMMIT, SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE])
+    func updates(mode: sc_durability) {
+        func run(
+            seeds: UInt64 = seedCount, _ more: (inout simulator_config) -> Void = { _ in }
+        ) -> Outcome {
+            simulate(seeds: seeds) {
+                $0.durability = mode.rawValue
+                ($0.updates, $0.value_size_max, $0.segment_size) = (true, 8000, 4096)
+                more(&$0)
+            }
+        }
+        let cuts = run()
+        #expect(cuts.failures.isEmpty)
+        #expect(cuts.result.updates > 50 * seedCount && cuts.result.snapshots > 20 * seedCount)
+        #expect(run { $0.power_cuts = false }.failures.isEmpty)
+        for site in [SC_SITE_BATCH, SC_SITE_SNAPSHOT_WRITE, SC_SITE_SEGMENT_ALLOCATE] {
+            for fault in [SIMULATOR_EIO, SIMULATOR_ENOSPC, SIMULATOR_SHORT, SIMULATOR_DEATH] {
+                let outcome = run(seeds: 8) {
+                    ($0.fault_site, $0.fault, $0.fault_after) = (Int32(site.rawValue), fault, 4)
+                }
+                #expect(
+                    outcome.failures.isEmpty,
+                    "\(String(cString: simulator_site_name(Int32(site.rawValue))))")
+            }
+        }
+    }
+
+    private func updates(
+        of size: UInt32, _ count: UInt32, work: UInt64 = 0, withoutSnapshots: Bool = false
+    ) -> simulator_updated {
+        var config = simulator_updates(
+            size: size, count: count, replay_work_max: work, without_snapshots: withoutSnapshots)
+        var updated = simulator_updated()
+        var message = [CChar](repeating: 0, count: 1024)
+        #expect(simulator_measure_updates(&config, &updated, &message, message.count) == 0)
+        #expect(updated.kept)
+        print("\(config): \(updated)")
+        return updated
+    }
+
+    @Test("an update is logged as its operations where they are much smaller than the value")
+    func sizeOfAnUpdate() {
+        let headers: UInt64 = 48 + 40 + 3 + 16 + 8 + 5
+        let small = updates(of: SC_LOG_UPDATE_SIZE_LEAST - 1, 10)
+        #expect(small.updates == 0 && small.log_bytes > 10 * UInt64(SC_LOG_UPDATE_SIZE_LEAST))
+        let large = updates(of: SC_LOG_UPDATE_SIZE_LEAST, 10)
+        #expect(large.updates == 10 && large.log_bytes <= 10 * headers)
+    }
+
+    @Test("bounds the work of a replay: it leads to a snapshot, and without one to values again")
+    func replayWork() {
+        // Ten values are as much work as may be, so the eleventh leads to a snapshot.
+        let size: UInt32 = 100_000
+        #expect(updates(of: size, 10, work: 1_000_000).snapshots == 0)
+        let bounded = updates(of: size, 110, work: 1_000_000)
+        #expect(bounded.snapshots == 10 && bounded.updates == 110)
+        #expect(bounded.log_bytes < 110 * 128)
+        // Twice as many are logged as their operations; two segments of values are not enough for a snapshot either.
+        let failing = updates(of: size, 40, work: 1_000_000, withoutSnapshots: true)
+        #expect(failing.snapshots == 0 && failing.updates == 20)
+        #expect(failing.log_bytes > 20 * UInt64(size))
+    }
+
+    @Test("an update that waits for the disk keeps its old value, and these are bounded")
+    func valuesThatWait() {
+        let size: UInt32 = 3 << 20
+        #expect(updates(of: size, 1).waiting == UInt64(SC_LOG_UNDO_MAX / size) + 1)
     }
 
     @Test(
@@ -373,10 +447,24 @@ struct SimulationTests {
         "a file cut at any byte, or with any byte changed, gives a prefix or is refused",
         arguments: [SIMULATOR_CUT, SIMULATOR_FLIP], [false, true])
     func everyByte(harm: simulator_harm, withSnapshot: Bool) {
+        everyByte(harm, changes: 24, withSnapshot, withUpdates: false)
+    }
+
+    @Test(
+        "an update cut or changed at any byte gives a prefix or is refused",
+        arguments: [SIMULATOR_CUT, SIMULATOR_FLIP])
+    func everyByteOfUpdates(harm: simulator_harm) {
+        everyByte(harm, changes: 20, false, withUpdates: true)
+    }
+
+    private func everyByte(
+        _ harm: simulator_harm, changes: UInt32, _ withSnapshot: Bool, withUpdates: Bool
+    ) {
         var refused: UInt64 = 0, prefixes: UInt64 = 0
         var message = [CChar](repeating: 0, count: 1024)
         let rc = simulator_harm_every_byte(
-            harm, 24, withSnapshot, firstSeed, &refused, &prefixes, &message, message.count)
+            harm, changes, withSnapshot, withUpdates, firstSeed, &refused, &prefixes, &message,
+            message.count)
         let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         #expect(rc == 0, "\(String(decoding: text, as: UTF8.self))")
         #expect(refused > 0 && prefixes > 0)

@@ -7,7 +7,7 @@
 #include "fuzz.h"
 
 static uint32_t seed_of(const struct wal_name *name, const uint8_t *id) {
-    return sc_wal_seed(id, name->kind, name->epoch, name->shard, name->number);
+    return sc_wal_seed(id, name->kind, name->epoch, name->shard, name->number, WAL_VERSION);
 }
 
 static uint64_t take(const uint8_t **data, const uint8_t *end, size_t size) {
@@ -23,17 +23,43 @@ static uint64_t take_number(const uint8_t **data, const uint8_t *end) {
     return value < 200 ? value : value < 250 ? take(data, end, 8) : UINT64_MAX - (value - 250);
 }
 
+// What forged operations, one byte, make of a value, which is a prefix of this one as all forged values are.
+static const uint8_t forged_value[300] = "0123456789";
+static struct sc_bytes forged_result(size_t size) {
+    return (struct sc_bytes){forged_value, 1 + size / 2};
+}
+
+// An update that often fits the value before it.
+static struct wal_update forge_update(uint64_t which) {
+    static const uint16_t sizes[] = {0, 3, 6, 256, 1, 2, 4, 129};
+    size_t size = sizes[which & 7];
+    struct sc_bytes result = forged_result(size);
+    struct wal_update update = {.base_size = (uint32_t)size,
+                                .base_checksum = sc_crc32c(0, forged_value, size),
+                                .result_size = (uint32_t)result.size,
+                                .result_checksum = sc_crc32c(0, result.data, result.size)};
+    if (which >= 224)
+        update.base_checksum++;
+    else if (which >= 192)
+        update.result_size++;
+    return update;
+}
+
 static void forge_record(struct sc_buffer *out, const uint8_t **data, const uint8_t *end) {
-    static const uint8_t letters[300] = "sg0i1", value[300] = "0123456789";
+    static const uint8_t letters[300] = "sg0i1";
     uint64_t sizes = take(data, end, 1);
-    struct wal_record record = {.header = {.kind = (uint8_t)(1 + take(data, end, 1) % 5),
+    struct wal_record record = {.header = {.kind = (uint8_t)(1 + take(data, end, 1) % 6),
                                            .position = take_number(data, end),
                                            .place = take_number(data, end),
                                            .stamp_ms = take_number(data, end)},
                                 .stream = {letters, sizes & 1},
                                 .group = {letters + 1 + (sizes >> 1 & 1), sizes >> 2 & 1},
                                 .item = {letters + (sizes >> 3 & 3), sizes >> 5 & 1},
-                                .value = {value, sizes >> 6 == 3 ? 256 : 3 * (sizes >> 6)}};
+                                .value = {forged_value, sizes >> 6 == 3 ? 256 : 3 * (sizes >> 6)}};
+    if (record.header.kind == WAL_UPDATE) {
+        record.value.size = 1;
+        record.update = forge_update(take(data, end, 1));
+    }
     if (sc_buffer_reserve(out, 1024) == NULL)
         abort();
     sc_wal_record_write(out, &record);

@@ -51,6 +51,9 @@ static bool owns(void *context, uint64_t hash) {
 static void on_durable(void *context) {
     (void)context;
 }
+// Operations of eight bytes are the number of the value that they are for, and of the one that they make of it.
+static int apply_operations(void *context, struct sc_bytes value, struct sc_bytes operations,
+                            struct sc_bytes *result);
 static void on_failed(void *context, int error, bool unknown) {
     (void)context, (void)error, (void)unknown;
     CHECK(false); // This disk does not fail.
@@ -67,6 +70,7 @@ static struct sc_directory_config config_of(uint32_t shard_count, bool repair) {
                                         .page_size = 512,
                                         .piece_size = SC_LOG_PAGE_SIZE,
                                         .segment_size = 1536,
+                                        .update_size_least = 128,
                                         .random = {1, 2},
                                         .repair = repair,
                                         .ops = &ops,
@@ -84,7 +88,7 @@ static int start(struct process *process, uint32_t shard_count, bool repair) {
     for (uint32_t i = 0; i < shard_count && rc == 0; i++) {
         owners[i] = (struct owner){i, shard_count};
         process->stores[i] = sc_store_create(shard_count);
-        struct sc_log_events events = {&owners[i], on_durable, on_failed};
+        struct sc_log_events events = {&owners[i], on_durable, on_failed, apply_operations};
         rc = sc_log_open(loop(), process->directory, i, process->stores[i], owns, &events,
                          &process->logs[i], process->reason);
         if (rc == 0)
@@ -152,6 +156,31 @@ static size_t value_size(uint32_t number) {
     return 4 + number % 7 * 17 + (number % 13 == 0 ? 1600 : 0);
 }
 
+static void fill_value(uint8_t *data, size_t size, uint32_t number) {
+    memcpy(data, &number, 4);
+    for (size_t i = 4; i < size; i++)
+        data[i] = (uint8_t)(number + i);
+}
+
+static int apply_operations(void *context, struct sc_bytes value, struct sc_bytes operations,
+                            struct sc_bytes *result) {
+    static uint8_t made[4096];
+    (void)context;
+    uint32_t numbers[2], number;
+    if (operations.size == 1) {
+        *result = forged_result(value.size);
+        return 0;
+    }
+    if (operations.size != sizeof numbers || value.size < 4)
+        return -EBADMSG;
+    memcpy(numbers, operations.data, sizeof numbers);
+    memcpy(&number, value.data, 4);
+    number = number == numbers[0] ? numbers[1] : ~numbers[1];
+    *result = (struct sc_bytes){made, value_size(number)};
+    fill_value(made, result->size, number);
+    return 0;
+}
+
 static void read_value(struct sc_blob *value, void *context) {
     struct state *state = context;
     uint32_t number = 0;
@@ -203,10 +232,14 @@ static void change_store(struct process *process, const struct change *change) {
     } else {
         struct sc_blob *value = sc_blob_create(value_size(change->number));
         CHECK(value != NULL);
-        memcpy(value->data, &change->number, 4);
-        for (size_t i = 4; i < value->size; i++)
-            value->data[i] = (uint8_t)(change->number + i);
-        CHECK(sc_store_set(store, &name, item_id(change->item), value, 1, &made) == 0);
+        fill_value(value->data, value->size, change->number);
+        uint32_t numbers[2] = {0, change->number};
+        struct sc_blob *old = sc_store_get(store, &name, item_id(change->item));
+        if (old != NULL)
+            memcpy(&numbers[0], old->data, 4);
+        struct sc_operations operations = {{(const uint8_t *)numbers, sizeof numbers}, 1};
+        CHECK(sc_store_update(store, &name, item_id(change->item), value, &operations, 1, &made) ==
+              0);
     }
     sc_blob_release(made.old_value);
 }
@@ -481,7 +514,8 @@ static void run_forged(const uint8_t *data, size_t size) {
 
     char reason[SC_REASON_SIZE] = "";
     uint64_t records = 0;
-    struct sc_inspection inspection = {.context = &records, .record = note_record};
+    struct sc_inspection inspection = {
+        .context = &records, .record = note_record, .apply = apply_operations};
     struct sc_directory_config config = config_of(old_count, false);
     sim_begin_process(&disk);
     int inspected = sc_directory_inspect(loop(), &config, &inspection, reason);

@@ -135,6 +135,7 @@ struct sc_json_update {
     struct sc_bytes value;  // The new value, compact JSON text.
     struct sc_bytes errors; // The array of operation errors, JSON text; empty when there were none.
     unsigned depth;         // Of the new value, as in sc_json_value.
+    uint64_t work; // Of applying them: bytes of text, each counted by what reading it costs.
     struct sc_bytes reason; // -EINVAL: why the call was rejected, UTF-8 text to follow
                             // "Failed to deserialize input for stream::update: ".
 };
@@ -147,6 +148,9 @@ struct sc_json_update {
 /// spelling. Duplicate keys: an operation acts on the last and removes the others. Duplicate keys inside an
 /// operation: the last wins. Only the touched path is taken apart: a single field of a small object costs
 /// no allocation and about one pass over the text.
+///
+/// The result follows from the bytes of `old` and `ops` alone. Logs on disk rely on that (docs/wal-format.md): operations
+/// that are applied in another way than before are another format of the log.
 ///
 /// Owns:   the slices of `update` are the updater's until its next call; a slice may also point into `old`
 ///         or `ops`.

@@ -54,6 +54,17 @@ struct sc_change {
 SC_CHECKED int sc_store_set(struct sc_store *store, const struct sc_group_name *name,
                             struct sc_bytes id, struct sc_blob *value, uint64_t now_ms,
                             struct sc_change *change);
+/// What made a new value of an item from its present one.
+struct sc_operations {
+    struct sc_bytes text; // What sc_log_events.apply takes.
+    uint64_t
+        work; // To apply them once more: bytes to be read, as fast as an update of one member reads them.
+};
+/// As sc_store_set, of a `value` that `operations` made of the present one: the log may keep them instead of it.
+SC_CHECKED int sc_store_update(struct sc_store *store, const struct sc_group_name *name,
+                               struct sc_bytes id, struct sc_blob *value,
+                               const struct sc_operations *operations, uint64_t now_ms,
+                               struct sc_change *change);
 /// Puts an item into a store whose log is not started yet, without a stamp. -ENOMEM
 SC_CHECKED int sc_store_import(struct sc_store *store, const struct sc_group_name *name,
                                struct sc_bytes id, struct sc_bytes value);

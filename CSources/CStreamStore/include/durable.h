@@ -67,8 +67,11 @@ struct sc_directory_config {
     // For disks that are simulated: how the log is written. 0: SC_LOG_PAGE_SIZE, of which it is a divisor,
     uint32_t page_size;
     uint32_t piece_size; // and SC_LOG_PIECE_SIZE; a multiple of SC_LOG_PAGE_SIZE.
-    uint64_t random[2];  // Becomes the identity of a new directory.
-    bool repair;         // Goes on over damage, and keeps a copy of the damaged file.
+    // And how updates are: 0: SC_LOG_UPDATE_SIZE_LEAST and SC_LOG_REPLAY_WORK_MAX.
+    uint32_t update_size_least;
+    uint64_t replay_work_max;
+    uint64_t random[2]; // Becomes the identity of a new directory.
+    bool repair;        // Goes on over damage, and keeps a copy of the damaged file.
     const struct sc_file_ops *ops;
     struct sc_reporter reporter;
 };
@@ -102,6 +105,12 @@ struct sc_log_events {
     /// What was not durable has been taken back; the store is as the disk is. `error` is -errno.
     /// `unknown`: it may be on disk all the same, and come back with the next start.
     void (*on_failed)(void *_Nullable context, int error, bool unknown);
+    /// Not NULL: makes the value that `operations` make of `value`, and of no other, to the last bit as sc_store_update
+    /// was told. Then updates may be written as their operations. `*result` is borrowed until the next call.
+    /// Errors: -EBADMSG  they cannot be applied.
+    ///         -ENOMEM
+    int (*_Nullable apply)(void *_Nullable context, struct sc_bytes value,
+                           struct sc_bytes operations, struct sc_bytes *result);
 };
 
 /// Reads what the directory has of the groups that `owns` says are this shard's into the empty `store`.
@@ -147,6 +156,7 @@ void sc_log_close(struct sc_log *_Nullable log);
 
 struct sc_log_counters {
     uint64_t batches, records, bytes; // Written.
+    uint64_t updates;                 // Records that have operations instead of a value.
     uint64_t batches_held;            // That waited for callers who come back.
     uint64_t pace_switches;           // Between waiting for them, and not.
     uint64_t snapshots, snapshots_failed, segments;
@@ -165,8 +175,11 @@ struct sc_inspection {
     void (*_Nullable record)(void *_Nullable context, const char *kind, struct sc_bytes stream,
                              struct sc_bytes group, struct sc_bytes item, struct sc_bytes value,
                              uint64_t position, uint64_t place, uint64_t stamp_ms);
+    /// As that of sc_log_events. The value of an "update" is its operations.
+    int (*_Nullable apply)(void *_Nullable context, struct sc_bytes value,
+                           struct sc_bytes operations, struct sc_bytes *result);
 };
-/// Reads all that a start would read. 0, or -EBADMSG and the other errors of sc_directory_open and
+/// Reads all that a start would read, into as much memory. 0, or -EBADMSG and the other errors of sc_directory_open and
 /// sc_log_open, with `reason`.
 SC_CHECKED int sc_directory_inspect(struct sc_loop *loop, const struct sc_directory_config *config,
                                     const struct sc_inspection *inspection, char *reason);

@@ -135,7 +135,7 @@ static int open_with(struct opened *opened, const struct sc_log_events *events, 
 }
 
 static int open_store(struct opened *opened, char *reason) {
-    static const struct sc_log_events events = {NULL, nothing_durable, nothing_failed};
+    static const struct sc_log_events events = {NULL, nothing_durable, nothing_failed, NULL};
     return open_with(opened, &events, reason);
 }
 
@@ -486,7 +486,7 @@ int simulator_measure_callers(const struct simulator_callers *config, struct sim
                               char *message, size_t message_size) {
     struct simulator_result result = {0};
     struct calling *calling = make_calling(config, &result);
-    struct sc_log_events events = {calling, answer_callers, nothing_failed};
+    struct sc_log_events events = {calling, answer_callers, nothing_failed, NULL};
     char reason[SC_REASON_SIZE] = "a change was refused";
     int rc = begin_calling(calling, &events, reason);
     while (rc == 0 && calling->now_ns < config->run_ns)
@@ -514,7 +514,7 @@ int simulator_fill_waiting_batch(bool *waits, bool *waits_full, char *message,
         .callers = 2, .disk_ns = 200000, .think_ns = 50000};
     struct simulator_result result = {0};
     struct calling *calling = make_calling(&config, &result);
-    struct sc_log_events events = {calling, answer_callers, nothing_failed};
+    struct sc_log_events events = {calling, answer_callers, nothing_failed, NULL};
     char reason[SC_REASON_SIZE] = "a change was refused";
     int rc = begin_calling(calling, &events, reason);
     // Until both have come back often enough, and the first of them has come once more.

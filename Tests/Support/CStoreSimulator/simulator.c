@@ -48,6 +48,7 @@ struct process_shard {
     struct sc_log *log;
     struct stamp *stamps;
     int stamp_count, stamp_capacity;
+    struct sc_blob *applied; // What `apply` has lent.
 };
 
 struct simulation {
@@ -142,6 +143,27 @@ static struct sc_blob *make_value(const struct simulation *simulation, uint64_t 
     for (size_t i = sizeof value; i < blob->size; i++)
         blob->data[i] = value_byte(value, i);
     return blob;
+}
+
+/// The operations of an update: to another value than `base` they do something else.
+struct operations {
+    uint64_t base, value;
+};
+
+static int apply(void *context, struct sc_bytes value, struct sc_bytes operations,
+                 struct sc_bytes *result) {
+    struct process_shard *shard = context;
+    struct operations wanted;
+    uint64_t base;
+    if (operations.size != sizeof wanted || value.size < sizeof base)
+        return -EBADMSG;
+    memcpy(&wanted, operations.data, sizeof wanted);
+    memcpy(&base, value.data, sizeof base);
+    sc_blob_release(shard->applied);
+    shard->applied =
+        make_value(shard->simulation, base == wanted.base ? wanted.value : ~wanted.value);
+    *result = sc_blob_bytes(shard->applied);
+    return 0;
 }
 
 struct reading {
@@ -308,6 +330,8 @@ static int start(struct simulation *simulation) {
         .page_size = simulation->config->page_size == 0 ? SECTOR : simulation->config->page_size,
         .piece_size = 2 * SC_LOG_PAGE_SIZE, // So that many batches take more than one.
         .segment_size = simulation->config->segment_size,
+        .update_size_least = 64,
+        .replay_work_max = simulation->config->replay_work_max,
         .random = {simulation->config->seed, 7},
         .ops = &sim_ops,
         .reporter = {simulation, report}};
@@ -323,7 +347,7 @@ static int start(struct simulation *simulation) {
                                         .stamps = shard->stamps,
                                         .stamp_capacity = shard->stamp_capacity};
         shard->store = sc_store_create(simulation->seed);
-        struct sc_log_events events = {shard, on_durable, on_failed};
+        struct sc_log_events events = {shard, on_durable, on_failed, apply};
         rc = sc_log_open(loop, simulation->directory, i, shard->store, owns, &events, &shard->log,
                          simulation->reason);
         if (rc == 0)
@@ -338,6 +362,8 @@ static void close_process(struct simulation *simulation) {
         struct process_shard *shard = &simulation->shards[i];
         sc_log_close(shard->log);
         sc_store_destroy(shard->store);
+        sc_blob_release(shard->applied);
+        shard->applied = NULL;
         shard->log = NULL;
         shard->store = NULL;
     }
@@ -432,9 +458,26 @@ static void check_stamp(struct simulation *simulation, const struct group *group
                  (unsigned long long)stamp, (unsigned long long)before);
 }
 
+// Half of the changes of an item that is there, where updates are asked for.
+static int set_or_update(struct simulation *simulation, struct process_shard *shard,
+                         const struct sc_group_name *name, const char *id, uint64_t number,
+                         struct sc_change *made) {
+    struct sc_blob *value = make_value(simulation, number);
+    struct sc_blob *old = sc_store_get(shard->store, name, text(id));
+    bool updates = simulation->config->updates && old != NULL && sim_random(&simulation->disk, 2);
+    if (!updates)
+        return sc_store_set(shard->store, name, text(id), value, simulation->clock_ms, made);
+    struct operations wanted = {.value = number};
+    memcpy(&wanted.base, old->data, sizeof wanted.base);
+    struct sc_operations operations = {{(const uint8_t *)&wanted, sizeof wanted}, value->size};
+    return sc_store_update(shard->store, name, text(id), value, &operations, simulation->clock_ms,
+                           made);
+}
+
 static void change(struct simulation *simulation) {
     struct sim_disk *disk = &simulation->disk;
-    int g = (int)sim_random(disk, GROUPS), item = (int)sim_random(disk, ITEMS);
+    uint32_t groups = simulation->config->groups == 0 ? GROUPS : simulation->config->groups;
+    int g = (int)sim_random(disk, groups), item = (int)sim_random(disk, ITEMS);
     struct group *group = &simulation->groups[g];
     struct process_shard *shard = shard_of(simulation, group);
     if (sc_log_is_full(shard->log))
@@ -448,8 +491,7 @@ static void change(struct simulation *simulation) {
         (uint64_t)item << VALUE_ITEM_SHIFT | (wanted.deletes ? 0 : ++simulation->next_value);
     int rc = wanted.deletes
                  ? sc_store_delete(shard->store, &name, text(id), simulation->clock_ms, &made)
-                 : sc_store_set(shard->store, &name, text(id), make_value(simulation, wanted.value),
-                                simulation->clock_ms, &made);
+                 : set_or_update(simulation, shard, &name, id, wanted.value, &made);
     if (rc < 0) {
         simulation->result->refused++;
         if (sc_log_health(shard->log) == 0)
@@ -522,6 +564,7 @@ static void count_logs(struct simulation *simulation) {
         simulation->result->snapshots += counters.snapshots;
         simulation->result->batches += counters.batches;
         simulation->result->segments += counters.segments;
+        simulation->result->updates += counters.updates;
     }
 }
 
@@ -674,12 +717,14 @@ static bool in_use(const uint8_t *data, uint64_t size, uint64_t at) {
 }
 
 int simulator_harm_every_byte(enum simulator_harm kind, uint32_t changes, bool with_snapshot,
-                              uint64_t seed, uint64_t *refused, uint64_t *prefixes, char *message,
-                              size_t message_size) {
+                              bool with_updates, uint64_t seed, uint64_t *refused,
+                              uint64_t *prefixes, char *message, size_t message_size) {
     struct simulator_config config = {.seed = seed,
                                       .ignored_sync = -1,
                                       .fault_site = -1,
-                                      .value_size_max = 64,
+                                      .updates = with_updates,
+                                      .groups = with_updates ? 1 : 0,
+                                      .value_size_max = with_updates ? 8000 : 64,
                                       .segment_size = with_snapshot ? 2048 : 65536};
     struct simulator_result result;
     struct simulation *simulation = calloc(1, sizeof *simulation);
@@ -692,6 +737,9 @@ int simulator_harm_every_byte(enum simulator_harm kind, uint32_t changes, bool w
         violated(simulation, "the first start was refused: %s", simulation->reason);
     else
         fill(simulation, changes);
+    count_logs(simulation);
+    if (with_updates && result.updates == 0)
+        violated(simulation, "no update was logged as one");
     crash(simulation);
     struct list bases[GROUPS] = {0};
     simulation->ended = true;

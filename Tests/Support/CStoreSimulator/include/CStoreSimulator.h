@@ -28,8 +28,11 @@ struct simulator_config {
     bool clean_ends;     // Some rounds end in order.
     uint64_t segment_size;
     uint32_t value_size_max;
-    int ignored_sync; // Syncs of this site (enum sc_file_site) do nothing. -1: none.
-    int fault_site;   // -1: none.
+    bool updates; // Half of the changes of an item are, as far as they are small beside its value.
+    uint64_t replay_work_max; // 0: as usual.
+    uint32_t groups;          // Changes are made in so many. 0: in all.
+    int ignored_sync;         // Syncs of this site (enum sc_file_site) do nothing. -1: none.
+    int fault_site;           // -1: none.
     enum simulator_fault fault;
     uint32_t fault_after; // Operations of that site that go well first, in each round.
     uint32_t fault_count; // Operations that fail then; 0: all.
@@ -39,7 +42,8 @@ struct simulator_config {
 };
 
 struct simulator_result {
-    uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations;
+    uint64_t changes, released, refused, failures, snapshots, batches, segments, cuts, rotations,
+        updates;   // Logged as their operations.
     uint64_t torn; // Sectors that a cut has left half written.
     uint64_t
         pages_split; // Writes past the cache that an end has met, of which some sectors had come to the disk.
@@ -58,8 +62,8 @@ enum simulator_harm { SIMULATOR_CUT, SIMULATOR_FLIP };
 /// bytes in use, 0: all) cuts the file there or flips its bits, and starts on it. The result must be a
 /// prefix of the changes, or a refusal. `*refused` and `*prefixes` count them.
 int simulator_harm_every_byte(enum simulator_harm harm, uint32_t changes, bool with_snapshot,
-                              uint64_t seed, uint64_t *refused, uint64_t *prefixes, char *message,
-                              size_t message_size);
+                              bool with_updates, uint64_t seed, uint64_t *refused,
+                              uint64_t *prefixes, char *message, size_t message_size);
 
 /// Fills a store with small items and a few of `large_size` bytes, has a snapshot taken while changes go on, and says
 /// how much processor time the worst turn of the log took, and how many turns there were. `*live` are the
@@ -78,6 +82,22 @@ int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle
 /// bytes of batches, and bytes given to the disk.
 int simulator_measure_change(uint32_t items, uint32_t size, uint64_t *records, uint64_t *log_bytes,
                              uint64_t *disk_bytes, char *message, size_t message_size);
+
+struct simulator_updates {
+    uint32_t size, count;
+    uint64_t replay_work_max; // An update counts as `size`.
+    bool without_snapshots;   // None can be taken after the start.
+};
+struct simulator_updated {
+    uint64_t updates;              // Logged as their operations,
+    uint64_t log_bytes, snapshots; // and what the `count` of them led to.
+    uint64_t waiting; // Further ones that were made until the log was full, while none was written.
+    bool kept;        // By another start.
+};
+/// Sets one item of `size` bytes and updates it `count` times, each written before the next.
+int simulator_measure_updates(const struct simulator_updates *config,
+                              struct simulator_updated *updated, char *message,
+                              size_t message_size);
 
 struct simulator_callers {
     uint32_t callers; // At most 256.
