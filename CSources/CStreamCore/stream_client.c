@@ -28,7 +28,7 @@ static void upgrade_free(struct stream_client *client) {
     client->extra->upgrade = NULL;
     sc_account_discharge(client->connection.account, SC_PLACE_UPGRADES, sizeof *upgrade);
     sc_upgrade_waits_no_more(connection_shard(&client->connection));
-    free(upgrade);
+    sc_heap_give(upgrade);
 }
 
 static void extra_free(struct stream_client *client) {
@@ -64,7 +64,9 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
         sc_upgrade_refuse(connection, 503, page);
         return;
     }
-    struct pending_upgrade *pending = sc_allocate(sizeof *pending);
+    struct pending_upgrade *pending = sc_heap_take(shard->heap, sizeof *pending);
+    if (pending == NULL)
+        abort(); // Bookkeeping without memory: see sc_allocate.
     sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, sizeof *pending);
     memcpy(pending->accept, upgrade->accept, sizeof pending->accept);
     pending->authorization = upgrade->authorization;
@@ -74,8 +76,8 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
     sc_connection_authenticate(connection); // What comes before the answer can wait in the socket.
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
-    struct sc_message *message =
-        sc_head_message(request, (struct sc_bytes){text, size}, false, connection->account);
+    struct sc_message *message = sc_head_message(request, (struct sc_bytes){text, size}, false,
+                                                 shard->heap, connection->account);
     if (message == NULL)
         sc_upgrade_refuse(connection, 503, page);
     else

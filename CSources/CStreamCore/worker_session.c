@@ -27,7 +27,8 @@ static void announce(struct worker *worker, const struct sc_http_request *reques
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
     bool six = text[0] == '[';
     struct sc_bytes ip = {text + six, ip_size};
-    struct sc_message *head = sc_head_message(request, ip, true, connection->account);
+    struct sc_message *head =
+        sc_head_message(request, ip, true, connection_shard(connection)->heap, connection->account);
     if (head == NULL) {
         sc_connection_close(connection, 1011, "out of memory");
         return;

@@ -9,6 +9,7 @@
 /// All zero is an empty one. A failed allocation is kept by `text`, and seen by sc_builder_finish.
 struct sc_message_builder {
     struct sc_buffer text;
+    struct sc_heap *_Nullable heap; // Of the message, if that fits. NULL: it comes from malloc.
     uint32_t starts[SC_FIELD_COUNT], ends[SC_FIELD_COUNT];
     uint8_t override;
     bool is_void;

@@ -114,8 +114,8 @@ static void add_query(struct sc_message_builder *builder, struct sc_bytes query)
 }
 
 struct sc_message *sc_head_message(const struct sc_http_request *request, struct sc_bytes address,
-                                   bool worker, struct sc_account *account) {
-    struct sc_message_builder builder = {0};
+                                   bool worker, struct sc_heap *heap, struct sc_account *account) {
+    struct sc_message_builder builder = {.heap = heap};
     sc_builder_begin(&builder, SC_FIELD_DATA);
     sc_builder_add(&builder, SC_LITERAL("{\"headers\":{"));
     add_headers(&builder, request);

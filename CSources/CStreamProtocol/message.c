@@ -9,6 +9,7 @@ struct sc_message {
     uint8_t type;
     uint8_t override;
     bool is_void, is_enqueue;
+    bool of_heap;
     bool has_caller_key; // `data` names a caller itself.
     uint8_t data_kind;
     bool data_empty;
@@ -186,12 +187,15 @@ static enum sc_place place_of(enum sc_message_type type) {
     return type == SC_MESSAGE_RESULT ? SC_PLACE_RESULTS : SC_PLACE_MESSAGES;
 }
 
-static struct sc_message *message_allocate(enum sc_message_type type, size_t size,
-                                           struct sc_account *account) {
-    struct sc_message *message = malloc(sizeof *message + size);
+static struct sc_message *message_allocate(struct sc_heap *heap, enum sc_message_type type,
+                                           size_t size, struct sc_account *account) {
+    bool of_heap = heap != NULL && sizeof(struct sc_message) + size <= SC_HEAP_SIZE_MAX;
+    struct sc_message *message =
+        of_heap ? sc_heap_take(heap, sizeof *message + size) : malloc(sizeof *message + size);
     if (message == NULL)
         return NULL;
-    *message = (struct sc_message){.type = (uint8_t)type, .size = (uint32_t)size};
+    *message =
+        (struct sc_message){.type = (uint8_t)type, .of_heap = of_heap, .size = (uint32_t)size};
     atomic_init(&message->references, 1);
     atomic_init(&message->account, account);
     sc_account_hand_over(account, place_of(type), sizeof *message + size);
@@ -211,7 +215,7 @@ struct sc_message *sc_message_make(enum sc_message_type type, struct sc_bytes te
         check_error(fields, index);
     if (type == SC_MESSAGE_TRIGGER_REGISTRATION_RESULT && fields[SC_FIELD_ERROR].data != NULL)
         check_error(fields, index);
-    struct sc_message *message = message_allocate(type, text.size, account);
+    struct sc_message *message = message_allocate(NULL, type, text.size, account);
     if (message == NULL) {
         *why = "memory";
         return NULL;
@@ -237,7 +241,10 @@ void sc_message_release(struct sc_message *message) {
     if (atomic_fetch_sub_explicit(&message->references, 1, memory_order_acq_rel) > 1)
         return;
     sc_message_settle(message);
-    free(message);
+    if (message->of_heap)
+        sc_heap_give(message);
+    else
+        free(message);
 }
 
 void sc_message_settle(struct sc_message *message) {
@@ -371,7 +378,7 @@ struct sc_message *sc_builder_finish(struct sc_message_builder *builder, enum sc
     struct sc_buffer *text = &builder->text;
     struct sc_message *message = text->failed || text->size > UINT32_MAX
                                      ? NULL
-                                     : message_allocate(type, text->size, account);
+                                     : message_allocate(builder->heap, type, text->size, account);
     if (message != NULL) {
         memcpy(message->text, text->data, text->size);
         message->override = builder->override;

@@ -151,6 +151,31 @@ def test_memory_of_slow_readers_goes_back(start_node):
         assert node.resident_bytes() - before < 24 << 20
 
 
+def test_memory_of_upgrades_that_waited_goes_back(start_node):
+    """Their heads lie where pages go back to the kernel. The worker of the auth function never reads, so they wait."""
+    count, size = 800, 14_000
+    node = start_node({"shards": 1, "auth_function": "auth"}, worker={"limits": {"worker_budget_bytes": BUDGET}})
+    with Raw(node.worker_port, receive_buffer=4096).upgrade() as guard:
+        guard.send(frame(json.dumps({"type": "registerfunction", "id": "auth"})))
+        while b"workerregistered" not in guard.message():
+            pass
+        head_of(node.stream_port, 10).close()
+        before = node.resident_bytes()
+        peers = [head_of(node.stream_port, size) for _ in range(count)]
+        deadline = time.monotonic() + 8
+        while waiting(node, "messages") < (count - 3 * BUDGET // size) * size:
+            assert time.monotonic() < deadline
+        held = node.resident_bytes() - before
+        assert held > count * size // 2
+        for peer in peers:
+            peer.reset()
+    nothing_waits(node)
+    deadline = time.monotonic() + 5
+    while node.resident_bytes() - before > held // 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert node.resident_bytes() - before < held // 2
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 def test_versions_of_a_large_group_that_clients_do_not_take_are_bounded(start_node, shards):
     """Each joins a group that has changed and reads nothing. When as many versions are kept as may be, joins wait, and go

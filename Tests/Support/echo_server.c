@@ -16,7 +16,8 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
     }
     uint8_t opcode = connection->binary ? SC_WS_BINARY : SC_WS_TEXT;
     size_t header = sc_ws_header_size(text.size);
-    struct slice slice = sc_frames_take(connection_shard(connection), LANE_PRIVATE, header + text.size);
+    struct slice slice =
+        sc_frames_take(connection_shard(connection), LANE_PRIVATE, header + text.size);
     sc_ws_header_write(slice_data(slice), opcode, true, text.size, NULL);
     if (text.size > 0)
         memcpy(slice_data(slice) + header, text.data, text.size);

@@ -313,9 +313,13 @@ struct sc_message *_Nullable sc_join_message(enum sc_message_type type, uint64_t
                                              struct sc_account *_Nullable account);
 /// What an overriding `get` or `list` is asked for a `sync`.
 struct sc_message *_Nullable sc_sync_message(const struct sc_subscription_name *name);
-/// What an auth function is called with: of a stream client, or of a worker.
+/// What an auth function is called with: of a stream client, or of a worker. Its memory is of `heap`, from which pages go
+/// back to the kernel: thousands of heads may wait for an auth function, and then no more.
+///
+/// Thread: that of the heap. The message itself may be read and released on any.
 struct sc_message *_Nullable sc_head_message(const struct sc_http_request *request,
                                              struct sc_bytes address, bool worker,
+                                             struct sc_heap *heap,
                                              struct sc_account *_Nullable account);
 /// The log records of a worker: scanned JSON text.
 struct sc_message *_Nullable sc_logs_message(struct sc_bytes records,
