@@ -19,9 +19,9 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
     log->durability = directory->config.durability;
     log->opening = true;
     log->next_batch = log->synced = 1;
-    log->segment_size = directory->config.segment_size < SC_SEGMENT_SIZE_FIRST
+    log->segment_size = directory->config.segment_size < SC_SEGMENT_SIZE_LEAST
                             ? directory->config.segment_size
-                            : SC_SEGMENT_SIZE_FIRST;
+                            : SC_SEGMENT_SIZE_LEAST;
     log->current.fd = log->next.segment.fd = log->next.last_fd = log->snapshot.fd = -1;
     log->snapshot.trim_segment = log->snapshot.trim_snapshot = 1;
     if ((log->durability == SC_DURABILITY_COMMIT && !sc_pages_init(log)) ||

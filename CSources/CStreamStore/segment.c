@@ -260,9 +260,11 @@ bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
     next->segment.fd = -1;
     next->step = PREPARE_IDLE;
     log->wanted = 0;
-    bool grows = !log->opening && log->now_ns >= log->no_growth_until_ns;
-    if (grows && log->segment_size <= log->directory->config.segment_size / 2)
-        log->segment_size *= 2;
+    uint64_t most = log->directory->config.segment_size;
+    if (!log->opening && log->now_ns >= log->no_growth_until_ns)
+        log->segment_size = log->segment_size > most / SC_SEGMENT_GROWTH
+                                ? most
+                                : log->segment_size * SC_SEGMENT_GROWTH;
     return true;
 }
 

@@ -419,9 +419,9 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "-l", point], check=True)
 
 
-@pytest.mark.parametrize(("size", "starts"), [(20, True), (1, False)])
+@pytest.mark.parametrize(("size", "starts"), [(20, True), (4, True), (1, False)])
 def test_sixteen_shards_start_where_little_room_is(tmp_path, small_disk, size, starts):
-    """For 16 files of 1 MiB, and not for 16 of the least size."""
+    """For 16 files of the least size and what comes first, and not for the files alone."""
     home = tmp_path / "home"
     home.mkdir()
     settings = {**store(small_disk(size) / "store", segment_bytes=32 * MIB), "shards": 16}

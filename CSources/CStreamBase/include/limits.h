@@ -94,10 +94,10 @@
 #define SC_LOOP_LINKED_WRITES_MAX 4096u
 /// Bytes of a segment of the log. A batch that is larger gets a larger one.
 #define SC_SEGMENT_SIZE (32u << 20)
-/// Bytes of the first ones. Each is twice as large as the one before, up to that.
-#define SC_SEGMENT_SIZE_FIRST (1u << 20)
-/// The least that a segment shrinks to when the disk has no room for more.
+/// Bytes of the first one, so that many shards start on a small disk, and the least that one shrinks to when the disk has no
+/// room for more. Each is up to four times as large as the one before.
 #define SC_SEGMENT_SIZE_LEAST (64u << 10)
+#define SC_SEGMENT_GROWTH 4u
 /// How long a record is refused by its size after one of the size found no space.
 #define SC_LOG_TOO_LARGE_MS 5000u
 /// A log is written by whole ones of these: the kernel's pages, and the blocks of most file systems and disks.
