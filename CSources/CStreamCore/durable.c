@@ -44,7 +44,7 @@ static int open_directory(struct shard *shard, char *reason) {
                                          .segment_size = storage->segment_size,
                                          .random = {random[0], random[1]},
                                          .repair = storage->repair,
-                                         .ops = &sc_loop_file_ops,
+                                         .ops = sc_loop_files(shard->loop),
                                          .reporter = {.context = node, .report = report}};
     int rc = sc_directory_open(shard->loop, &config, &node->directory, reason);
     if (rc == 0 && node->config.without_ports && !sc_directory_is_new(node->directory)) {

@@ -232,7 +232,7 @@ static void import_file(const char *file, void *context) {
 int sc_import_originals(struct shard *shard, char *reason) {
     struct import import = {
         .shard = shard, .reason = reason, .directory = sc_directory_fd(shard->node->directory)};
-    int rc = sc_loop_file_ops.list(shard->loop, import.directory, import_file, &import);
+    int rc = sc_loop_files(shard->loop)->list(shard->loop, import.directory, import_file, &import);
     if (rc < 0) {
         snprintf(reason, SC_REASON_SIZE, "cannot list %s: %s", shard->node->config.storage.path,
                  strerror(-rc));

@@ -107,7 +107,7 @@ int sc_storage_inspect(const char *path, void *context,
     struct reports reports = {context, remark};
     struct sc_directory_config config = {.path = path,
                                          .shard_count = 1,
-                                         .ops = &sc_loop_file_ops,
+                                         .ops = sc_loop_files(loop),
                                          .reporter = {.context = &reports, .report = report}};
     struct printing printing = {.context = context,
                                 .line = line,

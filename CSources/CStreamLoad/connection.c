@@ -48,17 +48,17 @@ void sc_load_connection_mark_dirty(struct connection *connection) {
 static void send_next(struct connection *connection) {
     if (sc_socket_sending(&connection->socket))
         return;
-    if (connection->flying_sent == connection->flying.size) {
+    if (connection->in_flight_sent == connection->in_flight.size) {
         if (connection->out.size == 0)
             return;
-        struct sc_buffer empty = connection->flying;
+        struct sc_buffer empty = connection->in_flight;
         empty.size = 0;
-        connection->flying = connection->out;
+        connection->in_flight = connection->out;
         connection->out = empty;
-        connection->flying_sent = 0;
+        connection->in_flight_sent = 0;
     }
-    size_t left = connection->flying.size - connection->flying_sent;
-    struct sc_bytes piece = {connection->flying.data + connection->flying_sent,
+    size_t left = connection->in_flight.size - connection->in_flight_sent;
+    struct sc_bytes piece = {connection->in_flight.data + connection->in_flight_sent,
                              left < SC_LOOP_SEND_SIZE_MAX ? left : SC_LOOP_SEND_SIZE_MAX};
     sc_socket_send(&connection->socket, &piece, 1, SC_SEND_WAIT);
 }
@@ -238,13 +238,13 @@ static void on_sent(struct sc_socket *socket, ssize_t result) {
         lost(connection, (int)result);
         return;
     }
-    connection->flying_sent += (size_t)result;
-    if (connection->role == ROLE_SUBSCRIBER && connection->flying_sent == connection->flying.size &&
-        connection->out.size == 0) {
+    connection->in_flight_sent += (size_t)result;
+    if (connection->role == ROLE_SUBSCRIBER &&
+        connection->in_flight_sent == connection->in_flight.size && connection->out.size == 0) {
         // Thousands of them never send again.
-        sc_buffer_deinit(&connection->flying);
+        sc_buffer_deinit(&connection->in_flight);
         sc_buffer_deinit(&connection->out);
-        connection->flying_sent = 0;
+        connection->in_flight_sent = 0;
         return;
     }
     send_next(connection);
@@ -257,9 +257,9 @@ static void on_closed(struct sc_socket *socket) {
     load->open--;
     connection->state = STATE_CLOSED;
     sc_buffer_deinit(&connection->out);
-    sc_buffer_deinit(&connection->flying);
+    sc_buffer_deinit(&connection->in_flight);
     sc_buffer_deinit(&connection->held);
-    connection->flying_sent = 0;
+    connection->in_flight_sent = 0;
     if (connection->reopen && !load->ending) {
         connection->reopen = false;
         sc_load_connection_queue(connection);

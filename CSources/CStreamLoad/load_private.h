@@ -118,8 +118,8 @@ struct connection {
     struct work *work;
     struct connection *_Nullable next; // In the queue of those to connect, or of the dirty ones.
     uint64_t started_ns;
-    struct sc_buffer out, flying; // To be sent, and in the kernel's hands.
-    size_t flying_sent;
+    struct sc_buffer out, in_flight; // To be sent, and in the kernel's hands.
+    size_t in_flight_sent;
     struct sc_buffer held; // Received and not understood yet.
     uint8_t role, state;
     bool dirty, reopen, announced;

@@ -2,7 +2,7 @@
 #include "loop_private.h"
 
 static uint64_t elapsed_us(const struct sc_loop *loop) {
-    return (sc_clock_ns(CLOCK_MONOTONIC) - loop->monotonic_ns) / 1000u;
+    return (sc_now_ns(loop) - loop->monotonic_ns) / 1000u;
 }
 
 void sc_contention_look(struct sc_loop *loop) {

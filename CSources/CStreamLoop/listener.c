@@ -1,10 +1,11 @@
-// Listening sockets, and the multishot accept on each.
+// Listening sockets, and the accept that goes on on each.
 #include "loop_private.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define HOST_SIZE_MAX 256
@@ -136,9 +137,8 @@ int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_
 // ---- Accepting
 
 static void arm_accept(struct sc_loop *loop, struct sc_listener *listener) {
-    struct io_uring_sqe *sqe = sc_ring_entry(loop);
-    io_uring_prep_multishot_accept(sqe, listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    sqe->user_data = sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot);
+    loop->backend->kind->accept(loop->backend, listener->fd,
+                                sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot));
     listener->in_flight = true;
 }
 
@@ -187,9 +187,14 @@ int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd)
 static void close_if_idle(struct sc_loop *loop, struct sc_listener *listener) {
     if (listener->in_flight)
         return;
-    struct io_uring_sqe *sqe = sc_ring_entry(loop);
-    io_uring_prep_close(sqe, listener->fd);
-    sqe->user_data = sc_slot_tag(loop, SC_KIND_LISTENER_CLOSED, listener->slot);
+    loop->backend->kind->close_socket(loop->backend, listener->fd, false,
+                                      sc_slot_tag(loop, SC_KIND_LISTENER_CLOSED, listener->slot));
+}
+
+static void cancel_accept(struct sc_loop *loop, struct sc_listener *listener) {
+    loop->backend->kind->cancel(loop->backend, listener->fd,
+                                sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot),
+                                sc_slot_tag(loop, SC_KIND_CANCEL_ACCEPT, listener->slot));
 }
 
 void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
@@ -197,7 +202,7 @@ void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
     assert(!listener->closing);
     listener->closing = true;
     if (listener->in_flight) {
-        sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+        cancel_accept(loop, listener);
         return;
     }
     if (listener->idle)
@@ -213,7 +218,7 @@ void sc_listener_pause(struct sc_loop *loop, struct sc_listener *listener) {
         return;
     listener->paused = true;
     if (listener->in_flight)
-        sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+        cancel_accept(loop, listener);
 }
 
 // An accept that is still being cancelled is armed again when it has ended.
@@ -241,7 +246,7 @@ static void run_accept(struct sc_loop *loop, struct sc_listener *listener,
         else
             listener->on_accept(listener, completion->result);
     }
-    if (completion->flags & IORING_CQE_F_MORE)
+    if (sc_completion_goes_on(completion))
         return;
     listener->in_flight = false; // Not before the callback, which may close.
     if (listener->closing)
@@ -255,7 +260,7 @@ static void run_accept(struct sc_loop *loop, struct sc_listener *listener,
 
 void sc_listener_run(struct sc_loop *loop, struct sc_listener *listener,
                      const struct sc_completion *completion) {
-    switch (sc_tag_kind(completion->user_data)) {
+    switch (sc_tag_kind(completion->tag)) {
     case SC_KIND_ACCEPT:
         run_accept(loop, listener, completion);
         return;
@@ -263,7 +268,7 @@ void sc_listener_run(struct sc_loop *loop, struct sc_listener *listener,
         // Found nothing: it came too late, as a rule; else it is tried again.
         if (completion->result < 0 && listener->in_flight &&
             (listener->closing || listener->paused))
-            sc_ring_cancel(loop, SC_KIND_CANCEL_ACCEPT, SC_KIND_ACCEPT, listener->slot);
+            cancel_accept(loop, listener);
         return;
     default:
         sc_slot_give(loop, listener->slot);

@@ -30,30 +30,34 @@ static struct sc_loop_config with_defaults(const struct sc_loop_config *config) 
         out.socket_count_max = SC_LOOP_SOCKET_COUNT_MAX;
     if (out.slice_us == 0)
         out.slice_us = SC_LOOP_SLICE_US;
+    if (out.backend == NULL)
+        out.backend = &sc_uring;
     uint32_t count = out.receive_buffer_count;
     assert((count & (count - 1)) == 0 && count <= 32768); // What a buffer ring takes.
     return out;
 }
 
 static void read_clocks(struct sc_loop *loop) {
-    loop->monotonic_ns = sc_clock_ns(CLOCK_MONOTONIC);
-    loop->unix_ms = sc_clock_ns(CLOCK_REALTIME) / 1000000u;
-}
-
-static int open_parts(struct sc_loop *loop) {
-    sc_sched_give_way(loop->config.slice_us);
-    int rc = sc_ring_open(loop);
-    if (rc != 0)
-        return rc;
-    return sc_explain_failure("allocating the send pool", sc_socket_pool_open(loop));
+    const struct sc_backend *backend = loop->backend;
+    loop->monotonic_ns = backend->kind->clock_ns(backend, CLOCK_MONOTONIC);
+    loop->unix_ms = backend->kind->clock_ns(backend, CLOCK_REALTIME) / 1000000u;
 }
 
 static void free_parts(struct sc_loop *loop) {
-    sc_ring_close(loop);
-    sc_socket_pool_close(loop);
+    free(loop->inbox.entries);
     sc_array_free(loop->slots.entries, loop->slots.capacity * sizeof(struct sc_slot));
     free(loop->timers);
     free(loop);
+}
+
+static int open_backend(struct sc_loop *loop) {
+    struct sc_backend base = {.kind = loop->config.backend,
+                              .loop = loop,
+                              .config = &loop->config,
+                              .counters = &loop->counters};
+    int rc = base.kind->open(&base, &loop->backend);
+    loop->counters = (struct sc_loop_counters){0}; // What it tried is nobody's work.
+    return rc;
 }
 
 int sc_loop_create(const struct sc_loop_config *config, struct sc_loop **out) {
@@ -62,20 +66,18 @@ int sc_loop_create(const struct sc_loop_config *config, struct sc_loop **out) {
     struct sc_loop *loop = aligned_alloc(_Alignof(struct sc_loop), sizeof *loop);
     if (loop == NULL)
         return sc_explain_failure("allocating the loop", -ENOMEM);
-    *loop = (struct sc_loop){.config = with_defaults(config), .event_fd = -1, .turn = 1};
+    *loop = (struct sc_loop){.config = with_defaults(config), .turn = 1};
     loop->slots.free_head = SC_SLOT_NONE;
     loop->slots.count_max = loop->config.socket_count_max;
     loop->starved = loop->passed_over = loop->accept_idle = empty;
     sc_mailbox_init(&loop->mailbox);
     sc_listener_init(loop);
-    read_clocks(loop);
-    int rc = open_parts(loop);
+    int rc = open_backend(loop);
     if (rc != 0) {
         free_parts(loop);
         return rc;
     }
-    loop->counters = (struct sc_loop_counters){0};
-    sc_live_insert(loop);
+    read_clocks(loop);
     sc_loop_current = loop;
     *out = loop;
     return 0;
@@ -87,15 +89,26 @@ void sc_loop_destroy(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_OUTSIDE);
     sc_mailbox_end(loop);
-    // A broken ring lets go of nothing before it is closed itself.
-    assert(loop->slots.used == 0 || loop->error != 0);
-    assert(loop->files_in_flight == 0 || loop->error != 0);
-    sc_ring_submit(loop); // Wake-ups for other loops may be left.
-    sc_live_remove(loop);
+    // A broken backend lets go of nothing before it is closed itself.
+    assert(loop->slots.used == 0 || loop->backend->error != 0);
+    assert(loop->backend->files_in_flight == 0 || loop->backend->error != 0);
+    loop->backend->kind->close(loop->backend);
     sc_loop_current = NULL;
     free_parts(loop);
 }
 
+struct sc_loop *sc_loop_make_current(struct sc_loop *loop) {
+    struct sc_loop *before = sc_loop_current;
+    sc_loop_current = loop;
+    return before;
+}
+
+struct sc_backend *sc_loop_backend(const struct sc_loop *loop) {
+    return loop->backend;
+}
+const struct sc_file_ops *sc_loop_files(const struct sc_loop *loop) {
+    return loop->backend->kind->files;
+}
 bool sc_loop_is_current(const struct sc_loop *loop) {
     return sc_loop_current == loop;
 }
@@ -109,30 +122,81 @@ const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop) {
     return &loop->counters;
 }
 const char *sc_loop_describe(const struct sc_loop *loop) {
-    return loop->description;
+    return loop->backend->description;
+}
+
+// ---- The failure to make one
+
+// The step of sc_loop_create that failed last on this thread, and the backend that was asked for.
+static _Thread_local const char *failed_step;
+
+int sc_explain_failure(const char *step, int rc) {
+    if (rc != 0)
+        failed_step = step;
+    return rc;
+}
+
+const char *sc_loop_explain(int rc, char *out, size_t size) {
+    assert(size > 0);
+    sc_uring.explain(rc, failed_step, out, size);
+    return out;
 }
 
 // ---- Completions
 
-static void run_event(struct sc_loop *loop, const struct sc_completion *completion) {
-    loop->event_armed = false;
-    if (completion->result < 0 && completion->result != -EINTR && completion->result != -EAGAIN)
-        loop->error = completion->result; // Nobody could wake this loop any more.
-    else
-        sc_ring_arm_event(loop);
+static bool grow_inbox(struct sc_inbox *inbox) {
+    uint32_t capacity = inbox->capacity == 0 ? 256 : inbox->capacity * 2;
+    struct sc_completion *entries = malloc(capacity * sizeof *entries);
+    if (entries == NULL)
+        return false;
+    for (uint32_t i = 0; i < inbox->count; i++)
+        entries[i] = *sc_inbox_at(inbox, i);
+    free(inbox->entries);
+    *inbox = (struct sc_inbox){entries, 0, inbox->count, capacity};
+    return true;
+}
+
+static void inbox_put(struct sc_loop *loop, const struct sc_completion *completion) {
+    struct sc_inbox *inbox = &loop->inbox;
+    if (inbox->count == inbox->capacity && !grow_inbox(inbox)) {
+        loop->backend->error = -ENOMEM; // A completion is lost: nothing can be relied on.
+        return;
+    }
+    inbox->count++;
+    *sc_inbox_at(inbox, inbox->count - 1) = *completion;
+    if (sc_tag_kind(completion->tag) == SC_KIND_SEND_TRY)
+        loop->tries_in_inbox++;
+}
+
+// Many at a time, through the stack: one call of the backend for all of an ordinary turn.
+void sc_loop_reap(struct sc_loop *loop) {
+    struct sc_completion taken[SC_TAKE_MAX];
+    uint32_t count;
+    do {
+        count = loop->backend->kind->take(loop->backend, taken, SC_TAKE_MAX);
+        for (uint32_t i = 0; i < count; i++)
+            inbox_put(loop, &taken[i]);
+    } while (count == SC_TAKE_MAX);
+}
+
+static void run_file(struct sc_loop *loop, const struct sc_completion *completion) {
+    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)sc_tag_value(completion->tag);
+    assert(loop->backend->files_in_flight > 0);
+    loop->backend->files_in_flight--;
+    op->on_complete(op, completion->result);
 }
 
 // What nobody waits for any more still carries a buffer or a descriptor.
 static void drop(struct sc_loop *loop, enum sc_kind kind, const struct sc_completion *completion) {
-    if (completion->flags & IORING_CQE_F_BUFFER)
-        sc_ring_give_buffer(loop, completion->flags >> IORING_CQE_BUFFER_SHIFT);
+    if (sc_completion_has_buffer(completion))
+        loop->backend->kind->give_buffer(loop->backend, sc_completion_buffer(completion));
     if (kind == SC_KIND_ACCEPT && completion->result >= 0)
         close(completion->result);
 }
 
 static bool run_owned(struct sc_loop *loop, enum sc_kind kind,
                       const struct sc_completion *completion) {
-    void *owner = sc_slot_owner(loop, completion->user_data);
+    void *owner = sc_slot_owner(loop, completion->tag);
     if (owner == NULL) {
         drop(loop, kind, completion);
         return true;
@@ -145,19 +209,15 @@ static bool run_owned(struct sc_loop *loop, enum sc_kind kind,
 
 // Returns false when the completion has to wait for the next turn.
 static bool run_completion(struct sc_loop *loop, const struct sc_completion *completion) {
-    enum sc_kind kind = sc_tag_kind(completion->user_data);
+    enum sc_kind kind = sc_tag_kind(completion->tag);
     switch (kind) {
     case SC_KIND_NONE:
-    case SC_KIND_WOKEN:
         return true;
-    case SC_KIND_WAKE_FAILED:
-        sc_live_wake(sc_tag_value(completion->user_data));
-        return true;
-    case SC_KIND_EVENT:
-        run_event(loop, completion);
+    case SC_KIND_OWN:
+        loop->backend->kind->run(loop->backend, completion);
         return true;
     case SC_KIND_FILE:
-        sc_file_run(loop, completion);
+        run_file(loop, completion);
         return true;
     default:
         return run_owned(loop, kind, completion);
@@ -178,7 +238,7 @@ static void run_completions(struct sc_loop *loop) {
     loop->phase = SC_PHASE_COMPLETIONS;
     while (i < count && ran < SC_LOOP_COMPLETIONS_PER_TURN) {
         struct sc_completion completion = *sc_inbox_at(inbox, i++);
-        if (sc_tag_kind(completion.user_data) == SC_KIND_SEND_TRY)
+        if (sc_tag_kind(completion.tag) == SC_KIND_SEND_TRY)
             loop->tries_in_inbox--;
         if (run_completion(loop, &completion))
             ran++;
@@ -193,20 +253,21 @@ static void run_completions(struct sc_loop *loop) {
 // ---- The turn
 
 static bool has_work(struct sc_loop *loop) {
-    return sc_ring_has_more(loop) || sc_ring_ready(loop) || !sc_mailbox_is_empty(&loop->mailbox);
+    return loop->inbox.count > 0 || loop->backend->kind->look(loop->backend) != 0 ||
+           !sc_mailbox_is_empty(&loop->mailbox);
 }
 
 // A processor that halts wakes late, above all a virtual one: 30 us and more, and whoever wakes it pays as well. Looking
-// takes no system call: the kernel says in the ring's memory that it has something.
+// takes no system call: the kernel says in shared memory that it has something.
 static bool poll_for_work(struct sc_loop *loop, uint64_t time_ns) {
-    sc_ring_submit(loop);
-    if (has_work(loop) || loop->error != 0)
+    loop->backend->kind->submit(loop->backend);
+    if (has_work(loop) || loop->backend->error != 0)
         return true;
     loop->counters.polls++;
     uint64_t start_ns = sc_clock_ns(CLOCK_MONOTONIC), now_ns = start_ns;
     bool found = false;
     while (!found && now_ns < start_ns + time_ns) {
-        loop->missing_ns = now_ns;
+        loop->backend->missing_ns = now_ns;
         for (uint32_t i = 0; i < LOOKS_PER_CLOCK && !found; i++) {
             relax();
             found = has_work(loop);
@@ -219,9 +280,11 @@ static bool poll_for_work(struct sc_loop *loop, uint64_t time_ns) {
 }
 
 static uint64_t sleep_at_most_ns(const struct sc_loop *loop) {
-    uint64_t timeout_ns = sc_timer_next_ns(loop);
-    uint64_t trim_ns = loop->trim_ns > loop->monotonic_ns ? loop->trim_ns - loop->monotonic_ns : 0;
-    return loop->trim_ns != 0 && trim_ns < timeout_ns ? trim_ns : timeout_ns;
+    uint64_t timeout_ns = sc_timer_next_ns(loop), due_ns = loop->backend_due_ns;
+    if (due_ns == 0)
+        return timeout_ns;
+    uint64_t left_ns = due_ns > loop->monotonic_ns ? due_ns - loop->monotonic_ns : 0;
+    return left_ns < timeout_ns ? left_ns : timeout_ns;
 }
 
 // True: it had nothing to do, and slept until there was.
@@ -231,27 +294,28 @@ static bool wait_for_work(struct sc_loop *loop) {
         timeout_ns = poll_for_work(loop, timeout_ns < poll_ns ? timeout_ns : poll_ns)
                          ? 0
                          : sleep_at_most_ns(loop);
-    if (sc_ring_ready(loop) || timeout_ns == 0 || !sc_mailbox_sleep(&loop->mailbox)) {
-        sc_ring_wait(loop, 0);
+    struct sc_backend *backend = loop->backend;
+    unsigned found = loop->inbox.count > 0 ? SC_BACKEND_READY : backend->kind->look(backend);
+    if ((found & SC_BACKEND_READY) != 0 || timeout_ns == 0 || !sc_mailbox_sleep(&loop->mailbox)) {
+        backend->kind->wait(backend, 0);
         return false;
     }
-    bool slept = !sc_ring_has_more(loop);
-    sc_ring_wait(loop, timeout_ns);
+    backend->kind->wait(backend, timeout_ns);
     sc_mailbox_awake(&loop->mailbox);
-    return slept;
+    return found == 0;
 }
 
 int sc_loop_run_once(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_OUTSIDE);
-    loop->missing_ns = loop->monotonic_ns;
+    loop->backend->missing_ns = loop->monotonic_ns;
     bool slept = wait_for_work(loop);
     loop->turn++;
     loop->counters.turns++;
     read_clocks(loop);
     if (slept)
-        loop->missing_ns = loop->monotonic_ns;
-    sc_ring_reap(loop);
+        loop->backend->missing_ns = loop->monotonic_ns;
+    sc_loop_reap(loop);
     sc_contention_begin_turn(loop);
     run_completions(loop);
     if (loop->contention.contended)
@@ -262,9 +326,9 @@ int sc_loop_run_once(struct sc_loop *loop) {
     if (loop->config.on_turn != NULL)
         loop->config.on_turn(loop->config.context);
     sc_socket_serve_starved(loop);
-    sc_ring_trim_buffers(loop);
+    loop->backend_due_ns = loop->backend->kind->end_turn(loop->backend);
     loop->phase = SC_PHASE_OUTSIDE;
-    return loop->error;
+    return loop->backend->error;
 }
 
 // ---- Flushing
@@ -277,39 +341,47 @@ static void run_try(struct sc_loop *loop, const struct sc_completion *completion
 static void run_tries_of_inbox(struct sc_loop *loop) {
     for (uint32_t i = 0; i < loop->inbox.count; i++) {
         struct sc_completion *entry = sc_inbox_at(&loop->inbox, i), completion = *entry;
-        if (sc_tag_kind(completion.user_data) != SC_KIND_SEND_TRY)
+        if (sc_tag_kind(completion.tag) != SC_KIND_SEND_TRY)
             continue;
-        entry->user_data = sc_tag(SC_KIND_NONE, 0);
+        entry->tag = sc_tag(SC_KIND_NONE, 0);
         loop->tries_in_inbox--;
         run_try(loop, &completion);
     }
 }
 
-static void run_tries_of_ring(struct sc_loop *loop) {
-    struct sc_completion completion;
-    while (sc_ring_take(loop, &completion)) {
-        if (sc_tag_kind(completion.user_data) == SC_KIND_SEND_TRY)
-            run_try(loop, &completion);
-        else
-            sc_inbox_put(loop, &completion);
-    }
+// The others go to the inbox before any of these runs: an `on_sent` may have further completions taken, which come behind.
+static void take_tries(struct sc_loop *loop) {
+    struct sc_completion taken[SC_TAKE_MAX];
+    uint32_t count, tries;
+    do {
+        count = loop->backend->kind->take(loop->backend, taken, SC_TAKE_MAX);
+        tries = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            if (sc_tag_kind(taken[i].tag) == SC_KIND_SEND_TRY)
+                taken[tries++] = taken[i];
+            else
+                inbox_put(loop, &taken[i]);
+        }
+        for (uint32_t i = 0; i < tries; i++)
+            run_try(loop, &taken[i]);
+    } while (count == SC_TAKE_MAX);
 }
 
 int sc_loop_flush(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_TURN || loop->phase == SC_PHASE_OUTSIDE);
+    struct sc_backend *backend = loop->backend;
     enum sc_phase phase = loop->phase;
     loop->phase = SC_PHASE_FLUSH;
-    sc_ring_submit(loop);
-    run_tries_of_ring(loop);
-    while (loop->tries_in_flight > 0 && loop->error == 0) {
+    backend->kind->submit(backend);
+    take_tries(loop);
+    while (loop->tries_in_flight > 0 && backend->error == 0) {
         if (loop->tries_in_inbox > 0)
             run_tries_of_inbox(loop);
-        else
-            sc_ring_wait(loop,
-                         UINT64_MAX); // Does not sleep: they completed as they were submitted.
-        run_tries_of_ring(loop);
+        else // Does not sleep: they completed as they were submitted.
+            backend->kind->wait(backend, UINT64_MAX);
+        take_tries(loop);
     }
     loop->phase = phase;
-    return loop->error;
+    return backend->error;
 }

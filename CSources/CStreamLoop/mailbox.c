@@ -6,16 +6,9 @@
 // looks at `sleeping`. All four are sequentially consistent, so at least one sees the other.
 #include "loop_private.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 
 _Thread_local struct sc_loop *sc_loop_current;
-
-// Guards the list of live loops, and with it that their eventfd is still theirs.
-static pthread_mutex_t live_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct sc_loop *live_head;
-static uint64_t live_last_id;
 
 // `next` is written by a producer while the consumer looks: plain in the header, as Swift reads that.
 static struct sc_loop_message *load_next(struct sc_loop_message *message) {
@@ -84,24 +77,6 @@ void sc_mailbox_awake(struct sc_mailbox *mailbox) {
     atomic_store_explicit(&mailbox->sleeping, false, memory_order_relaxed);
 }
 
-static void write_event(struct sc_loop *loop) {
-    // Fails only when the counter is full, and then the loop is being woken anyway.
-    (void)eventfd_write(loop->event_fd, 1);
-}
-
-static void wake(struct sc_loop *loop) {
-    struct sc_loop *from = sc_loop_current;
-    if (from == NULL || !from->ring_messages || from->error != 0) {
-        write_event(loop);
-        return;
-    }
-    struct io_uring_sqe *sqe = sc_ring_entry(from);
-    io_uring_prep_msg_ring(sqe, loop->ring.ring_fd, 0, sc_tag(SC_KIND_WOKEN, 0), 0);
-    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    sqe->user_data = sc_tag(SC_KIND_WAKE_FAILED, loop->id);
-    from->counters.wakeups_sent++;
-}
-
 void sc_loop_post(struct sc_loop *loop, struct sc_loop_message *message) {
     assert(message->run != NULL);
     struct sc_mailbox *mailbox = &loop->mailbox;
@@ -110,7 +85,8 @@ void sc_loop_post(struct sc_loop *loop, struct sc_loop_message *message) {
     // The plain look first: it costs next to nothing while the loop is awake.
     if (loop != sc_loop_current && atomic_load(&mailbox->sleeping) &&
         atomic_exchange(&mailbox->sleeping, false))
-        wake(loop);
+        loop->backend->kind->wake(loop->backend,
+                                  sc_loop_current == NULL ? NULL : sc_loop_current->backend);
     atomic_fetch_sub_explicit(&mailbox->posting, 1, memory_order_release);
 }
 
@@ -122,37 +98,4 @@ void sc_mailbox_end(struct sc_loop *loop) {
             sched_yield();
     } while (atomic_load_explicit(&loop->mailbox.posting, memory_order_acquire) != 0 ||
              !sc_mailbox_is_empty(&loop->mailbox));
-}
-
-void sc_live_insert(struct sc_loop *loop) {
-    pthread_mutex_lock(&live_lock);
-    loop->id = ++live_last_id;
-    loop->prev_live = NULL;
-    loop->next_live = live_head;
-    if (live_head != NULL)
-        live_head->prev_live = loop;
-    live_head = loop;
-    pthread_mutex_unlock(&live_lock);
-}
-
-void sc_live_remove(struct sc_loop *loop) {
-    pthread_mutex_lock(&live_lock);
-    if (loop->prev_live != NULL)
-        loop->prev_live->next_live = loop->next_live;
-    else
-        live_head = loop->next_live;
-    if (loop->next_live != NULL)
-        loop->next_live->prev_live = loop->prev_live;
-    pthread_mutex_unlock(&live_lock);
-}
-
-// A ring message that failed wakes by eventfd, when its loop still lives: it may have run the message, for
-// another reason, and ended before the ring message left.
-void sc_live_wake(uint64_t id) {
-    pthread_mutex_lock(&live_lock);
-    for (struct sc_loop *loop = live_head; loop != NULL; loop = loop->next_live) {
-        if (loop->id == id)
-            write_event(loop);
-    }
-    pthread_mutex_unlock(&live_lock);
 }

@@ -3,7 +3,7 @@
 // at 250 Hz), or, if its slice is shorter than this thread's, as soon as this thread leaves the kernel (EEVDF, Linux
 // 6.12). Theirs is the scheduler's base slice, up to 3 ms where nobody has set it.
 #define _GNU_SOURCE // syscall()
-#include "loop_private.h"
+#include "backend.h"
 
 #include <sched.h>
 #include <sys/syscall.h>

@@ -25,7 +25,7 @@ int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
     if (index == SC_SLOT_NONE) {
         // Memory behind it is left alone: a table that has doubled costs what is used of it.
         index = slots->fresh++;
-        slots->entries[index] = (struct sc_slot){.next = SC_SLOT_NONE, .message = SC_MESSAGE_NONE};
+        slots->entries[index] = (struct sc_slot){.next = SC_SLOT_NONE};
     }
     struct sc_slot *slot = &slots->entries[index];
     assert(slot->owner == NULL);
@@ -41,7 +41,7 @@ void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     struct sc_slots *slots = &loop->slots;
     assert(index < slots->fresh && slots->used > 0);
     struct sc_slot *slot = &slots->entries[index];
-    assert(slot->owner != NULL && slot->message == SC_MESSAGE_NONE);
+    assert(slot->owner != NULL);
     slot->owner = NULL;
     slot->generation++;
     slot->prev = SC_SLOT_NONE;
@@ -50,9 +50,9 @@ void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     slots->used--;
 }
 
-void *sc_slot_owner(const struct sc_loop *loop, uint64_t user_data) {
-    uint32_t index = (uint32_t)user_data;
-    uint16_t generation = (uint16_t)(user_data >> 32);
+void *sc_slot_owner(const struct sc_loop *loop, uint64_t tag) {
+    uint32_t index = (uint32_t)tag;
+    uint16_t generation = (uint16_t)(tag >> 32);
     if (index >= loop->slots.fresh)
         return NULL;
     const struct sc_slot *slot = &loop->slots.entries[index];

@@ -1,14 +1,12 @@
-// Sockets: one multishot receive and at most one send in flight each.
+// Sockets: one receive that goes on and at most one send in flight each.
 //
-// Closing: cancel, wait until nothing is in flight, close the descriptor by the ring, and with that
-// completion tell the owner. The slot, and with it the generation, lasts until then.
+// Closing: cancel, wait until nothing is in flight, close the descriptor, and with that completion tell the
+// owner. The slot, and with it the generation, lasts until then.
 #include "loop_private.h"
 
-#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 enum {
     RECEIVING = 1,  // A receive is in flight,
@@ -36,20 +34,13 @@ static void clear(struct sc_socket *socket, unsigned flag) {
     socket->flags = (uint16_t)(socket->flags & ~flag);
 }
 
-int sc_socket_pool_open(struct sc_loop *loop) {
-    loop->messages = calloc(SC_LOOP_SENDS_PER_SLICE, sizeof *loop->messages);
-    loop->free_messages = calloc(SC_LOOP_SENDS_PER_SLICE, sizeof *loop->free_messages);
-    if (loop->messages == NULL || loop->free_messages == NULL)
-        return -ENOMEM;
-    for (uint16_t i = 0; i < SC_LOOP_SENDS_PER_SLICE; i++)
-        loop->free_messages[i] = i;
-    loop->free_message_count = SC_LOOP_SENDS_PER_SLICE;
-    return 0;
+static uint64_t tag_of(const struct sc_socket *socket, enum sc_kind kind) {
+    return sc_slot_tag(socket->loop, kind, socket->slot);
 }
 
-void sc_socket_pool_close(struct sc_loop *loop) {
-    free(loop->messages);
-    free(loop->free_messages);
+static void cancel(const struct sc_socket *socket, enum sc_kind target, enum sc_kind kind) {
+    struct sc_backend *backend = socket->loop->backend;
+    backend->kind->cancel(backend, socket->fd, tag_of(socket, target), tag_of(socket, kind));
 }
 
 // ---- Receiving
@@ -58,14 +49,9 @@ void sc_socket_pool_close(struct sc_loop *loop) {
 static void arm_receive(struct sc_socket *socket) {
     if (has(socket, RECEIVING | PAUSED | STARVED | ENDED | CLOSING | CONNECTING))
         return;
-    struct io_uring_sqe *sqe = sc_ring_entry(socket->loop);
-    if (socket->loop->contention.contended)
-        io_uring_prep_recv(sqe, socket->fd, NULL, 0, 0); // One buffer, of its whole size.
-    else
-        io_uring_prep_recv_multishot(sqe, socket->fd, NULL, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = SC_RING_BUFFER_GROUP;
-    sqe->user_data = sc_slot_tag(socket->loop, SC_KIND_RECEIVE, socket->slot);
+    struct sc_backend *backend = socket->loop->backend;
+    backend->kind->receive(backend, socket->fd, socket->loop->contention.contended,
+                           tag_of(socket, SC_KIND_RECEIVE));
     set(socket, RECEIVING);
     clear(socket, SERVED);
 }
@@ -73,7 +59,7 @@ static void arm_receive(struct sc_socket *socket) {
 static void cancel_receive(struct sc_socket *socket) {
     if (!has(socket, RECEIVING) || has(socket, CANCELLING))
         return;
-    sc_ring_cancel(socket->loop, SC_KIND_CANCEL_RECEIVE, SC_KIND_RECEIVE, socket->slot);
+    cancel(socket, SC_KIND_RECEIVE, SC_KIND_CANCEL_RECEIVE);
     set(socket, CANCELLING);
 }
 
@@ -88,9 +74,15 @@ static bool had_its_share(struct sc_socket *socket) {
     return loop->contention.contended && socket->received_this_turn > 0; // One buffer.
 }
 
+static uint8_t *bytes_of(const struct sc_loop *loop, uint32_t buffer) {
+    assert(buffer < loop->config.receive_buffer_count);
+    return loop->backend->buffers + (size_t)buffer * loop->config.receive_buffer_size;
+}
+
 static void lend_buffer(struct sc_socket *socket, const struct sc_completion *completion) {
     struct sc_loop *loop = socket->loop;
-    uint32_t id = completion->flags >> IORING_CQE_BUFFER_SHIFT;
+    struct sc_backend *backend = loop->backend;
+    uint32_t buffer = sc_completion_buffer(completion);
     if (completion->result > 0 && !has(socket, CLOSING)) {
         size_t size = (size_t)completion->result;
         assert(size <= loop->config.receive_buffer_size);
@@ -100,9 +92,9 @@ static void lend_buffer(struct sc_socket *socket, const struct sc_completion *co
         loop->contention.received += (uint32_t)size;
         if (loop->contention.received >= loop->contention.next_look)
             sc_contention_look(loop);
-        socket->handler->on_receive(socket, sc_ring_buffer(loop, id), size);
+        socket->handler->on_receive(socket, bytes_of(loop, buffer), size);
     }
-    sc_ring_give_buffer(loop, id);
+    backend->kind->give_buffer(backend, buffer);
 }
 
 // Those that got nothing when it was their turn, as others had been quicker, stay in front of the others.
@@ -138,10 +130,10 @@ static bool run_receive(struct sc_socket *socket, const struct sc_completion *co
         cancel_receive(socket);
         return false;
     }
-    bool over = (completion->flags & IORING_CQE_F_MORE) == 0;
+    bool over = !sc_completion_goes_on(completion);
     if (over)
         clear(socket, RECEIVING | CANCELLING);
-    if (completion->flags & IORING_CQE_F_BUFFER)
+    if (sc_completion_has_buffer(completion))
         lend_buffer(socket, completion);
     if (over)
         receive_over(socket, completion->result);
@@ -150,8 +142,10 @@ static bool run_receive(struct sc_socket *socket, const struct sc_completion *co
 
 void sc_socket_serve_starved(struct sc_loop *loop) {
     uint32_t waiting = loop->passed_over.count + loop->starved.count;
-    uint32_t free = sc_ring_buffers_free(loop);
-    if (waiting == 0 || free < sc_ring_buffers_quarter(loop))
+    if (waiting == 0)
+        return;
+    uint32_t count = loop->config.receive_buffer_count, free = count - loop->backend->buffers_out;
+    if (free < (count + 3) / 4)
         return;
     // Each wants at least one buffer; the first may take them all. Those that wait longest come first.
     for (uint32_t i = 0; i < free && i < waiting; i++) {
@@ -181,26 +175,6 @@ void sc_socket_resume(struct sc_socket *socket) {
 
 // ---- Sending
 
-static void give_message(struct sc_loop *loop, struct sc_slot *slot) {
-    if (slot->message == SC_MESSAGE_NONE)
-        return;
-    assert(loop->free_message_count < SC_LOOP_SENDS_PER_SLICE);
-    loop->free_messages[loop->free_message_count++] = slot->message;
-    slot->message = SC_MESSAGE_NONE;
-}
-
-static struct msghdr *take_message(struct sc_loop *loop, uint32_t slot,
-                                   const struct sc_bytes *pieces, uint32_t count) {
-    assert(loop->free_message_count > 0);
-    uint16_t index = loop->free_messages[--loop->free_message_count];
-    loop->slots.entries[slot].message = index;
-    struct sc_send_message *message = &loop->messages[index];
-    for (uint32_t i = 0; i < count; i++)
-        message->pieces[i] = (struct iovec){(void *)(uintptr_t)pieces[i].data, pieces[i].size};
-    message->header = (struct msghdr){.msg_iov = message->pieces, .msg_iovlen = count};
-    return &message->header;
-}
-
 static size_t size_of(const struct sc_bytes *pieces, uint32_t count) {
     size_t size = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -219,29 +193,25 @@ void sc_socket_send(struct sc_socket *socket, const struct sc_bytes *pieces, uin
     assert(count >= 1 && count <= SC_LOOP_SEND_PIECES_MAX);
     size_t size = size_of(pieces, count);
     assert(size >= 1 && size <= SC_LOOP_SEND_SIZE_MAX);
-    bool try = mode == SC_SEND_TRY;
-    int flags = MSG_NOSIGNAL | (try ? MSG_DONTWAIT : 0);
-    struct io_uring_sqe *sqe = sc_ring_entry(loop);
-    if (count == 1) {
-        io_uring_prep_send(sqe, socket->fd, pieces[0].data, size, flags);
-    } else {
-        assert(try);
-        io_uring_prep_sendmsg(sqe, socket->fd, take_message(loop, socket->slot, pieces, count),
-                              (unsigned)flags);
-    }
-    sqe->user_data = sc_slot_tag(loop, try ? SC_KIND_SEND_TRY : SC_KIND_SEND_WAIT, socket->slot);
-    set(socket, try ? SENDING : SENDING | SENDING_WAIT);
-    if (try) {
+    loop->counters.sends++;
+    enum sc_kind kind = SC_KIND_SEND_TRY;
+    if (mode == SC_SEND_TRY) {
         assert(loop->tries_in_flight < SC_LOOP_SENDS_PER_SLICE);
         loop->tries_in_flight++;
+        set(socket, SENDING);
+    } else {
+        assert(count == 1);
+        kind = SC_KIND_SEND_WAIT;
+        set(socket, SENDING | SENDING_WAIT);
     }
-    loop->counters.sends++;
+    // Last, so that it is a jump and no call: each delivery comes by here.
+    loop->backend->kind->send(loop->backend, socket->fd, pieces, count, mode, tag_of(socket, kind));
 }
 
 static void shutdown_if_sent(struct sc_socket *socket) {
     if (has(socket, SHUTDOWN) && !has(socket, SENDING | CLOSING)) {
         clear(socket, SHUTDOWN);
-        (void)shutdown(socket->fd, SHUT_WR); // Fails only when the connection is gone already.
+        socket->loop->backend->kind->shutdown(socket->loop->backend, socket->fd);
     }
 }
 
@@ -254,11 +224,10 @@ void sc_socket_shutdown(struct sc_socket *socket) {
 
 static void run_sent(struct sc_socket *socket, const struct sc_completion *completion) {
     struct sc_loop *loop = socket->loop;
-    if (sc_tag_kind(completion->user_data) == SC_KIND_SEND_TRY) {
+    if (sc_tag_kind(completion->tag) == SC_KIND_SEND_TRY) {
         assert(loop->tries_in_flight > 0);
         loop->tries_in_flight--;
     }
-    give_message(loop, &loop->slots.entries[socket->slot]);
     bool connected = has(socket, CONNECTING) && completion->result >= 0;
     clear(socket, SENDING | SENDING_WAIT | CONNECTING);
     if (has(socket, CLOSING))
@@ -270,8 +239,7 @@ static void run_sent(struct sc_socket *socket, const struct sc_completion *compl
 }
 
 uint32_t sc_socket_unacknowledged(const struct sc_socket *socket) {
-    int size = 0;
-    return ioctl(socket->fd, SIOCOUTQ, &size) == 0 && size > 0 ? (uint32_t)size : 0;
+    return socket->loop->backend->kind->unacknowledged(socket->loop->backend, socket->fd);
 }
 
 // ---- Opening and closing
@@ -305,9 +273,8 @@ int sc_socket_connect(struct sc_loop *loop, struct sc_socket *socket, int fd,
     // As accepted ones have it from their listener. Not every socket is TCP.
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     set(socket, SENDING | SENDING_WAIT | CONNECTING);
-    struct io_uring_sqe *sqe = sc_ring_entry(loop);
-    io_uring_prep_connect(sqe, fd, address, address_size);
-    sqe->user_data = sc_slot_tag(loop, SC_KIND_SEND_WAIT, socket->slot);
+    loop->backend->kind->connect(loop->backend, fd, address, address_size,
+                                 tag_of(socket, SC_KIND_SEND_WAIT));
     return 0;
 }
 
@@ -315,18 +282,14 @@ static void close_if_idle(struct sc_socket *socket) {
     if (has(socket, RECEIVING | SENDING | CLOSE_IN_FLIGHT))
         return;
     set(socket, CLOSE_IN_FLIGHT);
-    if (has(socket, ABORT)) {
-        struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(socket->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    }
-    struct io_uring_sqe *sqe = sc_ring_entry(socket->loop);
-    io_uring_prep_close(sqe, socket->fd);
-    sqe->user_data = sc_slot_tag(socket->loop, SC_KIND_SOCKET_CLOSED, socket->slot);
+    struct sc_backend *backend = socket->loop->backend;
+    backend->kind->close_socket(backend, socket->fd, has(socket, ABORT),
+                                tag_of(socket, SC_KIND_SOCKET_CLOSED));
 }
 
 static void cancel_send(struct sc_socket *socket) {
     if (has(socket, SENDING_WAIT))
-        sc_ring_cancel(socket->loop, SC_KIND_CANCEL_SEND, SC_KIND_SEND_WAIT, socket->slot);
+        cancel(socket, SC_KIND_SEND_WAIT, SC_KIND_CANCEL_SEND);
 }
 
 void sc_socket_close(struct sc_socket *socket, bool abort) {
@@ -347,7 +310,7 @@ void sc_socket_close(struct sc_socket *socket, bool abort) {
 static void run_cancel(struct sc_socket *socket, const struct sc_completion *completion) {
     if (completion->result >= 0)
         return;
-    if (sc_tag_kind(completion->user_data) == SC_KIND_CANCEL_SEND) {
+    if (sc_tag_kind(completion->tag) == SC_KIND_CANCEL_SEND) {
         cancel_send(socket);
     } else if (has(socket, CANCELLING)) {
         clear(socket, CANCELLING);
@@ -365,7 +328,7 @@ static void run_closed(struct sc_loop *loop, struct sc_socket *socket) {
 
 bool sc_socket_run(struct sc_loop *loop, struct sc_socket *socket,
                    const struct sc_completion *completion) {
-    switch (sc_tag_kind(completion->user_data)) {
+    switch (sc_tag_kind(completion->tag)) {
     case SC_KIND_RECEIVE:
         if (!run_receive(socket, completion))
             return false;

@@ -16,7 +16,7 @@ uint64_t sc_clock_ns(clockid_t clock) {
 }
 
 uint64_t sc_loop_clock_ns(void) {
-    return sc_clock_ns(CLOCK_MONOTONIC);
+    return sc_loop_current != NULL ? sc_now_ns(sc_loop_current) : sc_clock_ns(CLOCK_MONOTONIC);
 }
 
 static void place(struct sc_loop *loop, uint32_t index, struct sc_timer *timer) {
@@ -71,7 +71,7 @@ void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay
     if (delay_ms > DELAY_MS_MAX)
         delay_ms = DELAY_MS_MAX;
     // Not the time of the turn: that is past, and the timer would be early.
-    sc_timer_start_at(loop, timer, sc_clock_ns(CLOCK_MONOTONIC) + delay_ms * NS_PER_MS);
+    sc_timer_start_at(loop, timer, sc_now_ns(loop) + delay_ms * NS_PER_MS);
 }
 
 void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer) {
@@ -104,6 +104,6 @@ void sc_timer_run_due(struct sc_loop *loop) {
 uint64_t sc_timer_next_ns(const struct sc_loop *loop) {
     if (loop->timer_count == 0)
         return UINT64_MAX;
-    uint64_t now = sc_clock_ns(CLOCK_MONOTONIC), due = loop->timers[0]->due_ns;
+    uint64_t now = sc_now_ns(loop), due = loop->timers[0]->due_ns;
     return due > now ? due - now : 0;
 }

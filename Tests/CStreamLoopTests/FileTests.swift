@@ -46,16 +46,16 @@ struct FileTests {
 
     private func open(_ loop: TestLoop, _ path: String, _ flags: CInt) throws -> Int {
         try path.withCString { path in
-            try run(loop) { sc_loop_file_ops.open(loop.loop, $0, AT_FDCWD, path, flags, 0o640) }
+            try run(loop) { sc_loop_files(loop.loop).pointee.open(loop.loop, $0, AT_FDCWD, path, flags, 0o640) }
         }
     }
 
     private func allocate(_ loop: TestLoop, _ fd: CInt, _ size: UInt64) throws -> Int {
-        try run(loop) { sc_loop_file_ops.allocate(loop.loop, $0, fd, 0, size) }
+        try run(loop) { sc_loop_files(loop.loop).pointee.allocate(loop.loop, $0, fd, 0, size) }
     }
 
     private func sync(_ loop: TestLoop, _ fd: CInt, dataOnly: Bool) throws -> Int {
-        try run(loop) { sc_loop_file_ops.sync(loop.loop, $0, fd, dataOnly) }
+        try run(loop) { sc_loop_files(loop.loop).pointee.sync(loop.loop, $0, fd, dataOnly) }
     }
 
     @Test("are opened, allocated, written, synced and read", arguments: Variant.allCases)
@@ -79,7 +79,7 @@ struct FileTests {
                 let wrote = try bytes.withUnsafeBytes { buffer in
                     let start = try #require(buffer.baseAddress)
                     return try run(loop) {
-                        sc_loop_file_ops.write(
+                        sc_loop_files(loop.loop).pointee.write(
                             loop.loop, $0, fd, start, UInt32(buffer.count), 1_000)
                     }
                 }
@@ -93,7 +93,7 @@ struct FileTests {
                 defer { memory.deallocate() }
                 func read(_ size: Int, at offset: UInt64) throws -> [UInt8] {
                     let count = try run(loop) {
-                        sc_loop_file_ops.read(
+                        sc_loop_files(loop.loop).pointee.read(
                             loop.loop, $0, fd, memory, UInt32(size), offset)
                     }
                     try #require(count >= 0)
@@ -123,7 +123,7 @@ struct FileTests {
                 let operations = (0..<2_000).map { i in
                     let operation = FileOperation()
                     let size = UInt32(1 + i % 8)
-                    sc_loop_file_ops.write(
+                    sc_loop_files(loop.loop).pointee.write(
                         loop.loop, operation.pointer, fd, bytes + i * 8,
                         size, UInt64(i * 8))
                     return operation
@@ -145,7 +145,7 @@ struct FileTests {
                 #expect(try open(loop, folder, O_RDWR) == -Int(EISDIR))
                 var byte: UInt8 = 0
                 let bad = try withUnsafeMutablePointer(to: &byte) { byte in
-                    try run(loop) { sc_loop_file_ops.read(loop.loop, $0, 1_000_000, byte, 1, 0) }
+                    try run(loop) { sc_loop_files(loop.loop).pointee.read(loop.loop, $0, 1_000_000, byte, 1, 0) }
                 }
                 #expect(bad == -Int(EBADF))
                 #expect(
@@ -154,7 +154,7 @@ struct FileTests {
                 let fd = CInt(try open(loop, folder + "/file", O_RDONLY | O_CREAT))
                 defer { close(fd) }
                 let refused = try withUnsafePointer(to: &byte) { byte in
-                    try run(loop) { sc_loop_file_ops.write(loop.loop, $0, fd, byte, 1, 0) }
+                    try run(loop) { sc_loop_files(loop.loop).pointee.write(loop.loop, $0, fd, byte, 1, 0) }
                 }
                 #expect(refused == -Int(EBADF))
                 #expect(
@@ -189,7 +189,7 @@ struct FileTests {
                 let path = folder + "/file"
                 let fd = CInt(try open(loop, path, O_RDWR | O_CREAT))
                 defer { close(fd) }
-                guard sc_loop_file_ops.direct(loop.loop, fd) == 0 else { return }
+                guard sc_loop_files(loop.loop).pointee.direct(loop.loop, fd) == 0 else { return }
                 try body(loop, fd, path)
             }
         }
@@ -199,7 +199,7 @@ struct FileTests {
     func pages(without: UInt32) throws {
         try withDirectFile(without) { loop, fd, path in
             try withPages(3) { memory in try writePages(loop, fd, memory, path) }
-            let forgotten = try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, fd) }
+            let forgotten = try run(loop) { sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, fd) }
             #expect(forgotten == 0)
             #expect((loop.counters.writes_linked > 500) == (without != 0))
         }
@@ -212,10 +212,10 @@ struct FileTests {
         let others = (0..<1_500).map { i in
             let operation = FileOperation()
             if i % 3 == 0 {
-                sc_loop_file_ops.write_pages(
+                sc_loop_files(loop.loop).pointee.write_pages(
                     loop.loop, operation.pointer, fd, memory, 4_096, UInt64(i) * 4_096)
             } else {
-                sc_loop_file_ops.sync(loop.loop, operation.pointer, -1, true)
+                sc_loop_files(loop.loop).pointee.sync(loop.loop, operation.pointer, -1, true)
             }
             return operation
         }
@@ -225,21 +225,21 @@ struct FileTests {
         }
         func write(_ fd: CInt, _ size: UInt32, at offset: UInt64) throws -> Int {
             try run(loop) {
-                sc_loop_file_ops.write_pages(loop.loop, $0, fd, memory, size, offset)
+                sc_loop_files(loop.loop).pointee.write_pages(loop.loop, $0, fd, memory, size, offset)
             }
         }
         #expect(try write(fd, 12_288, at: 8_192) == 12_288)
         #expect(try write(fd, 100, at: 8_192) == -Int(EINVAL), "not a page")
         #expect(try write(1_000_000, 4_096, at: 0) == -Int(EBADF))
         #expect(
-            try run(loop) { sc_loop_file_ops.forget(loop.loop, $0, 1_000_000) } == -Int(EBADF))
+            try run(loop) { sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, 1_000_000) } == -Int(EBADF))
         let reader = CInt(try open(loop, path, O_RDONLY))
         defer { close(reader) }
         #expect(try write(reader, 4_096, at: 0) == -Int(EBADF))
         let back = UnsafeMutableRawPointer.allocate(byteCount: 12_288, alignment: 16)
         defer { back.deallocate() }
         let count = try run(loop) {
-            sc_loop_file_ops.read(loop.loop, $0, reader, back, 12_288, 8_192)
+            sc_loop_files(loop.loop).pointee.read(loop.loop, $0, reader, back, 12_288, 8_192)
         }
         #expect(count == 12_288 && memcmp(memory, back, 12_288) == 0)
     }
@@ -261,7 +261,7 @@ struct FileTests {
             try withPages(3) { memory in
                 let before = loop.counters.submissions
                 let wrote = try run(loop) {
-                    sc_loop_file_ops.write_pages(loop.loop, $0, fd, memory, 12_288, limit - 8_192)
+                    sc_loop_files(loop.loop).pointee.write_pages(loop.loop, $0, fd, memory, 12_288, limit - 8_192)
                 }
                 #expect(wrote == 8_192)
                 // The write, the sync that the kernel drops, and the one that takes its place.
@@ -272,15 +272,15 @@ struct FileTests {
 
     @Test("say where files cannot be written past the cache") func notDirect() throws {
         try withLoop { loop in
-            #expect(sc_loop_file_ops.direct(loop.loop, 1_000_000) == -EBADF)
+            #expect(sc_loop_files(loop.loop).pointee.direct(loop.loop, 1_000_000) == -EBADF)
             // Memory that is a file takes the flag, and says nothing of how it is to be written.
             let fd = CInt(try open(loop, "/dev/shm", O_RDWR | CInt(bitPattern: 0o20_200_000)))
             try #require(fd >= 0)
             defer { close(fd) }
-            #expect(sc_loop_file_ops.direct(loop.loop, fd) == -EOPNOTSUPP)
+            #expect(sc_loop_files(loop.loop).pointee.direct(loop.loop, fd) == -EOPNOTSUPP)
             #expect(fcntl(fd, F_GETFL) & 0o40_000 == 0, "it is as it was")
             let wrote = try run(loop) {
-                sc_loop_file_ops.write_sync(loop.loop, $0, fd, "as before", 9, 0)
+                sc_loop_files(loop.loop).pointee.write_sync(loop.loop, $0, fd, "as before", 9, 0)
             }
             #expect(wrote == 9)
         }
@@ -289,11 +289,11 @@ struct FileTests {
     @Test("note what kind each operation is") func kinds() throws {
         try withLoop { loop in
             let operations = (0..<3).map { _ in FileOperation() }
-            sc_loop_file_ops.sync(loop.loop, operations[0].pointer, -1, false)
-            sc_loop_file_ops.allocate(loop.loop, operations[1].pointer, -1, 0, 1)
+            sc_loop_files(loop.loop).pointee.sync(loop.loop, operations[0].pointer, -1, false)
+            sc_loop_files(loop.loop).pointee.allocate(loop.loop, operations[1].pointer, -1, 0, 1)
             // The path stays put until it is done.
             try "none".withCString { path in
-                sc_loop_file_ops.open(loop.loop, operations[2].pointer, -1, path, 0, 0)
+                sc_loop_files(loop.loop).pointee.open(loop.loop, operations[2].pointer, -1, path, 0, 0)
                 #expect(operations.map(\.kind) == [SC_FILE_SYNC, SC_FILE_ALLOCATE, SC_FILE_OPEN])
                 try loop.run(until: { operations.allSatisfy { $0.result != nil } })
             }

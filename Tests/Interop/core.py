@@ -8,7 +8,7 @@ from node import ROOT
 
 def built_core(mains, out, libraries):
     """Compiles `mains` of Benchmarks/Cost with the core; returns `out`."""
-    sources = [path for path in sorted(ROOT.glob("CSources/*/*.c")) if path.parent.name != "CStreamLoad"]
+    sources = [path for path in sorted(ROOT.glob("CSources/**/*.c")) if "CStreamLoad" not in path.parts]
     includes = [f"-I{path}" for path in ROOT.glob("CSources/*/include")]
     options = ["-std=gnu17", "-O2", "-D_GNU_SOURCE", "-w"]
     files = [ROOT / "Benchmarks/Cost" / main for main in mains]

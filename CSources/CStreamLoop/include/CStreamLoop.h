@@ -1,5 +1,5 @@
 // Sockets, files, timers and messages between threads on one event loop a thread. Nothing above this
-// header knows which backend runs (io_uring today).
+// header knows which backend runs: see backend.h.
 //
 // A turn: submit, sleep when there is nothing to do, reap completions and run their callbacks, run
 // messages, run due timers, call `on_turn`. What a turn prepared leaves with the next turn or with
@@ -14,6 +14,7 @@
 #pragma clang assume_nonnull begin
 
 struct sc_loop;
+struct sc_backend_kind;
 
 /// Kernel features that a loop uses when they are there.
 enum sc_loop_feature {
@@ -35,6 +36,8 @@ struct sc_loop_config {
     uint32_t submit_max;       // Entries of one system call, in a loop without files. 0: all.
     uint32_t poll_us; // How long it looks for work before it sleeps. Default 0: not at all.
     uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
+    const struct sc_backend_kind *_Nullable backend; // NULL: io_uring.
+    void *_Nullable backend_context;                 // For a backend that is told more: a test's.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
     void *_Nullable context;
 };
@@ -233,8 +236,8 @@ void sc_socket_close(struct sc_socket *socket, bool abort);
 
 // ---- Files
 
-/// The operations of file_ops.h by a loop. `wait` runs a turn.
-extern const struct sc_file_ops sc_loop_file_ops;
+/// The operations of file_ops.h by this loop. `wait` runs a turn.
+const struct sc_file_ops *sc_loop_files(const struct sc_loop *loop);
 
 #pragma clang assume_nonnull end
 

@@ -1,31 +1,21 @@
 // File operations by the ring. What the kernel cannot do at once it gives to its own workers.
-#define _GNU_SOURCE // O_DIRECT
-#include "loop_private.h"
+#include "uring.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
-
-// In the address of an operation: the completion is that of a sync that follows its write.
-#define ITS_SYNC 1u
 
 static struct io_uring_sqe *begin(struct sc_loop *loop, struct sc_file_op *op,
                                   enum sc_file_kind kind) {
     assert(sc_loop_is_current(loop));
     assert(op->on_complete != NULL);
     op->kind = (uint8_t)kind;
-    loop->files_in_flight++;
-    return sc_ring_entry(loop);
+    struct sc_backend *backend = sc_loop_backend(loop);
+    backend->files_in_flight++;
+    return uring_entry(uring_of(backend));
 }
 
 // The operation stays put and is not cancelled: its address needs no slot.
 static void submit(struct io_uring_sqe *sqe, struct sc_file_op *op) {
-    uint64_t address = (uint64_t)(uintptr_t)op;
-    assert(address >> SC_KIND_SHIFT == 0 && (address & ITS_SYNC) == 0);
-    sqe->user_data = sc_tag(SC_KIND_FILE, address);
+    sqe->user_data = sc_tag(SC_KIND_FILE, (uint64_t)(uintptr_t)op);
 }
 
 static void read_file(struct sc_loop *loop, struct sc_file_op *op, int fd, void *data,
@@ -50,39 +40,39 @@ static void write_sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
     submit(sqe, op);
 }
 
-static void add_sync(struct sc_loop *loop, struct sc_file_op *op, int fd) {
-    struct io_uring_sqe *sqe = sc_ring_entry(loop);
+static void add_sync(struct uring *uring, struct sc_file_op *op, int fd) {
+    struct io_uring_sqe *sqe = uring_entry(uring);
     io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-    submit(sqe, op);
-    sqe->user_data |= ITS_SYNC;
+    sqe->user_data = uring_own(URING_PAGES_SYNC, (uint64_t)(uintptr_t)op);
 }
 
 static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
                                 const void *data, uint32_t size, uint64_t offset) {
-    assert(loop->config.submit_max == 0);
-    sc_ring_make_room(loop, 2); // What is linked is submitted together.
-    op->linked =
-        (loop->config.without & SC_LOOP_SYNCED_WRITES) != 0 || sc_write_way_next(&loop->write_way);
+    struct uring *uring = uring_of(sc_loop_backend(loop));
+    assert(uring->base.config->submit_max == 0);
+    uring_make_room(uring, 2); // What is linked is submitted together.
+    op->linked = (uring->base.config->without & SC_LOOP_SYNCED_WRITES) != 0 ||
+                 sc_write_way_next(&uring->write_way);
     op->slot = size;
     op->fd = fd;
     struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_WRITE_PAGES);
     io_uring_prep_write(sqe, fd, data, size, offset);
-    submit(sqe, op);
+    sqe->user_data = uring_own(URING_PAGES, (uint64_t)(uintptr_t)op);
     if (op->linked) {
         // One completion: the sync's, or, when not all is written, the write's.
         sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-        loop->counters.writes_linked++;
-        add_sync(loop, op, fd);
+        uring->base.counters->writes_linked++;
+        add_sync(uring, op, fd);
     } else {
         sqe->rw_flags = RWF_DSYNC;
     }
     op->began_ns = sc_clock_ns(CLOCK_MONOTONIC);
     // At once: the kernel holds what the disk is to do until it has gone through all that is submitted together, so that
     // the write would wait for all the sends behind it.
-    sc_ring_submit(loop);
+    uring_submit(&uring->base);
     // A kernel that took the write and not its sync, for want of memory, would not make the sync wait for the write.
-    if (op->linked && sc_ring_unsubmitted(loop) == 1)
-        loop->error = -ENOMEM;
+    if (op->linked && uring_unsubmitted(uring) == 1)
+        uring->base.error = -ENOMEM;
 }
 
 static void sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
@@ -138,108 +128,40 @@ static void forget_file(struct sc_loop *loop, struct sc_file_op *op, int fd) {
     submit(sqe, op);
 }
 
-static int list_directory(struct sc_loop *loop, int directory_fd,
-                          void (*body)(const char *name, void *context), void *context) {
-    (void)loop;
-    int fd = openat(directory_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    DIR *directory = fdopendir(fd);
-    if (directory == NULL) {
-        int rc = -errno;
-        close(fd);
-        return rc;
-    }
-    struct dirent *entry;
-    while (errno = 0, (entry = readdir(directory)) != NULL)
-        body(entry->d_name, context);
-    int rc = -errno;
-    closedir(directory);
-    return rc;
-}
-
-// Of a pipe, a device and the like nobody knows when a read ends.
-static int64_t size_of_file(struct sc_loop *loop, int fd) {
-    (void)loop;
-    struct stat status;
-    if (fstat(fd, &status) != 0)
-        return -errno;
-    if (!S_ISREG(status.st_mode))
-        return -ENOTSUP;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0)
-        return -errno;
-    return status.st_size;
-}
-
-static int64_t next_data(struct sc_loop *loop, int fd, uint64_t offset) {
-    (void)loop;
-    off_t at = lseek(fd, (off_t)offset, SEEK_DATA);
-    return at >= 0 ? at : errno == ENXIO ? -ENXIO : (int64_t)offset;
-}
-
-static int64_t links_of(struct sc_loop *loop, int fd) {
-    (void)loop;
-    struct stat status;
-    return fstat(fd, &status) == 0 ? (int64_t)status.st_nlink : -errno;
-}
-
-// That a file can be made so says little: some file systems accept it, and refuse each write. Those that can say how
-// since Linux 6.1; no others are trusted.
-static int make_direct(struct sc_loop *loop, int fd) {
-    (void)loop;
-    struct statx status;
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_DIOALIGN, &status) != 0)
-        return -errno;
-    uint32_t offset = status.stx_dio_offset_align, memory = status.stx_dio_mem_align;
-    if ((status.stx_mask & STATX_DIOALIGN) == 0 || offset == 0 || SC_LOG_PAGE_SIZE % offset != 0 ||
-        memory == 0 || SC_LOG_PAGE_SIZE % memory != 0)
-        return -EOPNOTSUPP;
-    int flags = fcntl(fd, F_GETFL);
-    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0 ? 0 : -errno;
-}
-
-static int lock_file(struct sc_loop *loop, int fd) {
-    (void)loop;
-    return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
-}
-
 // True: it is over, and `*result` is what it came to.
-static bool end_pages(struct sc_loop *loop, struct sc_file_op *op, bool is_sync, int32_t *result) {
+static bool end_pages(struct uring *uring, struct sc_file_op *op, bool is_sync, int32_t *result) {
     if (is_sync && *result >= 0)
         *result = (int32_t)op->slot;
     if (is_sync || !op->linked || *result <= 0)
         return true;
     // A short one, behind which the kernel drops the sync: what was written gets its own.
     op->slot = (uint32_t)*result;
-    add_sync(loop, op, op->fd);
+    add_sync(uring, op, op->fd);
     return false;
 }
 
-static void note_time(struct sc_loop *loop, const struct sc_file_op *op) {
-    struct sc_write_way *way = &loop->write_way;
+static void note_time(struct uring *uring, const struct sc_file_op *op) {
+    struct sc_write_way *way = &uring->write_way;
     // Not until now: a long turn of the loop is not the disk's.
-    uint64_t took_ns = loop->missing_ns > op->began_ns ? loop->missing_ns - op->began_ns : 0;
+    uint64_t missing_ns = uring->base.missing_ns;
+    uint64_t took_ns = missing_ns > op->began_ns ? missing_ns - op->began_ns : 0;
     sc_write_way_took(way, op->linked, op->slot, took_ns);
-    loop->counters.write_ways_changed = way->switches;
+    uring->base.counters->write_ways_changed = way->switches;
 }
 
-void sc_file_run(struct sc_loop *loop, const struct sc_completion *completion) {
-    uint64_t address = sc_tag_value(completion->user_data);
-    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)(address & ~(uint64_t)ITS_SYNC);
+void uring_run_pages(struct uring *uring, const struct sc_completion *completion) {
+    struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)uring_own_value(completion->tag);
     int32_t result = completion->result;
-    if (op->kind == SC_FILE_WRITE_PAGES) {
-        if (!end_pages(loop, op, (address & ITS_SYNC) != 0, &result))
-            return;
-        if (result > 0)
-            note_time(loop, op);
-    }
-    assert(loop->files_in_flight > 0);
-    loop->files_in_flight--;
+    if (!end_pages(uring, op, uring_own_of(completion->tag) == URING_PAGES_SYNC, &result))
+        return;
+    if (result > 0)
+        note_time(uring, op);
+    assert(uring->base.files_in_flight > 0);
+    uring->base.files_in_flight--;
     op->on_complete(op, result);
 }
 
-const struct sc_file_ops sc_loop_file_ops = {
+const struct sc_file_ops uring_files = {
     .read = read_file,
     .write = write_file,
     .write_sync = write_sync_file,
@@ -253,10 +175,10 @@ const struct sc_file_ops sc_loop_file_ops = {
     .close = close_file,
     .forget = forget_file,
     .wait = sc_loop_run_once,
-    .list = list_directory,
-    .size = size_of_file,
-    .data = next_data,
-    .links = links_of,
-    .direct = make_direct,
-    .lock = lock_file,
+    .list = sc_file_list,
+    .size = sc_file_size,
+    .data = sc_file_data,
+    .links = sc_file_links,
+    .direct = sc_file_direct,
+    .lock = sc_file_lock,
 };

@@ -1,5 +1,5 @@
 // Why there is no ring, in one sentence for an operator, with what to do about it.
-#include "loop_private.h"
+#include "uring.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,15 +7,6 @@
 #include <sys/utsname.h>
 
 #define NEEDED "Linux 6.1 or newer is needed"
-
-// The step of sc_loop_create that failed last on this thread.
-static _Thread_local const char *failed_step;
-
-int sc_explain_failure(const char *step, int rc) {
-    if (rc != 0)
-        failed_step = step;
-    return rc;
-}
 
 // Returns the number at the start of a file, or after `key` in it, or -1.
 static long read_number(const char *path, const char *key) {
@@ -75,7 +66,7 @@ static void explain_absent(char *out, size_t size) {
                  kernel_release());
 }
 
-static void explain_memory(char *out, size_t size) {
+static void explain_memory(const char *step, char *out, size_t size) {
     struct rlimit limit;
     char text[32] = "unlimited";
     if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
@@ -84,11 +75,10 @@ static void explain_memory(char *out, size_t size) {
         out, size,
         "no memory for an io_uring (%s): give the process more memory, or more locked memory than "
         "its limit of %s (ulimit -l, LimitMEMLOCK=)",
-        failed_step != NULL ? failed_step : "io_uring_setup", text);
+        step, text);
 }
 
-const char *sc_loop_explain(int rc, char *out, size_t size) {
-    assert(size > 0);
+void uring_explain(int rc, const char *failed_step, char *out, size_t size) {
     const char *step = failed_step != NULL ? failed_step : "io_uring_setup";
     switch (rc) {
     case -EPERM:
@@ -99,7 +89,7 @@ const char *sc_loop_explain(int rc, char *out, size_t size) {
         explain_absent(out, size);
         break;
     case -ENOMEM:
-        explain_memory(out, size);
+        explain_memory(step, out, size);
         break;
     case -EINVAL:
     case -EOPNOTSUPP:
@@ -116,5 +106,4 @@ const char *sc_loop_explain(int rc, char *out, size_t size) {
     default:
         snprintf(out, size, "io_uring cannot be used: %s failed: %s", step, strerrordesc_np(-rc));
     }
-    return out;
 }
