@@ -22,12 +22,17 @@ static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint
     return &next->op;
 }
 
+// What the batch that waits takes, if that is more than the log's files have.
+static uint64_t size_for_batch(const struct sc_log *log) {
+    uint64_t size = 2 * log->wanted + WAL_HEADER_SIZE; // It grows while the file is prepared.
+    return size > log->segment_size ? size : 0;
+}
+
 static void open_file(struct sc_log *log) {
     struct preparation *next = &log->next;
-    uint64_t size = log->segment_size;
-    // Twice as much as the batch that waits: it grows while the file is prepared.
-    if (size < 2 * log->wanted + WAL_HEADER_SIZE)
-        size = 2 * log->wanted + WAL_HEADER_SIZE;
+    uint64_t size = size_for_batch(log);
+    if (size == 0)
+        size = log->segment_size;
     uint64_t page_size = log->directory->config.page_size;
     size = (size + page_size - 1) / page_size * page_size;
     next->segment =
@@ -65,16 +70,17 @@ static void write_header(struct sc_log *log) {
     log->ops->write_sync(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
 }
 
-// Less may be had: a smaller file, or none for a record that is too large for what is left. What waits for room is the
-// next turn's to ask for again.
+// Less may be had: a file as usual, a smaller one, or none for a record that is too large for what is left. What waits
+// for room is the next turn's to ask for again.
 static void ask_for_less(struct sc_log *log) {
+    bool was_for_batch = size_for_batch(log) > 0;
     if (log->wanted > log->segment_size) {
         log->too_large = log->wanted / 2;
         log->too_large_until_ns = log->now_ns + SC_LOG_TOO_LARGE_MS * NS_PER_MS;
     }
     log->wanted = 0;
-    log->next.tries_at_once = log->segment_size / 2 >= SC_SEGMENT_SIZE_LEAST;
-    if (log->next.tries_at_once)
+    log->next.tries_at_once = was_for_batch || log->segment_size / 2 >= SC_SEGMENT_SIZE_LEAST;
+    if (log->next.tries_at_once && !was_for_batch)
         log->segment_size /= 2;
     log->no_growth_until_ns = log->now_ns + SC_LOG_TOO_LARGE_MS * NS_PER_MS;
 }
