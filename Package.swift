@@ -90,6 +90,16 @@ let targets: [Target] = [
         dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator", "SeededRandom"],
         swiftSettings: testSettings),
     tests("CStreamWebSocket"),
+    .target(
+        name: "CTransportProbe", dependencies: ["CStreamTransport"],
+        path: "Tests/Support/CTransportProbe",
+        cSettings: cSettings),
+    .testTarget(
+        name: "CStreamTransportTests",
+        dependencies: [
+            "CStreamTransport", "CTransportProbe", "CStreamLoop", "CStreamWebSocket", "CStreamBase",
+        ],
+        swiftSettings: testSettings),
     tests("CStreamTLS"),
     tests("CStreamJSON", ["SeededRandom"]),
     tests("CStreamLoop", ["SeededRandom"]),

@@ -55,7 +55,7 @@ void sc_inbound_free(struct connection *connection) {
     connection->inbound = NULL;
 }
 
-static void free_if_empty(struct connection *connection) {
+void sc_inbound_free_if_empty(struct connection *connection) {
     struct inbound *inbound = connection->inbound;
     charge_unfinished(connection);
     bool has_bytes = inbound->undecoded.size > 0 || inbound->assembly.size > 0 || inbound->decoding;
@@ -274,7 +274,7 @@ void sc_inbound_receive(struct connection *connection, uint8_t *bytes, size_t si
     keep(connection, bytes + used, size - used);
     sc_buffer_deinit(&held);
     if (connection->inbound != NULL)
-        free_if_empty(connection);
+        sc_inbound_free_if_empty(connection);
 }
 
 // ---- Going on
@@ -301,7 +301,7 @@ void sc_connection_read_on(struct connection *connection) {
         sc_socket_resume(&connection->socket);
     }
     if (connection->inbound != NULL)
-        free_if_empty(connection);
+        sc_inbound_free_if_empty(connection);
 }
 
 // Starts the first message of a queue. False: it has to wait on.

@@ -364,8 +364,10 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
     }
     if (connection->backlog != NULL)
         sc_backlog_free(connection);
-    if (connection->inbound != NULL)
+    if (connection->inbound != NULL) {
         pongs_to_ready(connection);
+        sc_inbound_free_if_empty(connection); // It may have been there for a pong alone.
+    }
     say_room(connection);
     if (connection->state >= STATE_CLOSING)
         sc_connection_drained(connection);

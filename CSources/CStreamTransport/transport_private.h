@@ -45,6 +45,8 @@ struct inbound {
 struct inbound *sc_inbound_of(struct connection *connection);
 /// Takes bytes of a lent buffer: starts what is whole, keeps the rest.
 void sc_inbound_receive(struct connection *connection, uint8_t *bytes, size_t size);
+/// Frees one, which is there, when nothing is in it.
+void sc_inbound_free_if_empty(struct connection *connection);
 /// Frees it and all that waits in it.
 void sc_inbound_free(struct connection *connection);
 
