@@ -450,11 +450,8 @@ void sc_deliveries_drop(struct connection *connection);
 
 /// Looks the names of all hosts up. It may wait for the resolver. -ENOENT and others, with the node's reason.
 SC_CHECKED int sc_places_resolve(struct sc_node *node);
-/// Shards open theirs one after the other; the first finds the ports.
-SC_CHECKED int sc_listeners_open(struct shard *shard);
-void sc_listeners_close(struct shard *shard);
-/// Of the first shard: the worker ports accept nothing until they are told to go on.
-void sc_listeners_pause_workers(struct shard *shard, bool pause);
+/// Shards do it one after the other; the first finds the ports.
+SC_CHECKED int sc_shard_listen(struct shard *shard);
 
 // ---- shard.c
 

@@ -303,18 +303,6 @@ struct peer {
 
 // ---- Shards (shard.c)
 
-struct port_listener {
-    struct sc_listener listener;
-    struct shard *shard;
-    uint32_t index; // Of the worker port.
-};
-
-/// The addresses of a port.
-struct listen_place {
-    struct sc_host_addresses host;
-    uint16_t port; // The bound one.
-};
-
 struct shard {
     struct sc_node *node;
     struct sc_loop *loop;
@@ -356,12 +344,11 @@ struct shard {
     // What was said last of connections that could not be taken.
     uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
     uint64_t join_logged_ns; // When it was said last why one is refused.
-    struct port_listener *_Nullable listeners;
-    uint32_t listener_count, open_listeners;
-    bool listeners_closing, workers_paused;
-    bool stopping; // Closes what it has, takes nothing new.
-    bool quiet;    // Has nothing open, and nothing under way to other shards; said so to the node.
-    bool end;      // All are quiet.
+    struct listeners listeners;
+    bool workers_paused; // The first shard's: the worker ports accept nothing, see door.c.
+    bool stopping;       // Closes what it has, takes nothing new.
+    bool quiet; // Has nothing open, and nothing under way to other shards; said so to the node.
+    bool end;   // All are quiet.
     uint64_t stop_due_ns;
     struct sc_timer stop_timer;
     struct sc_account_sums *sums; // Of the accounts of its connections, and of its own.

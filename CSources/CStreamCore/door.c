@@ -14,7 +14,11 @@ static void look(struct shard *first) {
     struct sc_node *node = first->node;
     bool full = atomic_load_explicit(&node->turned_away[DOOR_WORKER], memory_order_relaxed) >=
                 node->config.turned_away_count_max;
-    sc_listeners_pause_workers(first, full);
+    if (first->listeners.closing || first->workers_paused == full)
+        return;
+    first->workers_paused = full;
+    first->counters.accepts_paused += full;
+    sc_listeners_pause(&first->listeners, &sc_worker_role, full);
 }
 
 struct door_message {

@@ -255,7 +255,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
 }
 
 static bool is_quiet(const struct shard *shard) {
-    return shard->transport.connection_count == 0 && shard->open_listeners == 0 &&
+    return shard->transport.connection_count == 0 && shard->listeners.open == 0 &&
            !sc_shard_waits_for_peers(shard);
 }
 
@@ -294,7 +294,7 @@ static void close_all(struct transport *transport, const struct role *role, uint
 
 void sc_shard_close_clients(struct shard *shard) {
     shard->stopping = true;
-    sc_listeners_close(shard);
+    sc_listeners_close(&shard->listeners);
     close_all(&shard->transport, &sc_stream_role, 1001);
 }
 
@@ -318,7 +318,7 @@ static void tear_down(struct shard *shard) {
     sc_watches_deinit(shard);
     free(shard->worker_ports);
     sc_heap_destroy(shard->heap);
-    free(shard->listeners);
+    sc_listeners_deinit(&shard->listeners);
     sc_json_updater_destroy(shard->updater);
     sc_store_destroy(shard->store);
     sc_loop_destroy(shard->loop);
@@ -337,8 +337,8 @@ static void say_ended(struct shard *shard) {
 }
 
 static void run_until_closed(struct shard *shard) {
-    sc_listeners_close(shard);
-    while (shard->open_listeners > 0)
+    sc_listeners_close(&shard->listeners);
+    while (shard->listeners.open > 0)
         if (sc_loop_run_once(shard->loop) < 0)
             abort();
 }
@@ -351,7 +351,7 @@ static int open_listeners(struct shard *shard) {
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
     if (rc == 0 && !node->config.without_ports)
-        rc = sc_listeners_open(shard);
+        rc = sc_shard_listen(shard);
     return rc;
 }
 

@@ -74,8 +74,10 @@ final class Probe {
 
     /// Ends all connections. Afterwards nothing waits anywhere.
     func end() throws {
-        for peer in peers {
-            if let connection = peer.connection { sc_connection_end(connection, END_RESET) }
+        for slot in 0..<transport.pointee.slot_count {
+            if let connection = sc_transport_at(transport, slot) {
+                sc_connection_end(connection, END_RESET)
+            }
         }
         try run(until: { transport.pointee.connection_count == 0 })
         for place in 0..<SC_PLACE_COUNT.rawValue {

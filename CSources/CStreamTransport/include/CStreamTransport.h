@@ -14,6 +14,7 @@
 #include "CStreamWebSocket.h"
 
 #include "chunk.h"
+#include "listen.h"
 
 #pragma clang assume_nonnull begin
 

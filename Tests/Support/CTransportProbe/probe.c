@@ -10,6 +10,7 @@ struct probe {
     struct sc_heap *heap;
     struct sc_account_sums *sums;
     struct transport transport;
+    struct listeners listeners;
     struct role role;
     struct port port;
     struct sc_timer nothing;
@@ -186,7 +187,34 @@ struct probe *probe_create(const struct probe_config *config) {
     return probe;
 }
 
+static void on_accept(struct listeners *listeners, const struct port *port, int fd) {
+    struct probe *probe = SC_CONTAINER_OF(listeners, struct probe, listeners);
+    if (sc_connection_adopt(&probe->transport, port, fd) == NULL)
+        abort();
+}
+
+int probe_listen(struct probe *probe, struct listen_place *place, uint16_t port,
+                 struct listen_reason *reason) {
+    int fds[SC_HOST_ADDRESSES_MAX];
+    int count = sc_place_bind(place, port, fds, reason);
+    if (count < 0)
+        return count;
+    sc_listeners_init(&probe->listeners, probe->loop, (uint32_t)count, on_accept);
+    for (int i = 0; i < count; i++)
+        if (sc_listeners_add(&probe->listeners, &probe->port, fds[i]) < 0)
+            abort();
+    return count;
+}
+
+void probe_pause_listening(struct probe *probe, bool pause) {
+    sc_listeners_pause(&probe->listeners, &probe->role, pause);
+}
+
 void probe_destroy(struct probe *probe) {
+    sc_listeners_close(&probe->listeners);
+    while (probe->listeners.open > 0)
+        probe_turn(probe);
+    sc_listeners_deinit(&probe->listeners);
     sc_timer_stop(probe->loop, &probe->nothing);
     sc_timer_stop(probe->loop, &probe->transport.over_timer);
     sc_timer_stop(probe->loop, &probe->transport.parked_timer);

@@ -32,6 +32,11 @@ void probe_destroy(struct probe *probe);
 /// Connects a socket pair of `buffer_size` bytes each way (0: the kernel's choice). Returns the test's end, which does
 /// not block; `*id` is the connection.
 int probe_connect(struct probe *probe, uint32_t buffer_size, uint64_t *id);
+/// Listens at all addresses of a place for its connections, at most once. Port 0: one is picked. Returns how many
+/// addresses there are, or -errno.
+int probe_listen(struct probe *probe, struct listen_place *place, uint16_t port,
+                 struct listen_reason *reason);
+void probe_pause_listening(struct probe *probe, bool pause);
 /// Runs a turn that does not sleep.
 void probe_turn(struct probe *probe);
 /// A tick of the sweep has passed.
