@@ -100,6 +100,7 @@ let targets: [Target] = [
             "CStreamTransport", "CTransportProbe", "CStreamLoop", "CStreamWebSocket", "CStreamBase",
         ],
         swiftSettings: testSettings),
+    tests("CStreamProtocol"),
     tests("CStreamTLS"),
     tests("CStreamJSON", ["SeededRandom"]),
     tests("CStreamLoop", ["SeededRandom"]),
