@@ -108,6 +108,10 @@ bench-full: build load-generator ## Measure everything of Benchmarks/METHOD.md (
 lint: packages ## Check formats, dependencies and the rules of the house
 	.ci/lint
 
+.PHONY: architecture
+architecture: packages ## Draw the rooms of the C core, and who knows whom, into ARCHITECTURE.md
+	python3 Tests/Support/architecture.py
+
 .PHONY: format
 format: ## Format all C and Swift files in place
 	.ci/format

@@ -296,7 +296,7 @@ static void run_for_worker(struct connection *connection, struct command *comman
         sc_worker_run_call(connection, sc_message_text(command->content));
         break;
     default:
-        assert(false); // Those are policy_run's, and deliveries.
+        assert(false); // Those are sc_policy_run's, and deliveries.
     }
 }
 

@@ -182,7 +182,7 @@ void sc_kept_drop_all(struct shard *shard);
 void sc_kept_sweep(struct shard *shard);
 struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
                                   uint64_t timestamp, struct sc_bytes data);
-/// The stamp of a `sync` that sync_build does not make.
+/// The stamp of a `sync` that sc_sync_build does not make.
 uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
                               const struct sc_bytes *_Nullable item);
 /// The answer to a join that is refused; `event` begins with its type.
@@ -223,7 +223,7 @@ SC_CHECKED int sc_operations_apply(struct sc_json_updater *updater, struct sc_js
 void sc_durable_turn(struct shard *shard);
 /// The position up to which effects may leave.
 uint64_t sc_durable_position(const struct shard *shard);
-/// Writes the last changes; durable_is_idle says when that is over.
+/// Writes the last changes; sc_durable_is_idle says when that is over.
 void sc_durable_finish(struct shard *shard);
 bool sc_durable_is_idle(const struct shard *shard);
 void sc_durable_close(struct shard *shard);

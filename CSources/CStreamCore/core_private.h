@@ -284,7 +284,7 @@ struct event_batch {
     struct shard *from;
     struct shard *to;
     struct sc_buffer
-        bytes; // struct batch_entry, then the item id, then the frame, padded to 8; ...
+        bytes; // Entries without padding: a struct batch_entry, the id of its item, its frame.
     bool returning;
 };
 struct batch_entry {
@@ -382,7 +382,7 @@ struct sc_node {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
-    uint32_t met;                   // How often shards have met; see shards_meet.
+    uint32_t met;                   // How often shards have met; see sc_shards_meet.
     int met_result;
     bool incomplete; // Some shards never were.
     int start_error;

@@ -40,7 +40,7 @@ _Static_assert(sizeof(struct wal_file_header) == 88, "as documented");
 
 struct wal_batch_header {
     uint32_t magic;
-    uint32_t checksum; // CRC32C of all behind it, up to `size`; seeded by wal_seed.
+    uint32_t checksum; // CRC32C of all behind it, up to `size`; seeded by sc_wal_seed.
     uint32_t size;     // With this header, without the padding behind.
     uint32_t count;    // Of records.
     uint64_t epoch;

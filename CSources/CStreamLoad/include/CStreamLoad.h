@@ -114,7 +114,7 @@ SC_CHECKED int sc_load_create(const struct sc_load_config *config,
                               struct sc_load *_Nullable *_Nonnull load);
 /// Closes what is open and frees all.
 void sc_load_destroy(struct sc_load *_Nullable load);
-/// Adds a work and returns its index. Its connections are opened by sc_load_open.
+/// Adds a work and returns its index. Its connections are opened by the functions below.
 uint32_t sc_load_work_add(struct sc_load *load, const struct sc_load_work_config *config);
 
 /// Opens the callers or the subscribers of a work that are not open.
