@@ -52,7 +52,7 @@ interop: # The Python part of `test`, for a node that is already built
 
 .PHONY: conformance
 conformance: build test-packages ## Recorded answers and vectors; public suites with PYTHON2=, JSON_SUITE=
-	"$$(.ci/venv test)" -m pytest $(INTEROP)/test_replay.py $(INTEROP)/test_operations.py $(PYTEST_FLAGS)
+	"$$(.ci/venv test)" -m pytest $(INTEROP)/protocol/test_replay.py $(INTEROP)/protocol/test_operations.py $(PYTEST_FLAGS)
 	.ci/conformance
 ifdef JSON_SUITE
 	JSON_SUITE="$(JSON_SUITE)" swift test --filter CStreamJSONTests.SuiteTests
@@ -62,7 +62,7 @@ endif
 
 .PHONY: kills
 kills: build test-packages ## Kill a node 500 times in the middle of its work, and thousands of simulated power cuts
-	III_KILL_ROUNDS=$${III_KILL_ROUNDS:-500} "$$(.ci/venv test)" -m pytest -s $(INTEROP)/test_durability.py $(PYTEST_FLAGS)
+	III_KILL_ROUNDS=$${III_KILL_ROUNDS:-500} "$$(.ci/venv test)" -m pytest -s $(INTEROP)/storage/test_durability.py $(PYTEST_FLAGS)
 	III_STORE_SEEDS=$${III_STORE_SEEDS:-3000} swift test --filter CStreamStoreTests
 
 .PHONY: check

@@ -9,6 +9,7 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAMS = ROOT / "Tests/Interop/programs"  # Peers that are processes of their own.
 BINARY = pathlib.Path(os.environ.get("III_NODE", ROOT / ".build/release/iii-stream")).resolve()
 
 # A node that needs longer than this to start or to stop has hung. An instrumented build is slow.

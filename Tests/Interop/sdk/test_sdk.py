@@ -13,8 +13,9 @@ import pytest
 
 from clients import Subscriber
 from conftest import SDK_VERSIONS, environment
+from node import PROGRAMS
 
-PROGRAM = pathlib.Path(__file__).with_name("sdk_worker.py")
+PROGRAM = PROGRAMS / "sdk_worker.py"
 WAIT_SECONDS = 40  # Longer than the SDK's own timeout of 30 s: that one should be seen.
 
 

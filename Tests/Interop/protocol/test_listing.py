@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from calls import answer, call, invoke
 from clients import Subscriber, Worker
 from node import yaml
 from probe import Probe
 from raw import Raw, frame
-from test_durability import answer, call, invoke
 
 STREAM = "s"
 

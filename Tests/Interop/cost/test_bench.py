@@ -1,38 +1,12 @@
 """The load generator: each scenario at a small size, and that its checks catch a node that misbehaves."""
 
-import json
-import os
-import pathlib
 import subprocess
 
 import pytest
 
 import faulty
 from faulty import FaultyProxy
-from node import ROOT
-
-BENCH = pathlib.Path(os.environ.get("III_BENCH", ROOT / ".build/release/iii-stream-bench"))
-
-
-def bench(node, tmp_path, *arguments, target=None, code=0):
-    """Runs the load generator against the node; returns its result, or its words when it wrote none."""
-    result = tmp_path / "result.json"
-    done = subprocess.run(
-        [
-            *[BENCH, *arguments, "--json", result],
-            *["--target", f"ws://127.0.0.1:{target or node.stream_port}"],
-            *["--workers", f"ws://127.0.0.1:{node.worker_port}"],
-            *["--server-pid", str(node.process.pid)],
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=25,
-    )
-    assert done.returncode == code, done.stdout
-    return json.loads(result.read_text()) if result.exists() else done.stdout
-
+from generator import BENCH, bench
 
 SMALL = ("--duration", "0.5", "--warm-up", "0.1")
 

@@ -5,9 +5,12 @@ answers every call of a function but `never`.
 """
 
 import json
+import pathlib
 import sys
 
-from executor import HELD, Executor
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from executor import HELD, Executor  # noqa: E402
 
 
 def write(event, data):

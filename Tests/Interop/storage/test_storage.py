@@ -3,7 +3,6 @@ commands that look into it."""
 
 import contextlib
 import ctypes
-import itertools
 import json
 import os
 import pathlib
@@ -14,32 +13,10 @@ import time
 
 import pytest
 
-from node import BINARY, INSTRUMENTED, ROOT, Node, configuration
+from calls import call, store
+from directories import VECTORS, log_with_batches, run
+from node import INSTRUMENTED, Node, configuration
 from raw import Raw
-from test_durability import call, store
-
-VECTORS = ROOT / "Tests/Vectors"
-
-
-def run(*arguments):
-    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, text=True, timeout=60)
-
-
-@pytest.fixture
-def start(tmp_path):
-    """Starts nodes on directories of the test's; each is killed at the end."""
-    nodes, count = [], itertools.count()
-
-    def start(folder, *arguments, refuses=False, **more):
-        home = tmp_path / f"home-{next(count)}"
-        home.mkdir()
-        node = Node(home, configuration(store(folder, **more)), arguments)
-        nodes.append(node)
-        return node.launch() if refuses else node.start()
-
-    yield start
-    for node in nodes:
-        node.kill()
 
 
 def put(node, count, group="g", pad=""):
@@ -60,10 +37,10 @@ def listed(node, group="g", stream="s"):
 # ---- Restarts
 
 
-def test_items_their_order_and_time_survive_a_restart(tmp_path, start):
+def test_items_their_order_and_time_survive_a_restart(tmp_path, start_on):
     folder = tmp_path / "store"
     names = ["plain", "with:colon", "", "x" * 256, "/../..", "\u0000\n\"", "ключ"]
-    node = start(folder)
+    node = start_on(folder)
     connection = Raw(node.worker_port).upgrade()
     for name in names:
         for item in ("b", "a", "c", "a"):
@@ -74,7 +51,7 @@ def test_items_their_order_and_time_survive_a_restart(tmp_path, start):
     client.close()
     connection.close()
     node.stop()
-    node = start(folder)
+    node = start_on(folder)
     assert node.wait_for("recovered")["detail"].startswith("epoch 1 of ")
     for name in names:
         assert listed(node, name, name) == ["a", "c"]
@@ -84,8 +61,8 @@ def test_items_their_order_and_time_survive_a_restart(tmp_path, start):
     node.stop()
 
 
-def test_an_update_of_one_item_of_a_large_group_costs_one_record(tmp_path, start):
-    node = start(tmp_path / "store", segment_bytes=32 << 20)
+def test_an_update_of_one_item_of_a_large_group_costs_one_record(tmp_path, start_on):
+    node = start_on(tmp_path / "store", segment_bytes=32 << 20)
     put(node, 3000, pad="x" * 100)
     before = node.counters()["log_bytes_written"]
     put(node, 10)
@@ -123,10 +100,10 @@ def originals(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_directory_of_the_original_is_taken_in_once(tmp_path, start):
+def test_a_directory_of_the_original_is_taken_in_once(tmp_path, start_on):
     folder = tmp_path / "store"
     files = originals(folder)
-    node = start(folder)
+    node = start_on(folder)
     assert "a%3Ab%3Ac" in node.wait_for("import_ambiguous")["detail"]
     assert "imported" in [record["event"] for record in node.records]
     groups = expected(split_last=False)
@@ -135,19 +112,19 @@ def test_a_directory_of_the_original_is_taken_in_once(tmp_path, start):
     call(connection, "stream::delete", stream_name="t", group_id="g", item_id="i")
     connection.close()
     node.kill()
-    node = start(folder)
+    node = start_on(folder)
     del groups["t", "g"]
     check_groups(node, groups)
     assert "imported" not in [record["event"] for record in node.records]
     assert {name: (folder / name).read_bytes() for name in files} == files
 
 
-def test_import_splits_at_the_last_colon_when_told_to(tmp_path, start):
+def test_import_splits_at_the_last_colon_when_told_to(tmp_path, start_on):
     folder = tmp_path / "store"
     originals(folder)
     done = run("import", folder, "--split", "last")
     assert done.returncode == 0, done.stderr
-    node = start(folder)
+    node = start_on(folder)
     check_groups(node, expected(split_last=True))
     node.kill()
     again = run("import", folder)
@@ -164,14 +141,14 @@ def test_import_of_what_is_not_there_says_so_and_makes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b'{"a":1}' + b"\0" * 5 + b"\x87\0\0\0\0\0\0\0", b"[1]\xff\xff\xff\xff\xff"])
-def test_a_damaged_file_of_the_original_is_named_and_stops_the_start(tmp_path, start, content):
+def test_a_damaged_file_of_the_original_is_named_and_stops_the_start(tmp_path, start_on, content):
     folder = tmp_path / "store"
     originals(folder)
     (folder / "stream%3At%3Ag.bin").write_bytes(content)
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() == 74
     assert "stream%3At%3Ag.bin" in node.tail() and "--import-skip-damaged" in node.tail()
-    node = start(folder, "--import-skip-damaged")
+    node = start_on(folder, "--import-skip-damaged")
     groups = expected(split_last=False)
     del groups["t", "g"]
     check_groups(node, groups)
@@ -191,81 +168,73 @@ def flip(path, offset):
     path.write_bytes(data)
 
 
-def log_with_batches(folder):
-    """The log file with the only group, and the offset of its second batch."""
-    lines = [json.loads(line) for line in run("inspect", folder).stdout.splitlines()]
-    batches = [line["batch"] for line in lines if "batch" in line and line["batch"]["file"].endswith(".log")]
-    name = max({b["file"] for b in batches}, key=lambda name: sum(b["file"] == name for b in batches))
-    return folder / name, [b["offset"] for b in batches if b["file"] == name]
-
-
-def test_damage_stops_the_start_and_a_repair_keeps_a_copy(tmp_path, start):
+def test_damage_stops_the_start_and_a_repair_keeps_a_copy(tmp_path, start_on):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 20)
     node.kill()
     path, offsets = log_with_batches(folder)
     flip(path, offsets[5] + 60)
     damaged = path.read_bytes()
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() == 74
     assert f"{path.name} is damaged at byte {offsets[5]}" in node.tail()
     assert "--repair would keep a copy and drop batches" in node.tail()
     assert run("verify", folder).returncode == 74
-    node = start(folder, "--repair")
+    node = start_on(folder, "--repair")
     assert [value[0] for value in listed(node)] == [i for i in range(20) if i != 5]
     assert pathlib.Path(f"{path}.damaged").read_bytes() == damaged
     node.kill()
-    assert [value[0] for value in listed(start(folder))] == [i for i in range(20) if i != 5]
+    assert [value[0] for value in listed(start_on(folder))] == [i for i in range(20) if i != 5]
 
 
-def test_a_torn_tail_is_cut_and_said(tmp_path, start):
+def test_a_torn_tail_is_cut_and_said(tmp_path, start_on):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 20)
     node.kill()
     path, offsets = log_with_batches(folder)
     flip(path, offsets[-1] + 60)
-    node = start(folder)
+    node = start_on(folder)
     assert f"at byte {offsets[-1]}" in node.wait_for("store_cut")["detail"]
     assert [value[0] for value in listed(node)] == list(range(19))
 
 
 @pytest.mark.parametrize("harm", ["flipped", "missing"])
-def test_a_manifest_that_is_not_whole_stops_the_start(tmp_path, start, harm):
+def test_a_manifest_that_is_not_whole_stops_the_start(tmp_path, start_on, harm):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 3)
     node.kill()
     if harm == "flipped":
         flip(folder / "MANIFEST", 40)
     else:
         (folder / "MANIFEST").unlink()
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() == 74 and "MANIFEST" in node.tail()
 
 
 # ---- The directory and its lock
 
 
-def test_a_directory_has_one_owner(tmp_path, start):
+def test_a_directory_has_one_owner(tmp_path, start_on):
     folder = tmp_path / "store"
-    start(folder)
-    second = start(folder, refuses=True)
+    start_on(folder)
+    second = start_on(folder, refuses=True)
     assert second.wait_exit() == 73 and "in use by another process" in second.tail()
     done = run("verify", folder)
     assert done.returncode == 73 and "in use by another process" in done.stderr
 
 
-def test_a_directory_that_cannot_be_made_is_a_start_up_error(tmp_path, start):
+def test_a_directory_that_cannot_be_made_is_a_start_up_error(tmp_path, start_on):
     (tmp_path / "file").write_text("")
-    node = start(tmp_path / "file" / "store", refuses=True)
+    node = start_on(tmp_path / "file" / "store", refuses=True)
     assert node.wait_exit() == 73 and "Not a directory" in node.tail()
 
 
-def test_verify_and_inspect_say_what_is_there(tmp_path, start):
+def test_verify_and_inspect_say_what_is_there(tmp_path, start_on):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 5)
     node.kill()
     done = run("verify", folder)
@@ -280,13 +249,13 @@ def test_verify_and_inspect_say_what_is_there(tmp_path, start):
 
 
 @pytest.mark.parametrize("settings", [{"durability": "interval", "save_interval_ms": 50}, {"save_interval_ms": 50}, {"durability": "none"}])
-def test_modes_that_answer_at_once_say_so_and_lose_nothing_at_a_clean_end(tmp_path, start, settings):
+def test_modes_that_answer_at_once_say_so_and_lose_nothing_at_a_clean_end(tmp_path, start_on, settings):
     folder = tmp_path / "store"
-    node = start(folder, **settings)
+    node = start_on(folder, **settings)
     assert node.wait_for("loss_window")["level"] == "warn"
     put(node, 200)
     node.stop()
-    assert len(listed(start(folder, **settings))) == 200
+    assert len(listed(start_on(folder, **settings))) == 200
 
 
 # ---- Past the kernel's cache
@@ -314,10 +283,10 @@ def opened_logs(node):
 
 @pytest.mark.parametrize("durability", ["commit", "interval"])
 @pytest.mark.parametrize("medium", ["disk", "memory"])
-def test_the_log_is_written_past_the_cache_where_the_file_system_says_how(tmp_path, start, durability, medium):
+def test_the_log_is_written_past_the_cache_where_the_file_system_says_how(tmp_path, start_on, durability, medium):
     with tempfile.TemporaryDirectory(dir=tmp_path if medium == "disk" else "/dev/shm") as folder:
         store = pathlib.Path(folder) / "store"
-        node = start(store, durability=durability)
+        node = start_on(store, durability=durability)
         put(node, 300, pad="x" * 1000)
         logs = list(opened_logs(node))
         assert logs
@@ -327,7 +296,7 @@ def test_the_log_is_written_past_the_cache_where_the_file_system_says_how(tmp_pa
         if medium == "memory":
             assert not takes_pages(logs[0][0])
         node.kill() if durability == "commit" else node.stop()
-        again = start(store, durability=durability)
+        again = start_on(store, durability=durability)
         assert len(listed(again)) == 300
         again.stop()
 
@@ -341,15 +310,15 @@ def logs_of(folder):
 
 @pytest.mark.parametrize("what", ["MANIFEST", "LOCK", "log", "snapshot"])
 @pytest.mark.parametrize("kind", ["pipe", "directory"])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, start, what, kind):
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, start_on, what, kind):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 3)
     node.stop()
     path = folder / what if what.isupper() else sorted(folder.glob(f"*.{what}"))[0]
     path.unlink()
     os.mkfifo(path) if kind == "pipe" else path.mkdir()
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() in (73, 74)
     assert path.name in node.tail()
     assert kind == "directory" or "is no regular file" in node.tail()
@@ -357,28 +326,28 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, start, what, kind)
     assert found.returncode != 0 and path.name in found.stderr + found.stdout
 
 
-def test_names_that_a_start_writes_may_be_pipes(tmp_path, start):
+def test_names_that_a_start_writes_may_be_pipes(tmp_path, start_on):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 3)
     node.stop()
     os.mkfifo(folder / "MANIFEST.part")
     os.mkfifo(folder / "00000002-00-00000001.log")
     os.mkfifo(folder / "00000002-00-00000001.snapshot.part")
-    node = start(folder)
+    node = start_on(folder)
     assert listed(node) == [[i, ""] for i in range(3)]
     node.stop()
 
 
-def test_a_log_that_looks_large_costs_what_it_has(tmp_path, start):
+def test_a_log_that_looks_large_costs_what_it_has(tmp_path, start_on):
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     put(node, 3)
     node.kill()
     for path in logs_of(folder):
         os.truncate(path, 1 << 40)
     began = time.monotonic()
-    node = start(folder)
+    node = start_on(folder)
     assert listed(node) == [[i, ""] for i in range(3)]
     assert time.monotonic() - began < 10
     node.stop()
@@ -386,9 +355,9 @@ def test_a_log_that_looks_large_costs_what_it_has(tmp_path, start):
 
 @pytest.mark.parametrize("what", ["directory", "log"])
 @pytest.mark.parametrize("durability", ["commit", "interval", "none"])
-def test_a_store_that_was_removed_takes_no_more_changes(tmp_path, start, what, durability):
+def test_a_store_that_was_removed_takes_no_more_changes(tmp_path, start_on, what, durability):
     folder = tmp_path / "store"
-    node = start(folder, durability=durability, segment_bytes=1 << 20)
+    node = start_on(folder, durability=durability, segment_bytes=1 << 20)
     node.expected_errors = ["store_removed", "store_refuses"]
     put(node, 3)
     if what == "directory":

@@ -1,7 +1,6 @@
 """The presence example, end to end, on the published SDK: nothing lost, nothing twice."""
 
 import json
-import pathlib
 import queue
 import subprocess
 import sys
@@ -11,9 +10,8 @@ import pytest
 
 from clients import Subscriber, Worker
 from conftest import SDK_VERSIONS, environment
-from node import FULL
+from node import FULL, PROGRAMS
 
-FOLDER = pathlib.Path(__file__).parent
 ROUNDS = 100 if FULL else 5
 
 
@@ -23,7 +21,7 @@ class Presence:
     def __init__(self, version, url):
         self.told = queue.Queue()
         self.process = subprocess.Popen(
-            [environment(f"sdk-{version}"), FOLDER / "presence_worker.py", url],
+            [environment(f"sdk-{version}"), PROGRAMS / "presence_worker.py", url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,7 +91,7 @@ def play(node, presence, watcher, room):
             assert told["join"][0]["context"] == {"name": "mallory"}
 
         bob = subprocess.Popen(
-            [sys.executable, FOLDER / "presence_client.py", str(node.stream_port), path + "bob"],
+            [sys.executable, PROGRAMS / "presence_client.py", str(node.stream_port), path + "bob"],
             stdout=subprocess.PIPE,
             text=True,
         )

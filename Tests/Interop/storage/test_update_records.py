@@ -8,9 +8,9 @@ import struct
 
 import pytest
 
+from calls import call, invoke
+from directories import VECTORS, log_with_batches, run
 from raw import TEXT, Raw, frame
-from test_durability import call, invoke
-from test_storage import VECTORS, log_with_batches, run, start  # noqa: F401: a fixture
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -69,10 +69,10 @@ def void_increments(connection, count):
         connection.send(frame(message))
 
 
-def test_increments_of_a_large_item_write_little_and_survive_a_kill(tmp_path, start):  # noqa: F811
+def test_increments_of_a_large_item_write_little_and_survive_a_kill(tmp_path, start_on):  # noqa: F811
     folder, pad = tmp_path / "store", "x" * 15_000_000
     more = {"segment_bytes": 32 * MIB}
-    node = start(folder, **more)
+    node = start_on(folder, **more)
     connection = Patient(node)
     put(connection, pad)
     void_increments(connection, 20)
@@ -80,7 +80,7 @@ def test_increments_of_a_large_item_write_little_and_survive_a_kill(tmp_path, st
     void_increments(connection, 20)
     node.kill()
     connection.close()
-    node = start(folder, **more)
+    node = start_on(folder, **more)
     connection = Patient(node)
     value = get(connection)
     assert 20 <= value["n"] <= 40 and value["pad"] == pad
@@ -92,16 +92,16 @@ def test_increments_of_a_large_item_write_little_and_survive_a_kill(tmp_path, st
     assert after["log_bytes_written"] - before["log_bytes_written"] < MIB
     connection.close()
     node.stop()
-    node = start(folder, **more)
+    node = start_on(folder, **more)
     connection = Patient(node)
     assert get(connection) == {"n": value["n"] + 100, "pad": pad}
     connection.close()
 
 
-def test_every_operation_is_made_again_as_it_was(tmp_path, start):  # noqa: F811
+def test_every_operation_is_made_again_as_it_was(tmp_path, start_on):  # noqa: F811
     """Numbers to the last bit, members in their order, what failed as it failed."""
     folder = tmp_path / "store"
-    node = start(folder, segment_bytes=MIB)
+    node = start_on(folder, segment_bytes=MIB)
     connection = Raw(node.worker_port).upgrade()
     base = {"f": 0.1, "u": 2**64 - 1, "s": "ab", "l": [1.5], "o": {"a": 1}, "gone": 1, "pad": "é" * 8000}
     call(connection, "stream::set", stream_name="s", group_id="g", item_id="i", data=base)
@@ -125,7 +125,7 @@ def test_every_operation_is_made_again_as_it_was(tmp_path, start):  # noqa: F811
     assert [line["operations"] for line in inspected if line.get("kind") == "update"] == operations
     done = run("verify", folder)
     assert done.returncode == 0 and "is in order" in done.stdout
-    node = start(folder)
+    node = start_on(folder)
     connection = Raw(node.worker_port).upgrade()
     assert text_of(connection) == text
     connection.close()
@@ -133,8 +133,8 @@ def test_every_operation_is_made_again_as_it_was(tmp_path, start):  # noqa: F811
 
 @pytest.mark.parametrize("size, ops, logged", [
     (KIB, 100, True), (KIB - 1, 100, False), (16 * KIB, 2000, True), (16 * KIB, 2049, False)])
-def test_operations_are_logged_where_they_are_much_smaller(tmp_path, start, size, ops, logged):  # noqa: F811
-    node = start(tmp_path / "store", segment_bytes=MIB)
+def test_operations_are_logged_where_they_are_much_smaller(tmp_path, start_on, size, ops, logged):  # noqa: F811
+    node = start_on(tmp_path / "store", segment_bytes=MIB)
     connection = Raw(node.worker_port).upgrade()
     empty = len(json.dumps({"n": 0, "pad": ""}, separators=(",", ":")))
     put(connection, "x" * (size - empty))
@@ -205,9 +205,9 @@ STRANGE = "an update of an item that is not there, or is newer"
 @pytest.mark.parametrize("field, new, what", [
     (0, 1, BASE), (1, 1, BASE), (2, 1, RESULT), (3, 1, RESULT), ("operations", b'"by": 7', RESULT),
     ("operations", b'"by": x', RESULT), ("place", 0, BASE), ("stamp", 1, STRANGE), ("item", b"?", STRANGE)])
-def test_an_update_that_does_not_fit_is_refused_and_left_out_by_a_repair(tmp_path, start, field, new, what):  # noqa: F811
+def test_an_update_that_does_not_fit_is_refused_and_left_out_by_a_repair(tmp_path, start_on, field, new, what):  # noqa: F811
     folder = tmp_path / "store"
-    node = start(folder)
+    node = start_on(folder)
     connection = Raw(node.worker_port).upgrade()
     put(connection, "x" * 5000)
     put(connection, "y", item="j")
@@ -217,11 +217,11 @@ def test_an_update_that_does_not_fit_is_refused_and_left_out_by_a_repair(tmp_pat
     node.kill()
     path, offsets = log_with_batches(folder)
     reseal(path, offsets[3], edit(field, new))
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() == 74
     assert f"{path.name} is damaged at byte {offsets[3]}: {what}; --repair would leave the update out" in node.tail()
     assert run("verify", folder).returncode == 74
-    node = start(folder, "--repair")
+    node = start_on(folder, "--repair")
     assert what in node.wait_for("store_repaired")["detail"]
     connection = Raw(node.worker_port).upgrade()
     assert get(connection)["n"] == 1, "the second is left out, and the third, which follows from it"
@@ -229,7 +229,7 @@ def test_an_update_that_does_not_fit_is_refused_and_left_out_by_a_repair(tmp_pat
     assert increment(connection)["result"]["new_value"]["n"] == 2
     connection.close()
     node.stop()
-    connection = Raw(start(folder).worker_port).upgrade()
+    connection = Raw(start_on(folder).worker_port).upgrade()
     assert get(connection)["n"] == 2
     connection.close()
 
@@ -237,11 +237,11 @@ def test_an_update_that_does_not_fit_is_refused_and_left_out_by_a_repair(tmp_pat
 # ---- Files of version 1
 
 
-def test_a_directory_of_version_1_is_read_and_becomes_one_of_version_2(tmp_path, start):  # noqa: F811
+def test_a_directory_of_version_1_is_read_and_becomes_one_of_version_2(tmp_path, start_on):  # noqa: F811
     folder = tmp_path / "store"
     shutil.copytree(VECTORS / "store-version-1", folder)
     assert run("verify", folder).returncode == 0
-    node = start(folder)
+    node = start_on(folder)
     connection = Raw(node.worker_port).upgrade()
 
     def listed(group):
@@ -256,19 +256,19 @@ def test_a_directory_of_version_1_is_read_and_becomes_one_of_version_2(tmp_path,
     node.kill()
     files = [path for path in folder.iterdir() if path.name != "LOCK"]
     assert len(files) > 2 and {struct.unpack_from("<I", path.read_bytes(), 8)[0] for path in files} == {2}
-    connection = Raw(start(folder).worker_port).upgrade()
+    connection = Raw(start_on(folder).worker_port).upgrade()
     assert get(connection)["n"] == 1
     connection.close()
 
 
 @pytest.mark.parametrize("version", [0, 3])
-def test_another_version_is_refused(tmp_path, start, version):  # noqa: F811
+def test_another_version_is_refused(tmp_path, start_on, version):  # noqa: F811
     folder = tmp_path / "store"
-    start(folder).stop()
+    start_on(folder).stop()
     manifest = pathlib.Path(folder / "MANIFEST")
     data = bytearray(manifest.read_bytes())
     struct.pack_into("<I", data, 8, version)
     struct.pack_into("<I", data, 84, checksum(data[:84]))
     manifest.write_bytes(data)
-    node = start(folder, refuses=True)
+    node = start_on(folder, refuses=True)
     assert node.wait_exit() == 74 and "its format version is not known to this program" in node.tail()

@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import pathlib
 import queue
 import subprocess
 import threading
@@ -12,8 +11,9 @@ import pytest
 
 from browser import CHROMIUM, OPTIONS
 from executor import Executor
+from node import PROGRAMS
 
-PAGE = pathlib.Path(__file__).with_name("browser.html").read_bytes()
+PAGE = (PROGRAMS / "browser.html").read_bytes()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
 PATIENCE_SECONDS = 60
 

@@ -10,9 +10,10 @@ import random
 import threading
 import time
 
+from calls import answer, call, invoke, store
+from generator import bench
 from node import Node, configuration
-from raw import CLOSE, TEXT, Ended, Raw, frame
-from test_bench import bench
+from raw import CLOSE, TEXT, Ended, Raw
 
 ROUNDS = int(os.environ.get("III_KILL_ROUNDS", "20"))
 SEED = int(os.environ.get("III_KILL_SEED", "0")) or random.SystemRandom().getrandbits(32)
@@ -21,28 +22,6 @@ WRITERS = 4
 GROUPS = 3  # Of each writer: the order of a group's changes is that of its one writer.
 ITEMS = 12
 WINDOW = 24
-
-
-def store(folder, **more):
-    return {"adapter": {"name": "kv", "config": {
-        "store_method": "file_based", "file_path": str(folder), "segment_bytes": 65536, **more}}}
-
-
-def invoke(number, function, data):
-    return frame(json.dumps({
-        "type": "invokefunction", "invocation_id": str(number), "function_id": function, "data": data}))
-
-
-def answer(connection):
-    while True:
-        message = json.loads(connection.message())
-        if message["type"] == "invocationresult":
-            return message
-
-
-def call(connection, function, **data):
-    connection.send(invoke(0, function, data))
-    return answer(connection)
 
 
 class Group:

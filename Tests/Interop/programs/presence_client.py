@@ -3,9 +3,12 @@
 presence_client.py PORT PATH
 """
 
+import pathlib
 import sys
 
-from raw import Raw
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from raw import Raw  # noqa: E402
 
 raw = Raw(int(sys.argv[1])).upgrade(sys.argv[2])
 raw.socket.settimeout(None)

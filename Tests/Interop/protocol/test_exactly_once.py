@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from clients import Worker
 from history import Answer, History, Unfaithful
-from node import FULL, Node, configuration
+from node import FULL, PROGRAMS, Node, configuration
 
 WRITES = 50_000 if FULL else 10_000
 WRITERS = 4
@@ -224,7 +224,7 @@ class NodeJS:
     async def start(cls, url, seed, shape):
         plan = {"url": url, "stream": STREAM, "comers": COMERS, "seed": seed}
         plan |= {"groups": shape.groups, "items": shape.items}
-        script = os.path.join(os.path.dirname(__file__), "subscriber.mjs")
+        script = PROGRAMS / "subscriber.mjs"
         process = await asyncio.create_subprocess_exec(
             *node_js_command(), script, json.dumps(plan), stdout=subprocess.PIPE, limit=1 << 30
         )

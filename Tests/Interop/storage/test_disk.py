@@ -9,27 +9,11 @@ import time
 
 import pytest
 
+from calls import answer, call, invoke, store
 from node import INSTRUMENTED, Node, configuration
 from raw import PING, PONG, Raw, frame
-from test_durability import answer, call, invoke, store
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """The mount point of an empty file system of 100 MiB."""
-    image, point = tmp_path / "disk.img", tmp_path / "disk"
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a file system")
-    point.mkdir()
-    image.write_bytes(b"")
-    os.truncate(image, 100 * MIB)
-    made = subprocess.run(["mkfs.ext4", "-q", image], capture_output=True)
-    if made.returncode != 0 or subprocess.run(["mount", "-o", "loop", image, point], capture_output=True).returncode != 0:
-        pytest.skip("needs a loop device")
-    yield point
-    subprocess.run(["umount", "-l", point], check=True)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Peers that are gone while their sockets stay open: only the ping deadline, or their own return, tells."""
 
 import json
-import pathlib
 import queue
 import subprocess
 import sys
@@ -12,9 +11,10 @@ import pytest
 
 from clients import Connection, Subscriber
 from executor import HELD, Executor
+from node import PROGRAMS
 from proxy import Proxy
 
-PROGRAM = pathlib.Path(__file__).with_name("half_open_worker.py")
+PROGRAM = PROGRAMS / "half_open_worker.py"
 INTERVAL_MS, DEADLINE_MS = 300, 1000
 # Until the first ping, then the deadline; the rest is for a busy machine.
 BOUND_SECONDS = (INTERVAL_MS + DEADLINE_MS) / 1000 + 3
