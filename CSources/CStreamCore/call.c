@@ -1,6 +1,6 @@
 // Calls of stream functions, at the shard that owns the group: evaluated when they arrive, in one order.
 // What follows from a change (its event, its answer, a join) is an effect at the change's position, and
-// effects leave in order once their position is durable (durable.c). In memory that is at once.
+// effects leave in order once their position is durable (revoke.c). In memory that is at once.
 #include "core_functions.h"
 
 #include <errno.h>
@@ -52,7 +52,7 @@ static void release_event(struct shard *shard, struct effect *effect) {
 
 static void answer_connection(struct shard *shard, uint64_t id, uint32_t place,
                               struct slice slice) {
-    struct worker *worker = sc_worker_find(shard, id);
+    struct worker *worker = sc_caller_find(shard, id);
     if (worker != NULL)
         sc_worker_answer_end(&worker->connection, place, slice);
     sc_slice_release(shard, slice);

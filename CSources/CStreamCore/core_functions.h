@@ -10,6 +10,10 @@
 static inline struct shard *connection_shard(const struct connection *connection) {
     return SC_CONTAINER_OF(connection->transport, struct shard, transport);
 }
+/// The port that a connection has come by.
+static inline const struct entrance *entrance_of(const struct port *port) {
+    return SC_CONTAINER_OF(port, struct entrance, port);
+}
 /// What the connection is, which the caller knows: see sc_client_find and sc_worker_find for who does not.
 static inline struct stream_client *client_of(const struct connection *connection) {
     return SC_CONTAINER_OF(connection, struct stream_client, connection);
@@ -210,33 +214,16 @@ void sc_names_turn(struct shard *shard);
 /// Changes were taken back: what was being read is not true. Ends a list's call, begins a `sync` again.
 void sc_listing_taken_back(struct shard *shard, int error, bool unknown);
 
-// ---- durable.c
+// ---- revoke.c
 
-/// Opens the shard's part of the store; all shards call it, each on its thread, with what has gone wrong so
-/// far. Returns the first error of any of them.
-int sc_durable_start(struct shard *shard, int rc);
-/// The value that the text `operations` of an update makes of `value`, as it did when the update was called: `apply` of
-/// struct sc_log_events.
-SC_CHECKED int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
-                                   struct sc_bytes value, struct sc_bytes operations,
-                                   struct sc_bytes *result);
-void sc_durable_turn(struct shard *shard);
 /// The position up to which effects may leave.
 uint64_t sc_durable_position(const struct shard *shard);
-/// Writes the last changes; sc_durable_is_idle says when that is over.
-void sc_durable_finish(struct shard *shard);
-bool sc_durable_is_idle(const struct shard *shard);
-void sc_durable_close(struct shard *shard);
-void sc_durable_close_directory(struct shard *shard);
 /// Refuses a change that the store did not take: `rc` of sc_store_set or sc_store_delete.
 void sc_durable_refuse(struct shard *shard, struct call *call, int rc);
 /// Answers a call whose changes, or what it has read, were taken back.
 void sc_durable_explain(struct shard *shard, struct call *call, int error, bool unknown);
-
-// ---- import.c
-
-/// Takes the files that the original wrote into the shard's store, those of its groups. -errno and a reason.
-SC_CHECKED int sc_import_originals(struct shard *shard, char *reason);
+/// Changes were taken back: `on_failed` of the log's events. `context` is the shard.
+void sc_effects_revoke(void *context, int error, bool unknown);
 
 // ---- names.c
 
@@ -318,59 +305,17 @@ static inline bool watches_any(const struct shard *shard) {
 void sc_watch_set(struct shard *shard, struct sc_bytes stream, uint32_t flags);
 void sc_watches_deinit(struct shard *shard);
 
-// ---- origin.c
-
-/// Whether the page that sends a request may not connect to `address`; its `origin` then.
-bool sc_origin_refused(const struct sc_node_address *address, const struct sc_http_request *request,
-                       struct sc_bytes *origin);
-/// Whether an origin is a page of this machine, or of the address that stands in the Host header.
-bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header);
-#define SC_ORIGIN_TEXT_SIZE_MAX 256
-/// Why pages of `origin` may not connect, in words that may be shown. Returns the size.
-size_t sc_origin_describe(bool is_stream_port, struct sc_bytes origin,
-                          uint8_t out[_Nonnull SC_ORIGIN_TEXT_SIZE_MAX]);
-
-// ---- accept.c
+// ---- Connections
 
 static inline struct connection *_Nullable sc_connection_find(const struct shard *shard,
                                                               uint64_t id) {
     return sc_transport_find(&shard->transport, id);
 }
-/// Makes a connection of an accepted socket, or closes it when there are too many. Takes `fd` over.
-void sc_accept(struct shard *shard, const struct port *port, int fd);
-/// The connection that sc_accept made has gone.
-void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit);
 
-// ---- upgrade.c
-
-/// A request to speak WebSocket, and what has been found in it. Slices are of the head, valid while it is read.
-struct upgrade {
-    struct sc_http_request request;
-    char accept[28];
-    bool authorization;
-};
-/// Reads the request head as far as it is there. Returns the bytes used up; without any, or when the head was refused
-/// (the state says so), there is no request.
-size_t sc_upgrade_read(struct connection *connection, const uint8_t *bytes, size_t size,
-                       struct upgrade *upgrade);
-/// Whether the connection may be upgraded, as far as anything but the control plane says that. `status` is 0, or what the
-/// path is refused with. False: it was refused.
-bool sc_upgrade_check(struct connection *connection, struct upgrade *upgrade, int status);
-/// Answers with 101.
-void sc_upgrade_accept(struct connection *connection, const char accept[_Nonnull 28],
-                       bool authorization);
-/// `page`: a page that may connect has asked, and may read the answer.
-void sc_upgrade_refuse(struct connection *connection, int status, bool page);
-/// Whether a page asks that may connect.
-bool sc_upgrade_is_page(const struct connection *connection, const struct sc_http_request *request);
-/// One more peer waits to be let in, or one less. False: as many wait as may.
-bool sc_upgrade_may_wait(struct shard *shard);
-void sc_upgrade_waits_no_more(struct shard *shard);
-
-// ---- session.c
+// ---- credit.c
 
 /// Whether there is room for what another message of the connection may bring.
-bool sc_session_has_room(const struct connection *connection);
+bool sc_credit_has_room(const struct connection *connection);
 /// What has come and is not started is no reason not to start it: all else.
 static inline uint64_t account_in_work(const struct sc_account *account) {
     return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
@@ -378,98 +323,37 @@ static inline uint64_t account_in_work(const struct sc_account *account) {
            sc_account_bytes(account, SC_PLACE_RESULTS);
 }
 
-// ---- stream_client.c
+// ---- subscriber.c
 
-extern const struct role sc_stream_role;
-/// The stream client of that id, or NULL: it is gone, or is none.
-static inline struct stream_client *_Nullable sc_client_find(const struct shard *shard,
-                                                             uint64_t id) {
-    struct connection *connection = sc_connection_find(shard, id);
-    return connection != NULL && connection->port->role == &sc_stream_role ? client_of(connection)
-                                                                           : NULL;
-}
 /// Whether another message of it may be started.
 bool sc_client_may_start(const struct connection *connection);
 /// What few have, made when it is first needed. Owned by the client.
 struct client_extra *sc_client_extra(struct connection *connection);
-/// The control plane lets the client in (101), or not.
-void sc_client_decide(struct connection *connection, int status, struct sc_bytes context);
-/// Ends some subscriptions of clients that serve nobody any more, and frees those that have none left.
-void sc_clients_leave(struct shard *shard);
+/// Gives that up, but for a pending upgrade, which its session has given up before.
+void sc_client_extra_free(struct connection *connection);
 
-// ---- door.c
+// ---- answer.c
 
-/// A connection over the limit comes to a port. False: as many are there as may be.
-bool sc_door_enter(struct shard *shard, enum door door);
-void sc_door_leave(struct shard *shard, enum door door);
-/// Has a worker, which is over a limit, closed when its turn comes.
-void sc_door_turn_away(struct connection *connection);
-void sc_door_due(struct sc_timer *timer);
-
-// ---- worker.c
-
-extern const struct role sc_worker_role;
-/// The worker of that id, or NULL: it is gone, or is none.
-static inline struct worker *_Nullable sc_worker_find(const struct shard *shard, uint64_t id) {
-    struct connection *connection = sc_connection_find(shard, id);
-    return connection != NULL && connection->port->role == &sc_worker_role ? worker_of(connection)
-                                                                           : NULL;
+/// The worker that has made a call with that connection, or NULL when it is gone.
+static inline struct worker *_Nullable sc_caller_find(const struct shard *shard,
+                                                      uint64_t connection) {
+    struct connection *found = sc_connection_find(shard, connection);
+    return found == NULL ? NULL : worker_of(found);
 }
-/// Handles a message of a worker. False: it must wait.
-bool sc_worker_message(struct connection *connection, struct sc_bytes text,
-                       enum message_source source);
-/// Whether another message of it may be started.
-bool sc_worker_may_start(const struct connection *connection);
 /// Gives a place in the ring of answers.
 uint32_t sc_worker_answer_begin(struct connection *connection);
 void sc_worker_answer_end(struct connection *connection, uint32_t place, struct slice slice);
 /// Gives up answers that are not due: the worker has gone.
 void sc_worker_answers_drop(struct connection *connection);
-/// Answers a call that there is no room for. False: the message is none.
-bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text);
-/// Runs a call of a restricted worker, now that it may.
-void sc_worker_run_call(struct connection *connection, struct sc_bytes text);
-/// Runs a call of the node itself.
-void sc_node_call_run(struct shard *shard, struct sc_bytes text);
 
-// ---- worker_session.c
+// ---- clock.c
 
-/// Sets what its client takes, within what the node sends to anybody.
-void sc_worker_limit_outbound(struct connection *connection, uint64_t size);
-/// It has been let in, or has gone.
-void sc_worker_admission_ends(struct connection *connection);
-
-// ---- command.c
-
-/// Sends the worker what has waited for room, as far as there is some.
-void sc_deliveries_resume(struct connection *connection);
-/// Gives up what waits: the worker has gone.
-void sc_deliveries_drop(struct connection *connection);
-
-// ---- listen.c
-
-/// Looks the names of all hosts up. It may wait for the resolver. -ENOENT and others, with the node's reason.
-SC_CHECKED int sc_places_resolve(struct sc_node *node);
-/// Shards do it one after the other; the first finds the ports.
-SC_CHECKED int sc_shard_listen(struct shard *shard);
-
-// ---- shard.c
-
-void *_Nullable sc_shard_main(void *_Nullable argument);
 /// There is another turn at once after this one.
 void sc_shard_turn_again(struct shard *shard);
-/// Takes no new connections, and closes the stream clients.
-void sc_shard_close_clients(struct shard *shard);
-void sc_shard_stop(struct shard *shard);
 /// Whether somebody has set the clock.
 static inline bool sc_clock_is_sane(uint64_t unix_ms) {
     return unix_ms >= SC_CLOCK_MS_MIN && unix_ms < SC_CLOCK_MS_MAX;
 }
-/// Waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
-int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step,
-                   const char *_Nullable reason);
-/// Whether something that this shard has sent to another one is not back yet, or something here waits for the disk.
-bool sc_shard_waits_for_peers(const struct shard *shard);
 void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,
                   uint64_t connection, struct sc_bytes detail);
 uint64_t sc_now_ms(const struct shard *shard);

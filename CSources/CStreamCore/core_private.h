@@ -301,7 +301,15 @@ struct peer {
     struct event_batch *_Nullable batch;
 };
 
-// ---- Shards (shard.c)
+// ---- Shards
+
+/// A port of the node, with what is its own.
+enum door { DOOR_STREAM, DOOR_WORKER };
+struct entrance {
+    struct port port;
+    const struct sc_node_address *address;
+    enum door door;
+};
 
 struct shard {
     struct sc_node *node;
@@ -317,8 +325,8 @@ struct shard {
     // Connections
     struct transport transport;
     struct sc_heap *heap; // Of connections and memberships.
-    struct port stream_port;
-    struct port *_Nullable worker_ports;
+    struct entrance stream_entrance;
+    struct entrance *_Nullable worker_entrances;
     /// Stream clients that serve nobody any more. Woken by sc_clients_leave, which ends some of their subscriptions in
     /// each turn.
     struct sc_wait_list leaving;
@@ -364,8 +372,6 @@ struct shard {
     struct sc_node_counters counters;
 };
 
-enum door { DOOR_STREAM, DOOR_WORKER };
-
 struct sc_node {
     struct sc_node_config config;
     struct sc_node_events events;
@@ -382,7 +388,7 @@ struct sc_node {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
-    uint32_t met;                   // How often shards have met; see sc_shards_meet.
+    uint32_t met;                   // How often shards have met; see sc_shards_barrier.
     int met_result;
     bool incomplete; // Some shards never were.
     int start_error;
@@ -390,7 +396,8 @@ struct sc_node {
     _Atomic int store_full; // -errno: a start found no room to write. Until all shards have met.
     char start_reason[SC_REASON_SIZE];
     bool running;
-    _Atomic uint64_t visitors; // Threads that post a command; with NODE_CLOSED set, none may begin.
+    _Atomic uint64_t
+        api_callers; // Threads that post a command; with NODE_CLOSED set, none may begin.
     char backend[128];
 };
 
@@ -399,10 +406,6 @@ struct sc_node {
 #define MESSAGES_MAX 1024u
 /// Calls of one connection without an answer. With more, its calls wait.
 #define ANSWERS_MAX 1024u
-/// Between the two the shards' loops stay. False: the node is stopping.
-bool sc_node_let_in(struct sc_node *node);
-void sc_node_let_out(struct sc_node *node);
-
 #pragma clang assume_nonnull end
 
 #endif

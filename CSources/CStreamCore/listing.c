@@ -40,7 +40,7 @@ static struct listing_job *add(struct shard *shard, struct request *request, str
 static struct worker *local_caller(struct shard *shard, const struct request *request) {
     if (request->origin != shard)
         return NULL;
-    return sc_worker_find(shard, request->call.connection);
+    return sc_caller_find(shard, request->call.connection);
 }
 
 // So is one of another shard when all connections are, at the end of the patience of a stop.

@@ -187,7 +187,7 @@ static void answer(struct shard *shard, struct gather *gather) {
 }
 
 static struct worker *caller(struct shard *shard, const struct gather *gather) {
-    return sc_worker_find(shard, gather->call->call.connection);
+    return sc_caller_find(shard, gather->call->call.connection);
 }
 
 // The later calls of its connection wait, so that it has one list at a time.

@@ -110,7 +110,7 @@ static void call_returned(struct shard *shard, struct request *request) {
             sc_node_answered(shard, sc_blob_bytes(request->reply));
         return;
     }
-    struct worker *worker = sc_worker_find(shard, request->call.connection);
+    struct worker *worker = sc_caller_find(shard, request->call.connection);
     if (worker == NULL || !request->call.wants_answer)
         return;
     struct slice slice = {0};

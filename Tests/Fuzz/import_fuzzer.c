@@ -2,7 +2,7 @@
 // content says, or the file is refused and nothing of it is there.
 //
 // Input: a byte of options, the file's name up to a zero, then its content.
-#include "../../CSources/CStreamCore/core_functions.h"
+#include "../../CSources/CStreamCore/node/node.h"
 #include "../../CSources/CStreamStore/log_private.h"
 #include "json_model.h"
 

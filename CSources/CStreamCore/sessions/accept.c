@@ -1,19 +1,15 @@
 // Accepted sockets become connections, as many as the node may have; of some more, the door is told.
 #include <unistd.h>
 
-#include "core_functions.h"
-
-static bool is_worker(const struct port *port) {
-    return port->role == &sc_worker_role;
-}
+#include "sessions.h"
 
 void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit) {
     struct sc_node *node = shard->node;
     if (over_limit)
-        sc_door_leave(shard, is_worker(port) ? DOOR_WORKER : DOOR_STREAM);
+        sc_door_leave(shard, entrance_of(port)->door);
     else
         atomic_fetch_sub_explicit(&node->connection_count, 1, memory_order_relaxed);
-    if (is_worker(port)) // Counted when it was dealt out: see listen.c.
+    if (entrance_of(port)->door == DOOR_WORKER) // Counted when it was dealt out: see listen.c.
         atomic_fetch_sub_explicit(&node->worker_counts[shard->index], 1, memory_order_relaxed);
 }
 
@@ -26,11 +22,11 @@ static bool enter(struct shard *shard, const struct port *port, bool *over_limit
         return true;
     atomic_fetch_sub_explicit(&node->connection_count, 1, memory_order_relaxed);
     shard->counters.connections_refused++;
-    return !shard->stopping && sc_door_enter(shard, is_worker(port) ? DOOR_WORKER : DOOR_STREAM);
+    return !shard->stopping && sc_door_enter(shard, entrance_of(port)->door);
 }
 
 static void note_over_limit(struct connection *connection) {
-    if (is_worker(connection->port))
+    if (entrance_of(connection->port)->door == DOOR_WORKER)
         worker_of(connection)->over_limit = true;
     else
         client_of(connection)->over_limit = true;
@@ -48,7 +44,7 @@ void sc_accept(struct shard *shard, const struct port *port, int fd) {
         return;
     if (entered)
         sc_accept_end(shard, port, over_limit);
-    else if (is_worker(port))
+    else if (entrance_of(port)->door == DOOR_WORKER)
         atomic_fetch_sub_explicit(&shard->node->worker_counts[shard->index], 1,
                                   memory_order_relaxed);
     if (!over_limit)

@@ -2,24 +2,10 @@
 // come in, and the end of its subscriptions. What it may say is in join.c.
 #include <stdlib.h>
 
-#include "core_functions.h"
-#include "subscription_index.h"
+#include "sessions.h"
 
 // Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
 #define PARKED_JOINS_MAX 64u
-
-// ---- What few clients have
-
-struct client_extra *sc_client_extra(struct connection *connection) {
-    struct stream_client *client = client_of(connection);
-    if (client->extra == NULL) {
-        client->extra = sc_heap_take(connection_shard(connection)->heap, sizeof *client->extra);
-        if (client->extra == NULL)
-            abort(); // Bookkeeping without memory: see sc_allocate.
-        *client->extra = (struct client_extra){.client = client};
-    }
-    return client->extra;
-}
 
 static void upgrade_free(struct stream_client *client) {
     struct pending_upgrade *upgrade = client->extra->upgrade;
@@ -29,17 +15,6 @@ static void upgrade_free(struct stream_client *client) {
     sc_account_discharge(client->connection.account, SC_PLACE_UPGRADES, sizeof *upgrade);
     sc_upgrade_waits_no_more(connection_shard(&client->connection));
     sc_heap_give(upgrade);
-}
-
-static void extra_free(struct stream_client *client) {
-    struct client_extra *extra = client->extra;
-    if (extra == NULL)
-        return;
-    upgrade_free(client);
-    sc_blob_release(extra->context);
-    sc_index_destroy(extra->index);
-    sc_heap_give(extra);
-    client->extra = NULL;
 }
 
 // ---- The way in
@@ -132,10 +107,6 @@ static bool on_message(struct connection *connection, struct sc_bytes text,
     return !others_wait && sc_stream_message(connection, text);
 }
 
-bool sc_client_may_start(const struct connection *connection) {
-    return !client_of(connection)->join_pending && sc_session_has_room(connection);
-}
-
 static bool refuse(struct connection *connection, struct sc_bytes text,
                    struct parked_sums waiting) {
     (void)text;
@@ -166,7 +137,9 @@ static void finish(struct stream_client *client) {
     assert(!has_subscriptions(client));
     if (client->is_open)
         shard->stream_connections--;
-    extra_free(client);
+    if (client->extra != NULL)
+        upgrade_free(client);
+    sc_client_extra_free(&client->connection);
     sc_accept_end(shard, client->connection.port, client->over_limit);
     sc_connection_free(&client->connection);
 }

@@ -8,7 +8,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#include "core_functions.h"
+#include "node.h"
 
 uint32_t sc_available_cores(void) {
     cpu_set_t set;
@@ -159,9 +159,9 @@ const char *sc_node_backend(const struct sc_node *node) {
     return node->backend;
 }
 
-// ---- Something to run on every shard
+// ---- Broadcasts: something to run on every shard
 
-struct errand {
+struct broadcast {
     struct sc_loop_message message;
     struct shard *shard;
     void (*run)(struct shard *shard, void *context);
@@ -169,32 +169,32 @@ struct errand {
     uint32_t *done; // Under the node's lock.
 };
 
-static void errand_run(struct sc_loop_message *message) {
-    struct errand *errand = SC_CONTAINER_OF(message, struct errand, message);
-    struct sc_node *node = errand->shard->node;
-    errand->run(errand->shard, errand->context);
+static void broadcast_run(struct sc_loop_message *message) {
+    struct broadcast *broadcast = SC_CONTAINER_OF(message, struct broadcast, message);
+    struct sc_node *node = broadcast->shard->node;
+    broadcast->run(broadcast->shard, broadcast->context);
     pthread_mutex_lock(&node->lock);
-    ++*errand->done;
+    ++*broadcast->done;
     pthread_cond_broadcast(&node->changed);
     pthread_mutex_unlock(&node->lock);
 }
 
-static void run_on_all(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
-    struct errand *errands = sc_allocate(node->shard_count * sizeof *errands);
+static void broadcast(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
+    struct broadcast *broadcasts = sc_allocate(node->shard_count * sizeof *broadcasts);
     uint32_t done = 0;
     for (uint32_t i = 0; i < node->shard_count; i++) {
-        errands[i] = (struct errand){.message.run = errand_run,
-                                     .shard = node->shards[i],
-                                     .run = run,
-                                     .context = context,
-                                     .done = &done};
-        sc_loop_post(node->shards[i]->loop, &errands[i].message);
+        broadcasts[i] = (struct broadcast){.message.run = broadcast_run,
+                                           .shard = node->shards[i],
+                                           .run = run,
+                                           .context = context,
+                                           .done = &done};
+        sc_loop_post(node->shards[i]->loop, &broadcasts[i].message);
     }
     pthread_mutex_lock(&node->lock);
     while (done < node->shard_count)
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
-    free(errands);
+    free(broadcasts);
 }
 
 static void begin_stop(struct shard *shard, void *context) {
@@ -210,7 +210,7 @@ static void close_clients(struct shard *shard, void *context) {
 
 void sc_node_close_clients(struct sc_node *node) {
     if (node->running)
-        run_on_all(node, close_clients, NULL);
+        broadcast(node, close_clients, NULL);
 }
 
 static void count_if_waiting(struct shard *shard, void *context) {
@@ -224,7 +224,7 @@ static void let_requests_return(struct sc_node *node) {
     _Atomic uint32_t waiting;
     do {
         atomic_init(&waiting, 0);
-        run_on_all(node, count_if_waiting, (void *)&waiting);
+        broadcast(node, count_if_waiting, (void *)&waiting);
     } while (atomic_load(&waiting) > 0);
 }
 
@@ -233,35 +233,35 @@ static void end(struct shard *shard, void *context) {
     shard->end = true;
 }
 
-bool sc_node_let_in(struct sc_node *node) {
-    uint64_t before = atomic_fetch_add_explicit(&node->visitors, 1, memory_order_acquire);
+bool sc_node_api_enter(struct sc_node *node) {
+    uint64_t before = atomic_fetch_add_explicit(&node->api_callers, 1, memory_order_acquire);
     if ((before & NODE_CLOSED) == 0)
         return true;
-    sc_node_let_out(node);
+    sc_node_api_leave(node);
     return false;
 }
 
-void sc_node_let_out(struct sc_node *node) {
-    atomic_fetch_sub_explicit(&node->visitors, 1, memory_order_release);
+void sc_node_api_leave(struct sc_node *node) {
+    atomic_fetch_sub_explicit(&node->api_callers, 1, memory_order_release);
 }
 
-static void close_to_visitors(struct sc_node *node) {
-    atomic_fetch_or_explicit(&node->visitors, NODE_CLOSED, memory_order_acq_rel);
-    while (atomic_load_explicit(&node->visitors, memory_order_acquire) != NODE_CLOSED)
+static void close_api(struct sc_node *node) {
+    atomic_fetch_or_explicit(&node->api_callers, NODE_CLOSED, memory_order_acq_rel);
+    while (atomic_load_explicit(&node->api_callers, memory_order_acquire) != NODE_CLOSED)
         sched_yield(); // They only queue a message each.
 }
 
 void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
     if (!node->running)
         return;
-    run_on_all(node, begin_stop, &timeout_ms);
+    broadcast(node, begin_stop, &timeout_ms);
     pthread_mutex_lock(&node->lock);
     while (node->quiet < node->shard_count)
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
-    close_to_visitors(node);
+    close_api(node);
     let_requests_return(node);
-    run_on_all(node, end, NULL);
+    broadcast(node, end, NULL);
     join_threads(node, node->shard_count);
     node->running = false;
 }
@@ -356,6 +356,6 @@ struct sc_node_counters sc_node_counters(struct sc_node *node) {
     struct sc_node_counters sum = {0};
     _Static_assert(sizeof sum % sizeof(uint64_t) == 0, "counters are 64-bit numbers");
     if (node->running)
-        run_on_all(node, gather_counters, &sum);
+        broadcast(node, gather_counters, &sum);
     return sum;
 }

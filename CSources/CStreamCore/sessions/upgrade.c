@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "CStreamTLS.h"
-#include "core_functions.h"
+#include "sessions.h"
 
 // `page`: of a WebSocket that fails a page is told nothing, so it asks by fetch whether anybody is there.
 static void refuse_with(struct connection *connection, const uint8_t *response, size_t size) {
@@ -25,28 +25,22 @@ static int status_of_unknown(struct sc_bytes path) {
 
 // ---- Pages
 
-static const struct sc_node_address *address_of(const struct connection *connection) {
-    const struct sc_node_config *config = &connection_shard(connection)->node->config;
-    bool is_stream = connection->port->role == &sc_stream_role;
-    return is_stream ? &config->stream : &config->workers[connection->port->index];
-}
-
 bool sc_upgrade_is_page(const struct connection *connection,
                         const struct sc_http_request *request) {
     struct sc_bytes origin;
     return sc_http_header_get(request, "Origin").data != NULL &&
-           !sc_origin_refused(address_of(connection), request, &origin);
+           !sc_origin_refused(entrance_of(connection->port)->address, request, &origin);
 }
 
 // Whether the page that opens the connection may; refuses it if not.
 static bool refuse_origin(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection_shard(connection);
     struct sc_bytes origin;
-    if (!sc_origin_refused(address_of(connection), request, &origin))
+    if (!sc_origin_refused(entrance_of(connection->port)->address, request, &origin))
         return false;
     shard->counters.origins_refused++;
     uint8_t text[SC_ORIGIN_TEXT_SIZE_MAX], out[SC_WS_RESPONSE_SIZE_MAX];
-    bool is_stream = connection->port->role == &sc_stream_role;
+    bool is_stream = entrance_of(connection->port)->door == DOOR_STREAM;
     struct sc_bytes why = {text, sc_origin_describe(is_stream, origin, text)};
     sc_shard_log(shard, SC_LOG_WARN, "origin_refused", connection->id, why);
     refuse_with(connection, out, sc_http_refusal_write(out, 403, why));

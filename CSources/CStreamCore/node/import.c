@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "core_functions.h"
+#include "node.h"
 
 #define NAME_SIZE 256u
 #define REPR_SIZE 8u

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "core_functions.h"
+#include "../sessions/sessions.h"
+#include "node.h"
 
 // ---- Accepting
 
@@ -37,15 +38,17 @@ static struct shard *shard_with_fewest_workers(struct sc_node *node) {
 // Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
 static void accepted(struct listeners *listeners, const struct port *port, int fd) {
     struct shard *own = SC_CONTAINER_OF(listeners, struct shard, listeners);
-    bool is_worker = port->role == &sc_worker_role;
+    bool is_worker = entrance_of(port)->door == DOOR_WORKER;
     struct shard *shard = is_worker ? shard_with_fewest_workers(own->node) : own;
     if (shard == own) {
         sc_accept(own, port, fd);
         return;
     }
     struct adoption *adoption = sc_allocate(sizeof *adoption);
-    *adoption = (struct adoption){
-        .message.run = adopt, .shard = shard, .port = &shard->worker_ports[port->index], .fd = fd};
+    *adoption = (struct adoption){.message.run = adopt,
+                                  .shard = shard,
+                                  .port = &shard->worker_entrances[port->index].port,
+                                  .fd = fd};
     sc_loop_post(shard->loop, &adoption->message);
 }
 
@@ -69,7 +72,7 @@ int sc_places_resolve(struct sc_node *node) {
 }
 
 static int open_listener(struct shard *shard, const struct port *port, int fd) {
-    if (port->role == &sc_stream_role) // Accepted sockets inherit it.
+    if (entrance_of(port)->door == DOOR_STREAM) // Accepted sockets inherit it.
         sc_listen_unsent(fd, shard->node->config.client_unsent_size);
     return sc_listeners_add(&shard->listeners, port, fd);
 }
@@ -92,7 +95,7 @@ static int listen_shared(struct shard *shard, const struct listen_place *place) 
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < place->host.count; i++) {
         int fd = explained(shard->node, sc_place_share(place, i, &reason), &reason);
-        rc = fd < 0 ? fd : open_listener(shard, &shard->stream_port, fd);
+        rc = fd < 0 ? fd : open_listener(shard, &shard->stream_entrance.port, fd);
     }
     return rc;
 }
@@ -107,10 +110,11 @@ int sc_shard_listen(struct shard *shard) {
         return has_streams ? listen_shared(shard, &node->places[0]) : 0;
     int rc = 0;
     if (has_streams)
-        rc = listen_first(shard, &node->places[0], config->stream.port, &shard->stream_port);
+        rc = listen_first(shard, &node->places[0], config->stream.port,
+                          &shard->stream_entrance.port);
     for (uint32_t i = 0; rc == 0 && i < config->worker_count; i++)
         rc = listen_first(shard, &node->places[i + 1], config->workers[i].port,
-                          &shard->worker_ports[i]);
+                          &shard->worker_entrances[i].port);
     return rc;
 }
 

@@ -1,8 +1,8 @@
 // A command of the control plane on its way to a shard.
-#ifndef CSTREAM_CORE_COMMAND_H
-#define CSTREAM_CORE_COMMAND_H
+#ifndef CSTREAM_SESSIONS_COMMAND_H
+#define CSTREAM_SESSIONS_COMMAND_H
 
-#include "core_functions.h"
+#include "../core_functions.h"
 
 #pragma clang assume_nonnull begin
 
@@ -18,7 +18,7 @@ enum command_kind {
     COMMAND_RELEASE,
     COMMAND_HOLD,
     COMMAND_RUN_CALL,
-    // About streams and their clients (policy.c).
+    // About streams and their clients.
     COMMAND_WATCH,
     COMMAND_UPGRADE,
     COMMAND_JOIN,
@@ -41,13 +41,13 @@ struct command {
     uint8_t bytes[];
 };
 
-/// Copies a command and puts it on its way: to `shard`, or without one to that of its connection.
-void sc_command_post(struct sc_node *node, struct command command);
-
-/// Runs the command if it is about streams and their clients. `client` is the one that it names, if that is still
-/// there.
-void sc_policy_run(struct shard *shard, struct stream_client *_Nullable client,
-                   const struct command *command);
+/// Whether the command is something that the worker is sent.
+bool sc_command_is_delivery(const struct command *command);
+/// Consumes a delivery, which waits when there is no room for it (true). False: it is dealt with, and the caller's again.
+SC_CHECKED bool sc_delivery_take(struct connection *connection, struct command *command);
+/// Tells the control plane that a call of a function cannot reach its worker.
+void sc_undeliverable(const struct command *command, enum sc_undeliverable reason, uint64_t limit);
+void sc_command_free(struct command *command);
 
 #pragma clang assume_nonnull end
 

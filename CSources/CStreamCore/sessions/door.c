@@ -7,7 +7,7 @@
 // more is closed without an answer.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "sessions.h"
 
 // The listeners are the first shard's.
 static void look(struct shard *first) {
@@ -18,7 +18,7 @@ static void look(struct shard *first) {
         return;
     first->workers_paused = full;
     first->counters.accepts_paused += full;
-    sc_listeners_pause(&first->listeners, &sc_worker_role, full);
+    sc_listeners_pause(&first->listeners, first->worker_entrances[0].port.role, full);
 }
 
 struct door_message {

@@ -9,21 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core_functions.h"
+#include "../sessions/sessions.h"
+#include "node.h"
 
 #define TIDY_PAUSE_MS 1
-#define STOP_LOOK_MS 10
-
-uint64_t sc_now_ms(const struct shard *shard) {
-    uint64_t now_ms = sc_loop_unix_ms(shard->loop);
-    return sc_clock_is_sane(now_ms) ? now_ms : 0; // Time stamps count on from the last one.
-}
-
-void sc_shard_log(struct shard *shard, enum sc_log_level level, const char *event,
-                  uint64_t connection, struct sc_bytes detail) {
-    const struct sc_node_events *events = &shard->node->events;
-    events->log(events->context, level, event, connection, detail);
-}
 
 // ---- The end of a turn
 
@@ -51,25 +40,13 @@ static void on_turn(void *context) {
         sc_clients_leave(shard);
     sc_topics_settle(shard);
     sc_batches_post(shard);
-    sc_durable_turn(shard); // The disk works while the sockets are served.
+    sc_storage_turn(shard); // The disk works while the sockets are served.
     sc_transport_flush(&shard->transport);
     if (!sc_wait_list_is_empty(&shard->leaving)) // Members that turned out too slow, and the rest.
         sc_clients_leave(shard);
     if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
         sc_shard_turn_again(shard); // The log has taken what waited.
     tidy(shard);
-}
-
-static void turn_again(struct sc_loop_message *message) {
-    SC_CONTAINER_OF(message, struct shard, again)->turns_again = false;
-}
-
-void sc_shard_turn_again(struct shard *shard) {
-    if (shard->turns_again)
-        return;
-    shard->turns_again = true;
-    shard->again.run = turn_again;
-    sc_loop_post(shard->loop, &shard->again);
 }
 
 // ---- Start
@@ -118,22 +95,28 @@ static void set_up_transport(struct shard *shard) {
     sc_transport_init(&shard->transport);
 }
 
-static void set_up_ports(struct shard *shard) {
+static void set_up_entrances(struct shard *shard) {
     const struct sc_node_config *config = &shard->node->config;
     uint64_t client = config->client_message_size_max;
     if (client > config->message_size_max)
         client = config->message_size_max;
     uint32_t frame = client < config->frame_size_max ? (uint32_t)client : config->frame_size_max;
-    shard->stream_port = (struct port){.role = &sc_stream_role,
-                                       .budget = config->stream.budget,
-                                       .hard_size_max = config->client_hard_size_max};
-    sc_ws_decoder_init(&shard->stream_port.decoder, SC_WS_SERVER, frame, client, false);
-    shard->worker_ports = sc_allocate((config->worker_count + 1) * sizeof *shard->worker_ports);
+    shard->stream_entrance =
+        (struct entrance){.port = {.role = &sc_stream_role,
+                                   .budget = config->stream.budget,
+                                   .hard_size_max = config->client_hard_size_max},
+                          .address = &config->stream,
+                          .door = DOOR_STREAM};
+    sc_ws_decoder_init(&shard->stream_entrance.port.decoder, SC_WS_SERVER, frame, client, false);
+    size_t size = (config->worker_count + 1) * sizeof *shard->worker_entrances;
+    shard->worker_entrances = sc_allocate(size);
     for (uint32_t i = 0; i < config->worker_count; i++) {
-        struct port *port = &shard->worker_ports[i];
-        *port =
-            (struct port){.role = &sc_worker_role, .budget = config->workers[i].budget, .index = i};
-        sc_ws_decoder_init(&port->decoder, SC_WS_SERVER, config->frame_size_max,
+        struct entrance *entrance = &shard->worker_entrances[i];
+        *entrance = (struct entrance){
+            .port = {.role = &sc_worker_role, .budget = config->workers[i].budget, .index = i},
+            .address = &config->workers[i],
+            .door = DOOR_WORKER};
+        sc_ws_decoder_init(&entrance->port.decoder, SC_WS_SERVER, config->frame_size_max,
                            config->message_size_max, false);
     }
 }
@@ -194,7 +177,7 @@ static int set_up(struct shard *shard) {
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)
         return -ENOMEM;
-    set_up_ports(shard);
+    set_up_entrances(shard);
     set_up_transport(shard);
     shard->leaving.name = "to leave";
     shard->sweep_timer.on_due = sweep;
@@ -205,109 +188,9 @@ static int set_up(struct shard *shard) {
     return 0;
 }
 
-int sc_shards_meet(struct shard *shard, int rc, enum sc_start_step step, const char *reason) {
-    struct sc_node *node = shard->node;
-    pthread_mutex_lock(&node->lock);
-    if (rc < 0 && node->start_error == 0) {
-        node->start_error = rc;
-        node->start_step = step;
-        if (reason != NULL)
-            snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
-    }
-    uint32_t all = (node->met++ / node->shard_count + 1) * node->shard_count;
-    // The last one says how it ended: a shard that wakes late must not take a later failure for this one's.
-    if (node->met == all)
-        node->met_result = node->start_error;
-    pthread_cond_broadcast(&node->changed);
-    while (node->met < all && !node->incomplete)
-        pthread_cond_wait(&node->changed, &node->lock);
-    rc = node->incomplete ? node->start_error : node->met_result;
-    pthread_mutex_unlock(&node->lock);
-    return rc;
-}
-
-// Shards listen one after the other, so that the first listener picks the port; nobody accepts before all
-// have, because until then nothing may be sent from shard to shard.
-static int report_start(struct shard *shard, int rc) {
-    struct sc_node *node = shard->node;
-    pthread_mutex_lock(&node->lock);
-    if (rc < 0 && node->start_error == 0) {
-        node->start_error = rc;
-        node->start_step = SC_START_LISTEN;
-    }
-    node->started++;
-    pthread_cond_broadcast(&node->changed);
-    while (node->started < node->shard_count && node->start_error == 0)
-        pthread_cond_wait(&node->changed, &node->lock);
-    rc = node->start_error;
-    pthread_mutex_unlock(&node->lock);
-    return rc;
-}
-
-// ---- Stop
-
-bool sc_shard_waits_for_peers(const struct shard *shard) {
-    for (uint32_t i = 0; i < shard->node->shard_count; i++)
-        if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
-            return true;
-    return shard->effects.head != shard->effects.tail || shard->listings.first != NULL ||
-           shard->call_queues.waiting > 0 || !sc_wait_list_is_empty(&shard->gathers);
-}
-
-static bool is_quiet(const struct shard *shard) {
-    return shard->transport.connection_count == 0 && shard->listeners.open == 0 &&
-           !sc_shard_waits_for_peers(shard);
-}
-
-static void say_quiet(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    pthread_mutex_lock(&node->lock);
-    node->quiet++;
-    pthread_cond_broadcast(&node->changed);
-    pthread_mutex_unlock(&node->lock);
-}
-
-static void reset_all(struct transport *transport) {
-    for (uint32_t slot = 0; slot < transport->slot_count; slot++)
-        if (sc_transport_at(transport, slot) != NULL)
-            sc_connection_end(sc_transport_at(transport, slot), END_RESET);
-}
-
-static void stop_look(struct sc_timer *timer) {
-    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, stop_timer);
-    if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
-        reset_all(&shard->transport);
-    if (is_quiet(shard) && !shard->quiet) {
-        shard->quiet = true;
-        say_quiet(shard);
-    }
-    sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
-}
-
-static void close_all(struct transport *transport, const struct role *role, uint16_t code) {
-    for (uint32_t slot = 0; slot < transport->slot_count; slot++) {
-        struct connection *connection = sc_transport_at(transport, slot);
-        if (connection != NULL && connection->port->role == role)
-            sc_connection_close(connection, code, "shutting down");
-    }
-}
-
-void sc_shard_close_clients(struct shard *shard) {
-    shard->stopping = true;
-    sc_listeners_close(&shard->listeners);
-    close_all(&shard->transport, &sc_stream_role, 1001);
-}
-
-void sc_shard_stop(struct shard *shard) {
-    sc_shard_close_clients(shard);
-    close_all(&shard->transport, &sc_worker_role, 1012);
-    shard->stop_timer.on_due = stop_look;
-    sc_timer_start(shard->loop, &shard->stop_timer, 1);
-}
-
 static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
-        sc_durable_close_directory(shard);
+        sc_storage_close_directory(shard);
         sc_effects_deinit(shard);
         sc_transport_deinit(&shard->transport);
     }
@@ -316,7 +199,7 @@ static void tear_down(struct shard *shard) {
     sc_account_sums_release(shard->sums);
     sc_table_deinit(&shard->topics);
     sc_watches_deinit(shard);
-    free(shard->worker_ports);
+    free(shard->worker_entrances);
     sc_heap_destroy(shard->heap);
     sc_listeners_deinit(&shard->listeners);
     sc_json_updater_destroy(shard->updater);
@@ -325,34 +208,11 @@ static void tear_down(struct shard *shard) {
     shard->loop = NULL;
 }
 
-static void say_ended(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    pthread_mutex_lock(&node->lock);
-    // No shard frees what another one may still look at: all leave together.
-    node->ended++;
-    pthread_cond_broadcast(&node->changed);
-    while (node->ended < node->shard_count)
-        pthread_cond_wait(&node->changed, &node->lock);
-    pthread_mutex_unlock(&node->lock);
-}
-
 static void run_until_closed(struct shard *shard) {
     sc_listeners_close(&shard->listeners);
     while (shard->listeners.open > 0)
         if (sc_loop_run_once(shard->loop) < 0)
             abort();
-}
-
-static int open_listeners(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    pthread_mutex_lock(&node->lock);
-    while (node->started < shard->index && node->start_error == 0)
-        pthread_cond_wait(&node->changed, &node->lock);
-    int rc = node->start_error;
-    pthread_mutex_unlock(&node->lock);
-    if (rc == 0 && !node->config.without_ports)
-        rc = sc_shard_listen(shard);
-    return rc;
 }
 
 static void run_once(struct shard *shard) {
@@ -368,23 +228,23 @@ void *sc_shard_main(void *argument) {
     char name[16];
     snprintf(name, sizeof name, "iii-shard-%u", shard->index);
     pthread_setname_np(pthread_self(), name);
-    int rc = sc_durable_start(shard, set_up(shard));
-    rc = report_start(shard, rc < 0 ? rc : open_listeners(shard));
+    int rc = sc_storage_start(shard, set_up(shard));
+    rc = sc_shard_report_start(shard, rc);
     if (rc < 0) {
         if (shard->loop != NULL)
             run_until_closed(shard);
-        sc_durable_close(shard);
-        say_ended(shard);
+        sc_storage_close(shard);
+        sc_shard_say_ended(shard);
         tear_down(shard);
         return NULL;
     }
     while (!shard->end)
         run_once(shard);
-    sc_durable_finish(shard);
-    while (!sc_durable_is_idle(shard))
+    sc_storage_finish(shard);
+    while (!sc_storage_is_idle(shard))
         run_once(shard);
-    sc_durable_close(shard);
-    say_ended(shard);
+    sc_storage_close(shard);
+    sc_shard_say_ended(shard);
     tear_down(shard);
     return NULL;
 }

@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-#include "core_functions.h"
+#include "sessions.h"
 
 // The host of an origin or of a Host header: a name, or an address without brackets.
 struct host {

@@ -1,7 +1,7 @@
-// What the sessions of every role have in common.
-#include "core_functions.h"
+// Room for what another message of a connection may bring: its account, and what it has asked for.
+#include "../core_functions.h"
 
-bool sc_session_has_room(const struct connection *connection) {
+bool sc_credit_has_room(const struct connection *connection) {
     const struct sc_account *account = connection->account;
     return account == NULL ||
            (account_in_work(account) <= account->limit &&

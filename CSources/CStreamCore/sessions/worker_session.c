@@ -1,7 +1,7 @@
 // A worker's way in and out, and what makes its messages wait. What it may say is in worker.c.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "sessions.h"
 
 // Of a worker that executes functions, which must be read on, since what it waits for may wait for its
 // results: further calls of it are answered with an error, and far beyond that it is closed with 1008.
@@ -72,19 +72,24 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
     return used;
 }
 
-// ---- What makes its messages wait
-
-bool sc_worker_may_start(const struct connection *connection) {
-    const struct worker *worker = worker_of(connection);
-    if (!sc_session_has_room(connection))
-        return false;
-    // A worker that does not read its answers gets no more of them, long before its budget is used up. One
-    // that wants to go need not read them.
-    bool reads = connection->backlog == NULL || connection->state != STATE_OPEN ||
-                 sc_out_behind(connection) <= connection->port->budget / 4;
-    return reads && worker->admitted && worker->barriers == 0 &&
-           worker->answer_tail - worker->answer_head < ANSWERS_MAX;
+void sc_worker_admit(struct connection *connection, const struct worker_admission *admission) {
+    struct worker *worker = worker_of(connection);
+    struct sc_bytes id = admission->id;
+    struct sc_bytes parts[SC_REGISTERED_PARTS];
+    if (!worker->telemetry)
+        sc_worker_send(connection, parts,
+                       sc_registered_parts(parts, id, admission->reattach_token));
+    sc_worker_admission_ends(connection);
+    worker->admitted = true;
+    worker->restricted = admission->restricted;
+    worker->allowed_ops = admission->allowed_ops;
+    worker->id_size = (uint8_t)id.size;
+    memcpy(worker->id, id.data, id.size);
+    uint32_t most = SC_PARKED_PER_SLICE;
+    sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
 }
+
+// ---- What makes its messages wait
 
 static bool may_start_aside(const struct connection *connection) {
     return !worker_of(connection)->writes_held;

@@ -1,0 +1,310 @@
+// Commands of the control plane: each travels to the shard of its connection as a message.
+#include <stdlib.h>
+
+#include "../sessions/command.h"
+#include "../sessions/sessions.h"
+#include "node.h"
+
+static struct shard *shard_of_id(struct sc_node *node, uint64_t id) {
+    return node->shards[(id >> 56) % node->shard_count];
+}
+
+static void keep(uint8_t **at, struct sc_bytes *bytes) {
+    if (bytes->data == NULL)
+        return;
+    memcpy(*at, bytes->data, bytes->size);
+    bytes->data = *at;
+    *at += bytes->size;
+}
+
+static void run(struct sc_loop_message *message);
+
+// Nothing is posted once the shards are about to go: see sc_node_api_enter.
+static void command_post(struct sc_node *node, struct command command) {
+    if (!sc_node_api_enter(node))
+        return;
+    size_t size =
+        command.first.size + command.second.size + command.third.size + command.fourth.size;
+    struct command *copy = sc_allocate(sizeof *copy + size);
+    *copy = command;
+    copy->node = node;
+    copy->message.run = run;
+    uint8_t *at = copy->bytes;
+    keep(&at, &copy->first);
+    keep(&at, &copy->second);
+    keep(&at, &copy->third);
+    keep(&at, &copy->fourth);
+    if (copy->content != NULL)
+        sc_message_retain(copy->content);
+    if (copy->shard == NULL)
+        copy->shard = shard_of_id(node, command.connection);
+    sc_loop_post(copy->shard->loop, &copy->message);
+    sc_node_api_leave(node);
+}
+
+void sc_node_admit(struct sc_node *node, uint64_t connection, struct sc_bytes worker_id,
+                   struct sc_bytes reattach_token, bool restricted, uint32_t allowed_ops) {
+    assert(worker_id.size <= 36);
+    command_post(node, (struct command){.kind = COMMAND_ADMIT,
+                                        .connection = connection,
+                                        .number = (uint64_t)allowed_ops << 1 | restricted,
+                                        .first = worker_id,
+                                        .second = reattach_token});
+}
+
+uint32_t sc_node_stream_op(struct sc_bytes function_id) {
+    int op = sc_call_op_find(function_id);
+    return op < 0 ? 0 : 1u << op;
+}
+
+static struct shard *shard_after(const struct shard *shard) {
+    struct sc_node *node = shard->node;
+    return node->shards[(shard->index + 1) % node->shard_count];
+}
+
+// What a registration has changed (sc_node_watch) must be known to every shard before its worker goes on: the
+// release follows it through all of them, and comes to the connection's own last.
+void sc_node_release(struct sc_node *node, uint64_t connection) {
+    struct shard *first = shard_after(shard_of_id(node, connection));
+    command_post(
+        node, (struct command){.kind = COMMAND_RELEASE, .connection = connection, .shard = first});
+}
+
+void sc_node_hold(struct sc_node *node, uint64_t connection, bool held) {
+    command_post(node,
+                 (struct command){.kind = COMMAND_HOLD, .connection = connection, .number = held});
+}
+
+void sc_node_run_call(struct sc_node *node, uint64_t connection, struct sc_message *message) {
+    assert(sc_message_type(message) == SC_MESSAGE_INVOKE);
+    command_post(node, (struct command){
+                           .kind = COMMAND_RUN_CALL, .connection = connection, .content = message});
+}
+
+void sc_node_send(struct sc_node *node, uint64_t connection, struct sc_bytes text) {
+    command_post(node,
+                 (struct command){.kind = COMMAND_SEND, .connection = connection, .first = text});
+}
+
+void sc_node_send_call(struct sc_node *node, uint64_t executor, struct sc_bytes text) {
+    command_post(
+        node, (struct command){.kind = COMMAND_SEND_CALL, .connection = executor, .first = text});
+}
+
+void sc_node_forward_call(struct sc_node *node, struct sc_message *message, uint64_t executor,
+                          struct sc_bytes invocation_id, struct sc_bytes function_id) {
+    command_post(node, (struct command){.kind = COMMAND_CALL,
+                                        .connection = executor,
+                                        .content = message,
+                                        .first = invocation_id,
+                                        .second = function_id});
+}
+
+void sc_node_forward_result(struct sc_node *node, struct sc_message *message, uint64_t caller,
+                            struct sc_bytes invocation_id, struct sc_bytes function_id,
+                            struct sc_bytes traceparent, struct sc_bytes baggage) {
+    command_post(node, (struct command){.kind = COMMAND_RESULT,
+                                        .connection = caller,
+                                        .content = message,
+                                        .first = invocation_id,
+                                        .second = function_id,
+                                        .third = traceparent,
+                                        .fourth = baggage});
+}
+
+void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size) {
+    command_post(node,
+                 (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
+}
+
+void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
+    command_post(node,
+                 (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
+}
+
+// ---- About streams and their clients
+
+void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags) {
+    for (uint32_t i = 0; i < node->shard_count; i++)
+        command_post(node, (struct command){.kind = COMMAND_WATCH,
+                                            .shard = node->shards[i],
+                                            .number = flags,
+                                            .first = stream});
+}
+
+void sc_node_upgrade(struct sc_node *node, uint64_t connection, int status,
+                     struct sc_bytes context) {
+    command_post(node, (struct command){.kind = COMMAND_UPGRADE,
+                                        .connection = connection,
+                                        .number = (uint64_t)status,
+                                        .first = context});
+}
+
+void sc_node_decide_join(struct sc_node *node, uint64_t connection, struct sc_message *join,
+                         bool allowed) {
+    assert(sc_message_type(join) == SC_MESSAGE_JOIN);
+    command_post(node, (struct command){.kind = COMMAND_JOIN,
+                                        .connection = connection,
+                                        .number = allowed,
+                                        .content = join});
+}
+
+void sc_node_sync(struct sc_node *node, uint64_t connection, struct sc_message *request,
+                  struct sc_bytes data) {
+    assert(sc_message_type(request) == SC_MESSAGE_SYNC);
+    command_post(node,
+                 (struct command){.kind = COMMAND_SYNC, .connection = connection, .first = data});
+}
+
+void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call,
+                  enum sc_event_kind kind, struct sc_bytes data) {
+    assert(sc_message_type(call) == SC_MESSAGE_OVERRIDE);
+    struct sc_message_names name;
+    sc_message_names_read(call, &name);
+    uint64_t hash = sc_store_hash(name.stream, name.group, node->config.seed);
+    struct shard *owner = sc_shard_of(node->shards[0], hash);
+    command_post(node, (struct command){.kind = COMMAND_EMIT,
+                                        .shard = owner,
+                                        .connection = writer,
+                                        .number = kind,
+                                        .content = call,
+                                        .first = data});
+}
+
+bool sc_node_json_valid(struct sc_bytes text) {
+    struct sc_json_index index;
+    return text.size > 0 && sc_json_scan(text, SC_JSON_DEPTH_MAX - 1, &index) == 0;
+}
+
+void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc_bytes function_id,
+                  struct sc_bytes data) {
+    struct sc_buffer text = {0};
+    sc_node_call_write(&text, invocation_id, function_id, data);
+    // Any shard will do; the first is always there.
+    if (!text.failed)
+        command_post(node, (struct command){.kind = COMMAND_NODE_CALL,
+                                            .shard = node->shards[0],
+                                            .first = sc_buffer_bytes(&text)});
+    sc_buffer_deinit(&text);
+}
+
+// ---- On the shard
+
+static void run_for_worker(struct connection *connection, struct command *command) {
+    struct worker *worker = worker_of(connection);
+    switch ((enum command_kind)command->kind) {
+    case COMMAND_ADMIT:
+        sc_worker_admit(connection, &(struct worker_admission){
+                                        .id = command->first,
+                                        .reattach_token = command->second,
+                                        .restricted = (command->number & 1) != 0,
+                                        .allowed_ops = (uint32_t)(command->number >> 1)});
+        break;
+    case COMMAND_LIMIT:
+        sc_worker_limit_outbound(connection, command->number);
+        break;
+    case COMMAND_CLOSE:
+        sc_connection_close(connection, (uint16_t)command->number, "");
+        break;
+    case COMMAND_RELEASE: // What waits is looked at when the turn ends.
+        assert(worker->barriers > 0);
+        worker->barriers--;
+        break;
+    case COMMAND_HOLD:
+        worker->writes_held = command->number != 0; // As above.
+        break;
+    case COMMAND_RUN_CALL:
+        sc_worker_run_call(connection, sc_message_text(command->content));
+        break;
+    default:
+        assert(false); // Those are of streams, or deliveries.
+    }
+}
+
+static void run_emit(struct shard *shard, const struct command *command) {
+    struct sc_message_names name;
+    sc_message_names_read(command->content, &name);
+    uint64_t hash = sc_store_hash(name.stream, name.group, shard->node->config.seed);
+    struct sc_group_name group = {name.stream, name.group, hash};
+    sc_emit_override(shard, &group, name.item, (enum sc_event_kind)command->number, command->first,
+                     command->connection);
+}
+
+// A snapshot that a function gives must fit its frame, as every value does.
+static void decide_sync(struct connection *connection, struct sc_bytes data) {
+    struct shard *shard = connection_shard(connection);
+    if (data.data != NULL && data.size > shard->node->config.sync_size_max) {
+        sc_sync_refused(connection);
+        return;
+    }
+    if (data.data != NULL && sc_json_scan(data, SC_VALUE_DEPTH_MAX, &shard->index_scratch) != 0) {
+        shard->counters.custom_syncs_refused++;
+        data = (struct sc_bytes){0};
+    }
+    sc_sync_decided(connection, data);
+}
+
+static void run_for_streams(struct shard *shard, struct stream_client *client,
+                            const struct command *command) {
+    struct connection *connection = client == NULL ? NULL : &client->connection;
+    switch ((enum command_kind)command->kind) {
+    case COMMAND_WATCH:
+        sc_watch_set(shard, command->first, (uint32_t)command->number);
+        break;
+    case COMMAND_UPGRADE:
+        if (connection != NULL)
+            sc_client_decide(connection, (int)command->number, command->first);
+        break;
+    case COMMAND_JOIN:
+        sc_join_decided(shard, connection, command->connection, command->content,
+                        command->number != 0);
+        break;
+    case COMMAND_SYNC:
+        if (connection != NULL)
+            decide_sync(connection, command->first);
+        break;
+    case COMMAND_EMIT:
+        run_emit(shard, command);
+        break;
+    case COMMAND_NODE_CALL:
+        sc_node_call_run(shard, command->first);
+        break;
+    default:
+        assert(false); // Those are of workers.
+    }
+}
+
+// Sends a command on that has not come to its connection's shard. False: this is it.
+static bool pass_on(struct command *command) {
+    if (command->kind != COMMAND_RELEASE ||
+        command->shard == shard_of_id(command->node, command->connection))
+        return false;
+    struct sc_node *node = command->node; // The next shard may free the command at once.
+    if (!sc_node_api_enter(node)) {
+        free(command);
+        return true;
+    }
+    command->shard = shard_after(command->shard);
+    sc_loop_post(command->shard->loop, &command->message);
+    sc_node_api_leave(node);
+    return true;
+}
+
+static void run(struct sc_loop_message *loop_message) {
+    struct command *command = SC_CONTAINER_OF(loop_message, struct command, message);
+    if (pass_on(command))
+        return;
+    struct shard *shard = command->shard;
+    struct worker *worker = sc_worker_find(shard, command->connection);
+    bool usable = worker != NULL && sc_connection_serves(&worker->connection);
+    if (command->kind >= COMMAND_WATCH)
+        run_for_streams(shard, sc_client_find(shard, command->connection), command);
+    else if (usable && sc_command_is_delivery(command)) {
+        if (sc_delivery_take(&worker->connection, command))
+            return;
+    } else if (usable)
+        run_for_worker(&worker->connection, command);
+    else if (command->kind == COMMAND_CALL)
+        sc_undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
+    sc_command_free(command);
+}

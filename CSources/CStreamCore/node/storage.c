@@ -1,0 +1,201 @@
+// The store's files, as a shard sees them: opened before anyone may connect, written at the end of each turn.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "node.h"
+
+_Static_assert(SC_STORE_SHARD_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK_A_SHARD &&
+                   SC_STORE_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK,
+               "clients leave the store its files");
+
+// ---- Start
+
+static bool owns(void *context, uint64_t hash) {
+    struct shard *shard = context;
+    return sc_shard_of(shard, hash) == shard;
+}
+
+static void report(void *context, enum sc_report_level level, const char *event, const char *text) {
+    const struct sc_node *node = context;
+    static const enum sc_log_level levels[] = {SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR};
+    struct sc_bytes detail = {(const uint8_t *)text, strlen(text)};
+    node->events.log(node->events.context, levels[level], event, 0, detail);
+}
+
+static int open_directory(struct shard *shard, char *reason) {
+    struct sc_node *node = shard->node;
+    const struct sc_node_storage *storage = &node->config.storage;
+    uint64_t random[2]; // What is stored tells nothing of the hash tables.
+    if (getrandom(random, sizeof random, 0) != sizeof random) {
+        snprintf(reason, SC_REASON_SIZE, "the system gives no random bytes");
+        return -EIO;
+    }
+    static const enum sc_durability durability[] = {[SC_NODE_COMMIT] = SC_DURABILITY_COMMIT,
+                                                    [SC_NODE_INTERVAL] = SC_DURABILITY_INTERVAL,
+                                                    [SC_NODE_NO_SYNC] = SC_DURABILITY_NONE};
+    struct sc_directory_config config = {.path = storage->path,
+                                         .durability = durability[storage->durability],
+                                         .sync_interval_ms = storage->sync_interval_ms,
+                                         .shard_count = node->shard_count,
+                                         .segment_size = storage->segment_size,
+                                         .random = {random[0], random[1]},
+                                         .repair = storage->repair,
+                                         .ops = sc_loop_files(shard->loop),
+                                         .reporter = {.context = node, .report = report}};
+    int rc = sc_directory_open(shard->loop, &config, &node->directory, reason);
+    if (rc == 0 && node->config.without_ports && !sc_directory_is_new(node->directory)) {
+        snprintf(reason, SC_REASON_SIZE, "%s has a log of its own already: nothing was taken in",
+                 storage->path);
+        rc = -EEXIST;
+    }
+    return rc;
+}
+
+static void on_durable(void *context) {
+    struct shard *shard = context;
+    sc_effects_release(shard);
+}
+
+int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
+                        struct sc_bytes value, struct sc_bytes operations,
+                        struct sc_bytes *result) {
+    if (sc_json_scan(operations, SC_JSON_DEPTH_MAX, scratch) < 0 ||
+        scratch->root.kind != SC_JSON_ARRAY)
+        return -EBADMSG;
+    struct sc_json_update update;
+    int rc = sc_json_update_apply(updater, value, scratch->root, SC_VALUE_SIZE_MAX,
+                                  SC_VALUE_DEPTH_MAX, &update);
+    *result = update.value;
+    return rc == 0 || rc == -ENOMEM ? rc : -EBADMSG;
+}
+
+static int apply(void *context, struct sc_bytes value, struct sc_bytes operations,
+                 struct sc_bytes *result) {
+    struct shard *shard = context;
+    return sc_operations_apply(shard->updater, &shard->index_scratch, value, operations, result);
+}
+
+static bool is_full(int rc) {
+    return rc == -ENOSPC || rc == -EDQUOT;
+}
+
+static int open_log(struct shard *shard, char *reason) {
+    struct sc_node *node = shard->node;
+    struct sc_log_events events = {
+        .context = shard, .on_durable = on_durable, .on_failed = sc_effects_revoke, .apply = apply};
+    struct sc_log *log = NULL;
+    int rc = sc_log_open(shard->loop, node->directory, shard->index, shard->store, owns, &events,
+                         &log, reason);
+    if (rc == 0 && sc_directory_is_new(node->directory))
+        rc = sc_import_originals(shard, reason);
+    if (rc == 0)
+        rc = sc_log_start(log, reason);
+    // What was read can be served without.
+    if (is_full(rc) && !sc_directory_is_new(node->directory)) {
+        atomic_store_explicit(&node->store_full, rc, memory_order_relaxed);
+        rc = 0;
+    }
+    if (rc < 0)
+        sc_log_close(log);
+    else
+        shard->log = log;
+    return rc;
+}
+
+static int commit_directory(struct shard *shard, char *reason) {
+    struct sc_node *node = shard->node;
+    int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
+    int rc = full != 0 ? full : sc_directory_commit(shard->loop, node->directory, reason);
+    if (!is_full(rc) || sc_directory_is_new(node->directory))
+        return rc;
+    atomic_store_explicit(&node->store_full, rc, memory_order_relaxed);
+    char text[SC_REASON_SIZE];
+    snprintf(text, sizeof text,
+             "%s has no room for a second copy of what it has, which a start writes (%s): it is "
+             "served, and changes are refused until the node is started again with more room",
+             node->config.storage.path, strerror(-rc));
+    report(node, SC_REPORT_ERROR, "store_read_only", text);
+    return 0;
+}
+
+int sc_storage_start(struct shard *shard, int rc) {
+    struct sc_node *node = shard->node;
+    char reason[SC_REASON_SIZE] = "out of memory";
+    if (rc == 0 && !sc_clock_is_sane(sc_loop_unix_ms(shard->loop))) {
+        snprintf(reason, sizeof reason,
+                 "the clock is not set: it says %llu ms since 1970, which is no time between 2000 "
+                 "and 2200",
+                 (unsigned long long)sc_loop_unix_ms(shard->loop));
+        rc = -ETIME;
+    }
+    rc = sc_shards_barrier(shard, rc, SC_START_LOOP, rc == -ETIME ? reason : NULL);
+    if (rc < 0 || node->config.storage.path == NULL)
+        return rc;
+    if (shard->index == 0)
+        rc = open_directory(shard, reason);
+    rc = sc_shards_barrier(shard, rc, rc == -EBADMSG ? SC_START_STORE : SC_START_DIRECTORY, reason);
+    if (rc < 0)
+        return rc;
+    rc = open_log(shard, reason);
+    bool writes = rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS || rc == -EACCES;
+    rc = sc_shards_barrier(shard, rc, writes ? SC_START_DIRECTORY : SC_START_STORE, reason);
+    if (rc < 0)
+        return rc;
+    if (shard->index == 0)
+        rc = commit_directory(shard, reason);
+    rc = sc_shards_barrier(shard, rc, SC_START_DIRECTORY, reason);
+    int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
+    if (rc == 0 && full != 0)
+        sc_log_refuse(shard->log, full);
+    return rc;
+}
+
+// ---- Running, and the end
+
+static void timer_due(struct sc_timer *timer) {
+    (void)timer; // It only wakes the loop: the end of the turn looks at the log.
+}
+
+static void wake_at(struct shard *shard, struct sc_timer *timer, uint64_t due_ns) {
+    if (due_ns == timer->due_ns)
+        return;
+    timer->on_due = timer_due;
+    if (due_ns != 0)
+        sc_timer_start_at(shard->loop, timer, due_ns);
+    else
+        sc_timer_stop(shard->loop, timer);
+}
+
+void sc_storage_turn(struct shard *shard) {
+    if (shard->log == NULL)
+        return;
+    sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
+    wake_at(shard, &shard->gather_timer, sc_log_gathers_until(shard->log));
+    // While a sync or a write is under way its end is what wakes the loop.
+    uint64_t due_ns = sc_log_sync_due_ns(shard->log);
+    wake_at(shard, &shard->log_timer, due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);
+}
+
+void sc_storage_finish(struct shard *shard) {
+    if (shard->log == NULL)
+        return;
+    sc_log_finish(shard->log);
+    sc_storage_turn(shard);
+}
+
+bool sc_storage_is_idle(const struct shard *shard) {
+    return shard->log == NULL || sc_log_is_idle(shard->log);
+}
+
+void sc_storage_close(struct shard *shard) {
+    struct sc_log *log = shard->log;
+    shard->log = NULL;
+    sc_log_close(log);
+}
+
+void sc_storage_close_directory(struct shard *shard) {
+    if (shard->index == 0)
+        sc_directory_close(shard->loop, shard->node->directory);
+}
