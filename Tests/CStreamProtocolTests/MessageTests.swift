@@ -84,8 +84,10 @@ struct MessageTests {
     @Test("the text is a copy")
     func copy() throws {
         let text = #"{"function_id":"f","data":[1]}"#
-        let message = try #require(make(SC_MESSAGE_INVOKE, text).message)  // The scanned text is gone.
+        let message = try #require(make(SC_MESSAGE_INVOKE, text).message)
         #expect(string(sc_message_text(message.handle)) == text && message.data == "[1]")
+        let other = try #require(make(SC_MESSAGE_INVOKE, text).message)
+        #expect(sc_message_text(message.handle).data != sc_message_text(other.handle).data)
     }
 
     @Test(

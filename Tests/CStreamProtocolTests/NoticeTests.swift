@@ -10,7 +10,8 @@ final class Head {
         text = Text("GET \(target) HTTP/1.1\r\n" + fields.map { $0 + "\r\n" }.joined() + "\r\n")
         request = .allocate(capacity: 1)
         request.initialize(to: sc_http_request())
-        try #require(sc_http_request_parse(text.bytes.data!, text.bytes.size, request) > 0)
+        let data = try #require(text.bytes.data)
+        try #require(sc_http_request_parse(data, text.bytes.size, request) > 0)
     }
 
     deinit { request.deallocate() }
@@ -37,7 +38,7 @@ struct NoticeTests {
             try parts.withUnsafeBufferPointer { parts in
                 var notice = sc_change_notice(
                     timestamp: 1_700_000_000_123, stream: stream.bytes, group: group.bytes,
-                    item: hasItem ? item : nil, event: parts.baseAddress!,
+                    item: hasItem ? item : nil, event: try #require(parts.baseAddress),
                     event_count: parts.count, kind: kind.bytes)
                 return try Message(taking: sc_change_message(&notice, account.account))
             }
@@ -186,9 +187,12 @@ struct NoticeTests {
 @Suite("Request heads")
 struct HeadTests {
     private func data(_ head: Head, worker: Bool = false) throws -> String {
-        let address = Text("127.0.0.1:1")
-        return try #require(
-            Message(taking: sc_head_message(head.request, address.bytes, worker, nil)).data)
+        let address = Text("127.0.0.1:1"), heap = try #require(sc_heap_create())
+        defer { sc_heap_destroy(heap) }
+        let text = try #require(
+            Message(taking: sc_head_message(head.request, address.bytes, worker, heap, nil)).data)
+        #expect(sc_heap_counters(heap).objects == 0, "the memory of a message went back with it")
+        return text
     }
 
     @Test("a stream client's head")

@@ -97,37 +97,37 @@ struct AnswerTextTests {
     @Test(
         "a function id over the size of a name is cut where a character ends",
         arguments: ["n", "é", #"\u0001"#, "😀"])
-    func shownID(character: String) {
-        func shown(_ text: String) -> String {
+    func shownID(character: String) throws {
+        func shown(_ text: String) throws -> String {
             var room = [UInt8](repeating: 0, count: shownIDSizeMax)
             let id = Text(text)
-            return room.withUnsafeMutableBufferPointer {
-                string(sc_shown_id(id.bytes, $0.baseAddress!))
+            return try room.withUnsafeMutableBufferPointer {
+                string(sc_shown_id(id.bytes, try #require($0.baseAddress)))
             }
         }
         let each = character.hasPrefix("\\") ? 1 : character.utf8.count
         let most = Int(SC_NAME_SIZE_MAX) / each
         let whole = "\"" + String(repeating: character, count: most) + "\""
-        #expect(shown(whole) == whole)
-        #expect(shown(String(whole.dropLast()) + character + "\"") == whole)
-        #expect(shown(#""f""#) == #""f""#)
+        #expect(try shown(whole) == whole)
+        #expect(try shown(String(whole.dropLast()) + character + "\"") == whole)
+        #expect(try shown(#""f""#) == #""f""#)
         var room = [UInt8](repeating: 0, count: shownIDSizeMax)
         #expect(string(sc_shown_id(sc_bytes(), &room)) == #""""#)
     }
 
     @Test("the id of a call over its size is cut, too", arguments: ["x", #"\u0001"#])
-    func shownCallID(character: String) {
+    func shownCallID(character: String) throws {
         let most = Int(SC_INVOCATION_ID_SIZE_MAX)
-        func shown(_ count: Int) -> String {
+        func shown(_ count: Int) throws -> String {
             var room = [UInt8](repeating: 0, count: 6 * most + 2)
             let id = Text("\"" + String(repeating: character, count: count) + "\"")
-            return room.withUnsafeMutableBufferPointer {
-                string(sc_shown_call_id(id.bytes, $0.baseAddress!))
+            return try room.withUnsafeMutableBufferPointer {
+                string(sc_shown_call_id(id.bytes, try #require($0.baseAddress)))
             }
         }
         let whole = "\"" + String(repeating: character, count: most) + "\""
-        #expect(shown(most) == whole && shown(most + 1) == whole && shown(3 * most) == whole)
-        #expect(shown(0) == #""""#)
+        #expect(try shown(most) == whole && shown(most + 1) == whole && shown(3 * most) == whole)
+        #expect(try shown(0) == #""""#)
         var room = [UInt8](repeating: 0, count: 6 * most + 2)
         #expect(sc_shown_call_id(sc_bytes(), &room).data == nil)
     }
@@ -300,11 +300,12 @@ struct StreamTextTests {
     }
 
     @Test("a `sync` of a group is a head, an array and an end")
-    func syncHead() {
+    func syncHead() throws {
         let prefix = Text(written { sc_stream_prefix_write($0, Text("s\"").bytes, Text("").bytes) })
         var digits = [UInt8](repeating: 0, count: 20)
-        let text = digits.withUnsafeMutableBufferPointer { digits in
-            parts { sc_sync_head($0, digits.baseAddress!, prefix.bytes, 5) }
+        let text = try digits.withUnsafeMutableBufferPointer { digits in
+            let room = try #require(digits.baseAddress)
+            return parts { sc_sync_head($0, room, prefix.bytes, 5) }
         }
         #expect(text + "[]}}" == event(nil, [Text(#""sync","data":"#), Text("[]")]))
     }

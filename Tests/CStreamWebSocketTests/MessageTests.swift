@@ -51,14 +51,14 @@ struct MessageTests {
     @Test(
         "is the same written part by part",
         arguments: [1, 126, fragment, fragment + 1])
-    func writer(size: Int) {
+    func writer(size: Int) throws {
         let payload = payload(size)
         var out = [UInt8](repeating: 0, count: Int(sc_ws_message_size(UInt64(size))))
         var bare = [UInt8](repeating: 0, count: size)
-        out.withUnsafeMutableBufferPointer { out in
-            bare.withUnsafeMutableBufferPointer { bare in
-                var writer = sc_ws_writer_begin(out.baseAddress!, UInt64(size))
-                var plain = sc_ws_writer_begin_bare(bare.baseAddress!, UInt64(size))
+        try out.withUnsafeMutableBufferPointer { out in
+            try bare.withUnsafeMutableBufferPointer { bare in
+                var writer = sc_ws_writer_begin(try #require(out.baseAddress), UInt64(size))
+                var plain = sc_ws_writer_begin_bare(try #require(bare.baseAddress), UInt64(size))
                 var at = 0
                 while at < size {
                     let step = min(size - at, max(1, size / 5))

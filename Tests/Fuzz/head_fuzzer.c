@@ -26,13 +26,18 @@ static void check_data(const struct sc_message *message, bool worker) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct sc_http_request request;
+    static struct sc_heap *heap;
+    if (heap == NULL)
+        heap = sc_heap_create();
+    CHECK(heap != NULL);
     uint8_t *copy = copy_of(data, size);
     if (sc_http_request_parse(copy, size, &request) > 0) {
         for (int worker = 0; worker < 2; worker++) {
             struct sc_message *message =
-                sc_head_message(&request, SC_LITERAL("[::1]:1"), worker == 1, NULL);
+                sc_head_message(&request, SC_LITERAL("[::1]:1"), worker == 1, heap, NULL);
             check_data(message, worker == 1);
             sc_message_release(message);
+            CHECK(sc_heap_counters(heap).objects == 0);
         }
         (void)sc_head_is_python(&request);
     }
