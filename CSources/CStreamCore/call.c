@@ -123,6 +123,39 @@ void sc_effects_deinit(struct shard *shard) {
     sc_buffer_deinit(&shard->effects.names);
 }
 
+// ---- Calls of other shards, and those that have waited
+
+// The connection has gone: a read of it has no reader, and after a reset nothing that has not begun is done.
+static bool nobody_asks(const struct call *call) {
+    enum sc_account_owner_state state = sc_account_state(call->account);
+    return state == SC_ACCOUNT_CUT || (state == SC_ACCOUNT_LEFT && !sc_call_writes(call->op));
+}
+
+static void evaluate(struct shard *owner, struct request *request) {
+    if (nobody_asks(&request->call)) {
+        owner->counters.calls_dropped++;
+        sc_request_finish(request);
+        return;
+    }
+    sc_call_execute(owner, &request->call);
+}
+
+static void finish(struct shard *origin, struct request *request) {
+    if (request->call.connection == SC_NODE_CONNECTION) {
+        if (request->reply != NULL)
+            sc_node_answered(origin, sc_blob_bytes(request->reply));
+        return;
+    }
+    struct slice slice = {0};
+    if (request->call.wants_answer && request->reply != NULL)
+        slice = sc_frames_wrap(origin, request->reply, 0);
+    if (request->call.wants_answer)
+        answer_connection(origin, request->call.connection, request->call.answer, slice);
+}
+
+const struct request_kind sc_request_call = {
+    .evaluate = evaluate, .finish = finish, .is_call = true};
+
 // ---- Answers
 
 // Nearly all answers: to a connection of this shard, in one frame, without a trace context. They are written in place.

@@ -84,13 +84,13 @@ static bool has_room(const struct shard *shard, bool writes) {
 }
 
 static bool request_writes(const struct request *request) {
-    return request->kind == REQUEST_CALL && sc_call_writes(request->call.op);
+    return request->kind->is_call && sc_call_writes(request->call.op);
 }
 
 // Whether there is room at the caller for what the request brings.
 static bool may_answer(const struct shard *shard, const struct request *request) {
     struct sc_account_call call = {request->call.wants_answer, request->call.answer};
-    return request->kind != REQUEST_CALL ||
+    return !request->kind->is_call ||
            sc_account_lets_start(request->call.account, call, shard->index);
 }
 
@@ -119,7 +119,7 @@ void sc_call_queue_take(struct shard *shard, struct request *request) {
         !may_answer(shard, request))
         sc_call_queue_append(shard, request);
     else
-        sc_request_evaluate(shard, request);
+        request->kind->evaluate(shard, request);
 }
 
 // ---- What makes them wait
@@ -156,7 +156,7 @@ static void run_first(struct shard *shard, struct call_queue *queue) {
     if (queue->first == NULL)
         queue->last = NULL;
     shard->call_queues.waiting--;
-    sc_request_evaluate(shard, request);
+    request->kind->evaluate(shard, request);
 }
 
 static uint64_t paid(uint64_t debt_ns, uint64_t payment_ns) {

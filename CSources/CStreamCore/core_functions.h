@@ -94,7 +94,6 @@ bool sc_subscription_covers(struct connection *connection, struct topic *topic,
 bool sc_stream_message(struct connection *connection, struct sc_bytes text);
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                      const struct sc_bytes *_Nullable item);
-void sc_join_evaluate(struct shard *owner, struct request *request);
 /// Takes the snapshot for a join that the topic counts already; when there is none yet the join waits for it.
 void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request);
 /// The same with a `sync` that has been made for it.
@@ -135,6 +134,8 @@ void sc_hold_give_up(struct connection *connection);
 // ---- call.c
 
 void sc_call_execute(struct shard *shard, struct call *call);
+/// A call that runs at another shard, or has to wait at this one.
+extern const struct request_kind sc_request_call;
 void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable parts,
                     size_t count);
 void sc_call_fail(struct shard *shard, struct call *call, const char *code,
@@ -228,14 +229,16 @@ void sc_effects_revoke(void *context, int error, bool unknown);
 // ---- names.c
 
 void sc_names_start(struct shard *shard, struct call *call);
-void sc_names_evaluate(struct shard *shard, struct request *request);
 void sc_names_collect(struct shard *shard, struct request *request);
-void sc_names_reply(struct shard *shard, struct request *request);
 
 // ---- request.c
 
-struct request *sc_request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
-                                const struct call *call, struct sc_bytes extra);
+/// Makes a request with a copy of all that `call` and `extra` refer to. Holds a reference to the call's account.
+///
+/// Owns: the caller has it until sc_request_send consumes it, or sc_request_free.
+struct request *sc_request_make(struct shard *origin, struct shard *owner,
+                                const struct request_kind *kind, const struct call *call,
+                                struct sc_bytes extra);
 void sc_request_send(struct request *request);
 void sc_request_free(struct request *request);
 /// Counts a request that stays on its shard as under way.
@@ -246,8 +249,8 @@ void sc_request_charge_reply(struct request *request);
 void sc_account_fell(struct shard *shard, struct sc_account *_Nullable account);
 /// Has each shard of the set take a turn.
 void sc_shards_wake(struct shard *shard, uint64_t waiting);
-void sc_request_evaluate(struct shard *shard, struct request *request);
-void sc_request_finish(struct request *request); // At the owner, when `reply` is set.
+/// At the owner, when the request has been evaluated: consumes it, and sends it back.
+void sc_request_finish(struct request *request);
 void sc_event_to_peers(struct shard *shard, struct topic *topic,
                        const struct sc_bytes *_Nullable item, struct slice slice);
 void sc_batches_post(struct shard *shard);

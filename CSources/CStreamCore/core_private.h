@@ -235,31 +235,43 @@ struct effects {
     uint32_t names_dropped; // Bytes no longer needed that were taken off the front of `names`.
 };
 
-/// A piece of work for another shard. It travels there and back in the same memory.
-enum request_kind { REQUEST_CALL, REQUEST_JOIN, REQUEST_LEAVE, REQUEST_NAMES };
+/// What a piece of work for another shard does there, and here when it is back. One constant a kind, in the file that
+/// makes such requests: the mail knows none of them.
+struct request_kind {
+    /// At the owner. Borrows the request until sc_request_finish, which it calls now or later.
+    void (*evaluate)(struct shard *owner, struct request *request);
+    /// Back at the origin. Borrows the request, which is freed behind it.
+    void (*finish)(struct shard *origin, struct request *request);
+    bool is_call;     // It waits for room: for what it writes, and for its answer.
+    bool never_waits; // Evaluated on arrival, also while calls of its connection wait.
+};
+
+/// A piece of work for another shard. It travels there and back in the same memory, since messages between shards are
+/// without a copy: at each time one shard alone reads and writes it, the owner from sc_request_send to sc_request_finish,
+/// the origin before and after.
 struct request {
     struct sc_loop_message message;
     struct shard *origin;
     struct shard *owner;
     struct request *_Nullable next_waiting; // In a call queue, or among the joins of a list.
-    uint8_t kind;
-    struct call call;                  // REQUEST_CALL, REQUEST_NAMES; its name also for joins.
-    struct topic *_Nullable topic;     // REQUEST_JOIN, REQUEST_LEAVE: the origin's.
-    struct gather *_Nullable gather;   // REQUEST_NAMES
-    struct sc_bytes subscription_id;   // REQUEST_JOIN
+    const struct request_kind *kind;
+    struct call call;                  // Of calls and names; its name also for joins.
+    struct topic *_Nullable topic;     // Joins and leaves: the origin's.
+    struct gather *_Nullable gather;   // Of names.
+    struct sc_bytes subscription_id;   // Of a join.
     struct sc_blob *_Nullable reply;   // A frame, a message, or the names.
     uint64_t reply_charged;            // To the caller, as an answer.
-    struct sc_blob *_Nullable context; // REQUEST_JOIN: of the client.
-    uint64_t timestamp;                // REQUEST_JOIN: of a custom `sync`.
-    bool custom;                       // REQUEST_JOIN: a function of its own makes the `sync`.
-    bool stamps;                       // REQUEST_JOIN: that one is there, and is to be stamped.
-    bool fresh; // REQUEST_JOIN: the connection has frames of the group already, none may be older.
-    bool again; // REQUEST_JOIN: it may have some of before; the `sync` has to be of now or later.
-    bool at_once; // REQUEST_JOIN: whatever the size of the group, there is no other way.
-    struct sc_blob *_Nullable tail; // REQUEST_JOIN: frames that follow the `sync`,
+    struct sc_blob *_Nullable context; // A join: of the client.
+    uint64_t timestamp;                // A join: of a custom `sync`.
+    bool custom;                       // A join: a function of its own makes the `sync`.
+    bool stamps;                       // A join: that one is there, and is to be stamped.
+    bool fresh;   // A join: the connection has frames of the group already, none may be older.
+    bool again;   // A join: it may have some of before; the `sync` has to be of now or later.
+    bool at_once; // A join: whatever the size of the group, there is no other way.
+    struct sc_blob *_Nullable tail; // A join: frames that follow the `sync`,
     uint32_t tail_size;             // so many bytes of it.
-    uint32_t count;                 // REQUEST_LEAVE: of subscriptions.
-    size_t sync_offset;             // REQUEST_JOIN: where in `reply` the frame begins.
+    uint32_t count;                 // A leave: of subscriptions.
+    size_t sync_offset;             // A join: where in `reply` the frame begins.
     size_t extra_size;              // Of `bytes`.
     uint8_t bytes[];
 };

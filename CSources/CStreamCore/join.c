@@ -55,6 +55,8 @@ static void refuse_large(struct connection *connection, const struct sc_subscrip
     log_refusal(connection, name, SC_LITERAL("the sync is over limits.sync_bytes"));
 }
 
+static const struct request_kind join_kind, leave_kind;
+
 // The call carries the names; `extra` of the request the subscription's id.
 static struct request *join_request(struct connection *connection,
                                     const struct sc_group_name *group,
@@ -65,7 +67,7 @@ static struct request *join_request(struct connection *connection,
     if (name->item != NULL)
         call.item = *name->item;
     struct shard *owner = sc_shard_of(shard, group->hash);
-    struct request *request = sc_request_make(shard, owner, REQUEST_JOIN, &call, name->id);
+    struct request *request = sc_request_make(shard, owner, &join_kind, &call, name->id);
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
     request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
     request->fresh = sc_subscription_any(connection, group);
@@ -150,7 +152,7 @@ void sc_join_decided(struct shard *shard, struct connection *connection, uint64_
 
 // ---- At the owner
 
-void sc_join_evaluate(struct shard *owner, struct request *request) {
+static void evaluate(struct shard *owner, struct request *request) {
     struct topic *topic = sc_topic_make(owner, &request->call.name);
     topic->interest++;
     topic->in_flight++;
@@ -396,7 +398,7 @@ static bool stamp_again(struct connection *connection, struct sc_bytes data) {
         memcpy(held->data->data, data.data, data.size);
     struct call call = {.name = group, .connection = connection->id, .has_item = held->has_item};
     (void)held_item(held, &call.item);
-    struct request *request = sc_request_make(shard, sc_shard_of(shard, group.hash), REQUEST_JOIN,
+    struct request *request = sc_request_make(shard, sc_shard_of(shard, group.hash), &join_kind,
                                               &call, (struct sc_bytes){0});
     request->custom = request->stamps = true;
     if (request->owner == shard) {
@@ -474,7 +476,39 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
     }
 }
 
+static void finish(struct shard *origin, struct request *request) {
+    struct slice slice = {0};
+    if (request->reply != NULL)
+        slice = sc_frames_wrap(origin, request->reply, request->sync_offset);
+    sc_join_complete(origin, request, slice);
+    sc_slice_release(origin, slice);
+}
+
+static const struct request_kind join_kind = {.evaluate = evaluate, .finish = finish};
+
 // ---- Leaving
+
+static void evaluate_leave(struct shard *owner, struct request *request) {
+    struct topic *topic = sc_topic_find(owner, &request->call.name);
+    assert(topic != NULL && topic->remotes != NULL && topic->interest >= request->count);
+    struct remote_interest *remote = &topic->remotes[request->origin->index];
+    assert(remote->count >= request->count);
+    remote->count -= request->count;
+    topic->interest -= request->count;
+    sc_topic_drop_idle(owner, topic);
+    sc_batches_post(owner); // The frames sent to it before must not come after its topic has gone.
+    sc_request_finish(request);
+}
+
+static void finish_leave(struct shard *origin, struct request *request) {
+    struct topic *topic = request->topic;
+    assert(topic->registrations >= request->count);
+    topic->registrations -= request->count;
+    sc_topic_drop_idle(origin, topic);
+}
+
+static const struct request_kind leave_kind = {
+    .evaluate = evaluate_leave, .finish = finish_leave, .never_waits = true};
 
 void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count) {
     if (topic->owner == shard->index) {
@@ -484,8 +518,8 @@ void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count) {
         return;
     }
     struct call call = {.name = sc_topic_name(topic)};
-    struct request *request = sc_request_make(shard, shard->node->shards[topic->owner],
-                                              REQUEST_LEAVE, &call, (struct sc_bytes){0});
+    struct request *request = sc_request_make(shard, shard->node->shards[topic->owner], &leave_kind,
+                                              &call, (struct sc_bytes){0});
     request->topic = topic;
     request->count = count;
     sc_request_send(request);

@@ -55,7 +55,7 @@ static bool caller_is_gone(struct shard *shard, const struct request *request) {
 void sc_listing_add_call(struct shard *shard, struct call *call) {
     struct request *request = call->request;
     if (request == NULL) {
-        request = sc_request_make(shard, shard, REQUEST_CALL, call, (struct sc_bytes){0});
+        request = sc_request_make(shard, shard, &sc_request_call, call, (struct sc_bytes){0});
         sc_request_count(request);
     }
     struct worker *worker = local_caller(shard, request);

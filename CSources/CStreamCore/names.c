@@ -261,19 +261,21 @@ static void gathered(struct shard *shard, struct gather *gather) {
         hold(shard, gather);
 }
 
+static const struct request_kind names_kind;
+
 void sc_names_start(struct shard *shard, struct call *call) {
     struct sc_bytes none = {0};
     struct gather *gather = sc_allocate(sizeof *gather);
     *gather = (struct gather){.request = call->request,
                               .missing = shard->node->shard_count,
                               .taken_back = shard->taken_back};
-    gather->call = sc_request_make(shard, shard, REQUEST_NAMES, call, none);
+    gather->call = sc_request_make(shard, shard, &names_kind, call, none);
     collect_all(shard, call, &gather->names);
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         if (i == shard->index)
             continue;
         struct request *request =
-            sc_request_make(shard, shard->node->shards[i], REQUEST_NAMES, call, none);
+            sc_request_make(shard, shard->node->shards[i], &names_kind, call, none);
         request->gather = gather;
         sc_request_send(request);
     }
@@ -292,13 +294,13 @@ void sc_names_collect(struct shard *shard, struct request *request) {
     sc_buffer_deinit(&names);
 }
 
-void sc_names_evaluate(struct shard *shard, struct request *request) {
+static void evaluate(struct shard *shard, struct request *request) {
     sc_names_collect(shard, request);
     sc_read_answered(shard, request);
     sc_effects_release(shard);
 }
 
-void sc_names_reply(struct shard *shard, struct request *request) {
+static void reply(struct shard *shard, struct request *request) {
     struct gather *gather = request->gather;
     if (request->reply == NULL)
         gather->names.failed = true;
@@ -307,3 +309,5 @@ void sc_names_reply(struct shard *shard, struct request *request) {
     if (--gather->missing == 0)
         gathered(shard, gather);
 }
+
+static const struct request_kind names_kind = {.evaluate = evaluate, .finish = reply};

@@ -31,8 +31,9 @@ static void call_slices(struct call *call, struct sc_bytes *slices[_Nonnull CALL
     memcpy(slices, all, sizeof all);
 }
 
-struct request *sc_request_make(struct shard *origin, struct shard *owner, enum request_kind kind,
-                                const struct call *call, struct sc_bytes extra) {
+struct request *sc_request_make(struct shard *origin, struct shard *owner,
+                                const struct request_kind *kind, const struct call *call,
+                                struct sc_bytes extra) {
     struct sc_bytes *slices[CALL_SLICES];
     struct call copy = *call;
     call_slices(&copy, slices);
@@ -41,7 +42,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner, enum 
         size += slices[i]->size;
     struct request *request = sc_allocate(sizeof *request + size);
     *request = (struct request){
-        .origin = origin, .owner = owner, .kind = (uint8_t)kind, .call = *call, .extra_size = size};
+        .origin = origin, .owner = owner, .kind = kind, .call = *call, .extra_size = size};
     call_slices(&request->call, slices);
     uint8_t *at = request->bytes;
     for (size_t i = 0; i < CALL_SLICES; i++)
@@ -104,56 +105,13 @@ void sc_request_free(struct request *request) {
     free(request);
 }
 
-static void call_returned(struct shard *shard, struct request *request) {
-    if (request->call.connection == SC_NODE_CONNECTION) {
-        if (request->reply != NULL)
-            sc_node_answered(shard, sc_blob_bytes(request->reply));
-        return;
-    }
-    struct worker *worker = sc_caller_find(shard, request->call.connection);
-    if (worker == NULL || !request->call.wants_answer)
-        return;
-    struct slice slice = {0};
-    if (request->reply != NULL)
-        slice = sc_frames_wrap(shard, request->reply, 0);
-    sc_worker_answer_end(&worker->connection, request->call.answer, slice);
-    sc_slice_release(shard, slice);
-}
-
-static void join_returned(struct shard *shard, struct request *request) {
-    struct slice slice = {0};
-    if (request->reply != NULL)
-        slice = sc_frames_wrap(shard, request->reply, request->sync_offset);
-    sc_join_complete(shard, request, slice);
-    sc_slice_release(shard, slice);
-}
-
-static void leave_returned(struct shard *shard, struct topic *topic, uint32_t count) {
-    assert(topic->registrations >= count);
-    topic->registrations -= count;
-    sc_topic_drop_idle(shard, topic);
-}
-
 static void returned(struct sc_loop_message *message) {
     struct request *request = SC_CONTAINER_OF(message, struct request, message);
     struct shard *shard = request->origin;
     shard->peers[request->owner->index].requests--;
     if (request->call.account != NULL)
         sc_account_discharge(request->call.account, SC_PLACE_REQUESTS, size_of(request));
-    switch ((enum request_kind)request->kind) {
-    case REQUEST_CALL:
-        call_returned(shard, request);
-        break;
-    case REQUEST_JOIN:
-        join_returned(shard, request);
-        break;
-    case REQUEST_LEAVE:
-        leave_returned(shard, request->topic, request->count);
-        break;
-    case REQUEST_NAMES:
-        sc_names_reply(shard, request);
-        break;
-    }
+    request->kind->finish(shard, request);
     sc_request_free(request);
 }
 
@@ -164,54 +122,13 @@ void sc_request_finish(struct request *request) {
 
 // ---- At the owner
 
-// The connection has gone: a read of it has no reader, and after a reset nothing that has not begun is done.
-static bool nobody_asks(const struct call *call) {
-    enum sc_account_owner_state state = sc_account_state(call->account);
-    return state == SC_ACCOUNT_CUT || (state == SC_ACCOUNT_LEFT && !sc_call_writes(call->op));
-}
-
-void sc_request_evaluate(struct shard *shard, struct request *request) {
-    switch ((enum request_kind)request->kind) {
-    case REQUEST_CALL:
-        if (nobody_asks(&request->call)) {
-            shard->counters.calls_dropped++;
-            sc_request_finish(request);
-            break;
-        }
-        sc_call_execute(shard, &request->call);
-        break;
-    case REQUEST_JOIN:
-        sc_join_evaluate(shard, request);
-        break;
-    case REQUEST_NAMES:
-        sc_names_evaluate(shard, request);
-        break;
-    case REQUEST_LEAVE:
-        break; // Done on arrival.
-    }
-}
-
-static void leave_arrived(struct shard *shard, struct request *request) {
-    struct topic *topic = sc_topic_find(shard, &request->call.name);
-    assert(topic != NULL && topic->remotes != NULL && topic->interest >= request->count);
-    struct remote_interest *remote = &topic->remotes[request->origin->index];
-    assert(remote->count >= request->count);
-    remote->count -= request->count;
-    topic->interest -= request->count;
-    sc_topic_drop_idle(shard, topic);
-    sc_batches_post(
-        shard); // The frames sent to it before: they must not come after its topic has gone.
-    sc_request_finish(request);
-}
-
 static void arrived(struct sc_loop_message *message) {
     struct request *request = SC_CONTAINER_OF(message, struct request, message);
     struct shard *shard = request->owner;
-    if (request->kind == REQUEST_LEAVE) {
-        leave_arrived(shard, request);
-        return;
-    }
-    sc_call_queue_take(shard, request);
+    if (request->kind->never_waits)
+        request->kind->evaluate(shard, request);
+    else
+        sc_call_queue_take(shard, request);
 }
 
 void sc_request_count(struct request *request) {

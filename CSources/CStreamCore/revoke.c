@@ -138,7 +138,7 @@ static bool answer_failed(struct shard *shard, const struct effect *effect, int 
         return local_answer_failed(shard, effect, error, unknown);
     sc_blob_release(request->reply);
     request->reply = NULL;
-    if (request->kind == REQUEST_NAMES) {
+    if (request->gather != NULL) {
         sc_names_collect(shard, request);
         return false;
     }

@@ -130,7 +130,7 @@ static void call_start(struct shard *shard, struct call *call) {
         return;
     }
     struct request *request =
-        sc_request_make(shard, owner, REQUEST_CALL, call, (struct sc_bytes){0});
+        sc_request_make(shard, owner, &sc_request_call, call, (struct sc_bytes){0});
     if (owner != shard) {
         sc_request_send(request);
     } else {
