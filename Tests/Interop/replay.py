@@ -1,8 +1,8 @@
 """Plays recorded scenarios against a node, and compares each step with its record.
 
-A scenario is a list of steps. After each one everything that any connection received since the last
-is compared, with what differs from run to run replaced by placeholders. `original` in a step is what
-the first implementation of the protocol answered; `expect`, where present, is what this project
+A scenario is a list of steps, each of which says `why` it is there. After each one everything that any
+connection received since the last is compared, with what differs from run to run replaced by
+placeholders. `original` in a step is what the first implementation of the protocol answered; `expect`, where present, is what this project
 decided on instead, and `because` says why. Patterns in `expect`:
 
     {"$any": 1}            anything
@@ -116,7 +116,7 @@ def wanted(step):
 
 def describe(step):
     """What `step` does, in one line."""
-    hidden = {"original", "expect", "because"}
+    hidden = {"original", "expect", "because", "why"}
     return json.dumps({k: v for k, v in step.items() if k not in hidden}, ensure_ascii=False)
 
 

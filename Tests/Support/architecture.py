@@ -219,13 +219,13 @@ def picture(code):
     lines = ["```mermaid", "graph TD"]
     lines += [f'    {node[room]}["{room}"]' for room in names]
     lines += [f"    {node[a]} --> {node[b]}" for a, b in reduced(arrows)]
-    lines += ["```", "", "| room | files | largest circle of files | knows |", "|---|---|---|---|"]
+    lines += ["```", "", "| room | largest circle of files | knows |", "|---|---|---|"]
     for room in [*names, None] if None in rooms else names:
         sources = {path for path in rooms[room] if path.suffix == ".c"}
         largest = max((len(circle) for circle in code.circles(sources)), default=0)
         below = sorted((b for a, b in arrows if a == room), key=lambda other: (RANKS[other], other))
         shown = ", ".join(f"`{other}`" for other in below) or "-"
-        lines.append(f"| {f'`{room}`' if room else 'without a room yet'} | {len(rooms[room])} | {largest} | {shown if room else '-'} |")
+        lines.append(f"| {f'`{room}`' if room else 'without a room yet'} | {largest} | {shown if room else '-'} |")
     return "\n".join(lines)
 
 

@@ -49,11 +49,19 @@ def steps():
 def test_step_is_answered_as_recorded(played, name, index):
     step, got = SCENARIOS[name]["steps"][index], played[name][index]
     assert replay.matches(replay.wanted(step), got), (
-        f"{replay.describe(step)}\n"
+        f"{step['why']}\n{replay.describe(step)}\n"
         f"want {json.dumps(replay.wanted(step), ensure_ascii=False)}\n"
         f"got  {json.dumps(got, ensure_ascii=False)}\n"
         f"{step.get('because', '')}"
     )
+
+
+def test_each_step_says_why_it_is_there():
+    for name, scenario in SCENARIOS.items():
+        for index, step in enumerate(scenario["steps"]):
+            assert step.get("why", "").strip(), f"step {index} of {name} does not say why it is there"
+            # What this project decided otherwise has its reason, too.
+            assert ("expect" in step) == ("because" in step), f"step {index} of {name}"
 
 
 def test_every_scenario_uses_only_known_settings():
