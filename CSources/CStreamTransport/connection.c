@@ -319,11 +319,23 @@ static void look_at(struct connection *connection) {
     }
 }
 
-void sc_transport_sweep(struct transport *transport) {
-    transport->tick++;
-    for (uint32_t slot = 0; slot < transport->slot_count; slot++)
+void sc_transport_sweep_on(struct transport *transport) {
+    uint32_t slot = transport->sweep_next, left = transport->slot_count - slot;
+    uint32_t end = slot + (left < SC_SWEPT_PER_TURN ? left : SC_SWEPT_PER_TURN);
+    for (; slot < end; slot++)
         if (transport->slots[slot].connection != NULL)
             look_at(transport->slots[slot].connection);
+    transport->sweep_next = end < transport->slot_count ? end : UINT32_MAX;
+    if (sc_transport_sweeps(transport))
+        transport->events->turn_again(transport);
+}
+
+// A tick that comes before the last one is over does not begin anew: the last slots would never be looked at.
+void sc_transport_sweep(struct transport *transport) {
+    transport->tick++;
+    if (!sc_transport_sweeps(transport))
+        transport->sweep_next = 0;
+    sc_transport_sweep_on(transport);
 }
 
 // ---- All of them
@@ -353,6 +365,7 @@ void sc_transport_deinit(struct transport *transport) {
 
 void sc_transport_init(struct transport *transport) {
     transport->slot_free = NO_SLOT;
+    transport->sweep_next = UINT32_MAX;
     transport->tick_ms = tick_ms(&transport->limits);
     transport->parked.name = "to be started";
     transport->parked_timer.on_due = parked_due;

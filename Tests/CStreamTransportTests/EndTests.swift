@@ -189,6 +189,26 @@ struct EndTests {
         }
     }
 
+    @Test(
+        "a turn looks at the patience of SC_SWEPT_PER_TURN connections, the next one at the others")
+    func sweepBudget() throws {
+        try withProbe { probe in
+            let count = Int(SC_SWEPT_PER_TURN) + 100
+            try allowDescriptors(2 * count + 100)
+            for _ in 0..<count { _ = probe.connect() }
+            let ticks = 1000 / probe.transport.pointee.tick_ms
+            for _ in 0..<ticks {
+                probe_sweep(probe.handle)
+                probe.turns(1)
+            }
+            #expect(probe.counters.handshakes_timed_out == 0)
+            probe_sweep(probe.handle)
+            #expect(probe.counters.handshakes_timed_out == UInt64(SC_SWEPT_PER_TURN))
+            probe.turns(1)
+            #expect(probe.counters.handshakes_timed_out == UInt64(count))
+        }
+    }
+
     @Test("a connection whose head is not answered is reset instead of closed")
     func closeBeforeOpen() throws {
         try withProbe { probe in

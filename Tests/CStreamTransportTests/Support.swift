@@ -189,3 +189,12 @@ func frames(_ bytes: [UInt8]) -> [Received]? {
     }
     return found
 }
+
+/// Raises the soft limit of descriptors, which is 1,024 on many machines.
+func allowDescriptors(_ count: Int) throws {
+    var limit = rlimit()
+    try #require(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+    guard limit.rlim_cur < UInt(count) else { return }
+    limit.rlim_cur = UInt(count)
+    try #require(setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+}

@@ -35,6 +35,8 @@
 /// The rest follows in the next turns.
 #define SC_PARKED_PER_TURN 1024u
 #define SC_PARKED_PER_SLICE 256u
+/// Connections whose patience one turn looks at. The others follow in the next turns.
+#define SC_SWEPT_PER_TURN 4096u
 /// Bytes of log records in one message. More: dropped, and counted.
 #define SC_TELEMETRY_SIZE_MAX (1u << 20)
 /// Payload bytes of one outbound frame. A bigger message leaves in fragments.

@@ -26,8 +26,19 @@ static void tidy_due(struct sc_timer *timer) {
     (void)timer; // The turn's end does it.
 }
 
+// The order of the steps. What comes first makes work for what follows, so that the work of one turn leaves in that turn:
+//
+// 1. Patience: a connection that ends here gives up its subscriptions below.
+// 2. Calls, lists and messages that waited: each has a budget, and the rest makes another turn. Messages come behind the
+//    calls, because they add to those and would otherwise push them back.
+// 3. Subscriptions of clients that serve nobody any more end before frames are handed out: they get none of them.
+// 4. Dirty topics hand their frames to their members, and batches of events go to other shards.
+// 5. The log writes the changes, before the sends: the disk works while the sockets are served.
+// 6. One send a connection. It may show that a member is too slow, whose subscriptions end at once.
 static void on_turn(void *context) {
     struct shard *shard = context;
+    if (sc_transport_sweeps(&shard->transport))
+        sc_transport_sweep_on(&shard->transport);
     if (shard->call_queues.table.count > 0)
         sc_call_queues_turn(shard);
     if (shard->stepped > 0) {
@@ -40,7 +51,7 @@ static void on_turn(void *context) {
         sc_clients_leave(shard);
     sc_topics_settle(shard);
     sc_batches_post(shard);
-    sc_storage_turn(shard); // The disk works while the sockets are served.
+    sc_storage_turn(shard);
     sc_transport_flush(&shard->transport);
     if (!sc_wait_list_is_empty(&shard->leaving)) // Members that turned out too slow, and the rest.
         sc_clients_leave(shard);

@@ -265,6 +265,8 @@ struct transport {
     struct transport_limits limits;
     uint32_t index; // The first byte of each id.
     uint32_t tick, tick_ms;
+    uint32_t
+        sweep_next; // The slots from here on are still to be looked at in this tick. UINT32_MAX: none.
     struct connection_slot *_Nullable slots;
     uint32_t slot_count, slot_capacity, slot_free, connection_count;
     struct chunks chunks;
@@ -296,8 +298,13 @@ static inline struct connection *_Nullable sc_transport_at(const struct transpor
                                                            uint32_t slot) {
     return transport->slots[slot].connection;
 }
-/// Looks at each connection's patience. Every `tick_ms`.
+/// A tick of `tick_ms` has passed: looks at each connection's patience, a part of them in this turn.
 void sc_transport_sweep(struct transport *transport);
+/// Whether connections are left to be looked at, and the next part of them.
+static inline bool sc_transport_sweeps(const struct transport *transport) {
+    return transport->sweep_next != UINT32_MAX;
+}
+void sc_transport_sweep_on(struct transport *transport);
 /// Hands on messages that waited. At the end of a turn; one turn does a bounded part.
 void sc_transport_resume(struct transport *transport);
 /// Sends what the turn has put together: all that comes first, of the others as much as one turn may.

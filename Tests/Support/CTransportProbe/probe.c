@@ -142,6 +142,8 @@ static const struct transport_events events = {on_dead_peer, on_slow_reader, tur
 
 static void on_turn(void *context) {
     struct probe *probe = context;
+    if (sc_transport_sweeps(&probe->transport))
+        sc_transport_sweep_on(&probe->transport);
     sc_transport_resume(&probe->transport);
     sc_transport_flush(&probe->transport);
 }
