@@ -20,8 +20,8 @@ int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
     assert(!log->opening);
     size_t size = wal_record_size(names, value);
     int rc = log->failed;
-    if (rc == 0 && log->next.error != 0 && !has_room(log, size))
-        rc = log->next.error;
+    if (rc == 0 && !has_room(log, size))
+        rc = sc_segment_error(log, log->open.size + size);
     if (rc == 0 && log->open.size + size > UINT32_MAX / 2)
         rc = -ENOBUFS;
     if (rc == 0 && sc_buffer_reserve(&log->open, size) == NULL) {
@@ -405,8 +405,9 @@ static void commit_turn(struct sc_log *log) {
             return;
         }
         if (!sc_segment_rotate(log, size)) {
-            if (log->next.error != 0)
-                sc_log_take_back(log, log->next.error, false);
+            int error = sc_segment_error(log, size);
+            if (error != 0)
+                sc_log_take_back(log, error, false);
             return;
         }
         log->look_ns = 0;
@@ -433,7 +434,7 @@ uint64_t sc_log_released(const struct sc_log *log) {
 bool sc_log_is_full(const struct sc_log *log) {
     // With no file to go to nothing is waited for: changes are refused instead.
     bool is_full = log->open.size > SC_LOG_WAITING_MAX || log->undo.value_bytes > SC_LOG_UNDO_MAX;
-    return is_full && log->failed == 0 && log->next.error == 0;
+    return is_full && log->failed == 0 && sc_segment_error(log, log->open.size) == 0;
 }
 
 int sc_log_health(const struct sc_log *log) {
@@ -457,7 +458,7 @@ struct sc_log_counters sc_log_counters(const struct sc_log *log) {
 bool sc_log_is_idle(const struct sc_log *log) {
     if (log->busy || sc_segment_is_busy(log) || sc_snapshot_is_busy(log))
         return false;
-    return log->failed != 0 || log->next.error != 0 ||
+    return log->failed != 0 || sc_segment_error(log, log->open.size) != 0 ||
            (log->open_count == 0 && (!log->finishing || !is_unsynced(log)));
 }
 

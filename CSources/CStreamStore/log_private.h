@@ -283,6 +283,8 @@ void sc_segment_turn(struct sc_log *log);
 /// Makes the prepared segment the current one. False: it is not ready.
 bool sc_segment_rotate(struct sc_log *log, uint64_t size);
 bool sc_segment_is_busy(const struct sc_log *log);
+/// Why a batch of `size` bytes has no file to go to, or 0: it has one, or another that is large enough is tried at once.
+int sc_segment_error(const struct sc_log *log, size_t size);
 
 // ---- snapshot.c
 void sc_snapshot_turn(struct sc_log *log);

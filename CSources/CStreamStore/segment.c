@@ -277,3 +277,9 @@ bool sc_segment_rotate(struct sc_log *log, uint64_t size) {
 bool sc_segment_is_busy(const struct sc_log *log) {
     return log->next.busy;
 }
+
+int sc_segment_error(const struct sc_log *log, size_t size) {
+    const struct preparation *next = &log->next;
+    bool fits = wal_padded(size) + WAL_HEADER_SIZE <= log->segment_size;
+    return next->tries_at_once && fits ? 0 : next->error;
+}
