@@ -80,9 +80,9 @@ struct sc_heap {
     uint64_t used, idle, kept_units, kept_slots, reserved, objects;
     uint64_t returned;   // Bytes given back to the kernel, ever.
     uint64_t given;      // Bytes, ever,
-    uint64_t tidied;     // of them when tidying ended,
+    uint64_t compacted;     // of them when compacting ended,
     uint64_t sparse;     // and bytes of the sparse objects that were met while it went on.
-    bool tidying, dense; // Dense: it ended with few such.
+    bool compacting, dense; // Dense: it ended with few such.
     _Alignas(64) _Atomic(struct given *) others; // Given back by other threads.
     _Atomic int64_t left;                        // Once CLOSED: objects in use.
 };
@@ -492,12 +492,12 @@ struct sc_heap_counters sc_heap_counters(const struct sc_heap *heap) {
                                      .objects = heap->objects};
 }
 
-// ---- Tidying
+// ---- Compacting
 
 // Nothing goes through the slabs, of which a heap of 10 GB has 160,000: what a slab is like when its owner comes by
 // with an object of it decides.
 
-// How many bytes are given back between one round of tidying and the next. Where no slab is sparse less than a third
+// How many bytes are given back between one round of compacting and the next. Where no slab is sparse less than a third
 // of what is in use is idle, and objects would be looked at in vain.
 static uint64_t pause_size(const struct sc_heap *heap) {
     if (heap->dense && heap->idle <= heap->used / 8 * 3)
@@ -505,20 +505,20 @@ static uint64_t pause_size(const struct sc_heap *heap) {
     return idle_limit(heap) / 2;
 }
 
-bool sc_heap_tidy_begin(struct sc_heap *heap) {
-    assert(!heap->tidying);
-    if (heap->idle <= idle_limit(heap) || heap->given - heap->tidied < pause_size(heap))
+bool sc_heap_compact_begin(struct sc_heap *heap) {
+    assert(!heap->compacting);
+    if (heap->idle <= idle_limit(heap) || heap->given - heap->compacted < pause_size(heap))
         return false;
     collect(heap, COLLECT_COUNT);
     heap->sparse = 0;
-    heap->tidying = true;
+    heap->compacting = true;
     return true;
 }
 
-void sc_heap_tidy_end(struct sc_heap *heap) {
-    assert(heap->tidying);
-    heap->tidying = false;
-    heap->tidied = heap->given;
+void sc_heap_compact_end(struct sc_heap *heap) {
+    assert(heap->compacting);
+    heap->compacting = false;
+    heap->compacted = heap->given;
     heap->dense = heap->sparse < idle_limit(heap) / 8;
 }
 

@@ -328,7 +328,7 @@ struct shard {
     struct sc_loop *loop;
     struct sc_store *store;
     struct sc_log *_Nullable log; // NULL: the store is in memory only.
-    struct sc_timer log_timer, gather_timer;
+    struct sc_timer log_timer, delay_timer;
     uint32_t
         taken_back; // How often changes were: what was read before then may not be true any more.
     struct sc_json_updater *updater;
@@ -360,7 +360,7 @@ struct shard {
     bool turns_again;
     struct call_queues call_queues;
     // Time
-    struct sc_timer sweep_timer, tidy_timer;
+    struct sc_timer sweep_timer, compact_timer;
     // What was said last of connections that could not be taken.
     uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
     uint64_t join_logged_ns; // When it was said last why one is refused.

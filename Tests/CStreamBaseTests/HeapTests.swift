@@ -46,8 +46,8 @@ private final class ModelHeap {
     func giveAll() { while !objects.isEmpty { give(at: objects.count - 1) } }
 
     /// What an owner does: moves whatever lies in slabs that are being emptied.
-    func tidy() throws -> Bool {
-        guard sc_heap_tidy_begin(heap) else { return false }
+    func compact() throws -> Bool {
+        guard sc_heap_compact_begin(heap) else { return false }
         for index in objects.indices where sc_heap_is_sparse(heap, objects[index].memory) {
             let memory = try #require(sc_heap_take(heap, objects[index].size))
             #expect(!sc_heap_is_sparse(heap, memory))
@@ -55,7 +55,7 @@ private final class ModelHeap {
             sc_heap_give(objects[index].memory)
             objects[index].memory = memory
         }
-        sc_heap_tidy_end(heap)
+        sc_heap_compact_end(heap)
         return true
     }
 }
@@ -98,7 +98,7 @@ struct HeapTests {
                     heap.give(at: Int.random(in: 0..<heap.objects.count, using: &generator))
                 }
             }
-            _ = try heap.tidy()
+            _ = try heap.compact()
             while sc_heap_trim(heap.heap) {}
             #expect(heap.objects.allSatisfy(heap.isIntact))
             #expect(Int(heap.counters.objects) == heap.objects.count)
@@ -125,17 +125,17 @@ struct HeapTests {
 
     @Test(
         "has few idle bytes after survivors were moved together", arguments: [40, 112, 1000, 9000])
-    func tidying(size: Int) throws {
+    func compacting(size: Int) throws {
         var generator = SeededGenerator(seed: randomSeed())
         let heap = try ModelHeap()
         for _ in 0..<(24 << 20) / size { try heap.take(size) }
-        #expect(try !heap.tidy())  // Nothing lies idle.
+        #expect(try !heap.compact())  // Nothing lies idle.
         for _ in 0..<heap.objects.count * 9 / 10 {
             heap.give(at: Int.random(in: 0..<heap.objects.count, using: &generator))
         }
         #expect(heap.counters.idle > heap.counters.used)
         var passes = 0
-        while try heap.tidy() { passes += 1 }
+        while try heap.compact() { passes += 1 }
         #expect(passes >= 1 && passes <= 3)
         #expect(heap.counters.idle <= heap.counters.used / 6 + (256 << 10))
         #expect(heap.objects.allSatisfy(heap.isIntact))
@@ -151,27 +151,27 @@ struct HeapTests {
             objects = objects.enumerated().filter { $0.offset % part != 0 }.map(\.element)
         }
         func findsSparse() -> Bool {
-            defer { sc_heap_tidy_end(heap) }
+            defer { sc_heap_compact_end(heap) }
             return objects.contains { sc_heap_is_sparse(heap, $0) }
         }
         thinOut(oneIn: 5)
         #expect(model.counters.idle > model.counters.used / 5)
-        try #require(sc_heap_tidy_begin(heap))
+        try #require(sc_heap_compact_begin(heap))
         #expect(!findsSparse())
         for _ in 0..<(4 * model.counters.used - 1) / 16_384 {
             sc_heap_give(try #require(sc_heap_take(heap, 16_384)))
-            try #require(!sc_heap_tidy_begin(heap))
+            try #require(!sc_heap_compact_begin(heap))
         }
         sc_heap_give(try #require(sc_heap_take(heap, 16_384)))
-        try #require(sc_heap_tidy_begin(heap))
+        try #require(sc_heap_compact_begin(heap))
         #expect(!findsSparse())
         // Before that, when so much is idle that there must be something.
         thinOut(oneIn: 20)
         #expect(model.counters.idle < model.counters.used / 8 * 3)
-        #expect(!sc_heap_tidy_begin(heap))
+        #expect(!sc_heap_compact_begin(heap))
         thinOut(oneIn: 10)
         #expect(model.counters.idle > model.counters.used / 8 * 3)
-        try #require(sc_heap_tidy_begin(heap))
+        try #require(sc_heap_compact_begin(heap))
         #expect(findsSparse())
     }
 

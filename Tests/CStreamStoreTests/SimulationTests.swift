@@ -431,11 +431,11 @@ struct SimulationTests {
     @Test(
         "moves items while changes and snapshots go on, and loses none",
         arguments: 0..<4 as Range<UInt64>)
-    func tidying(number: UInt64) {
+    func compacting(number: UInt64) {
         let seed = firstSeed &+ number
         var used: UInt64 = 0, idle: UInt64 = 0, snapshots: UInt64 = 0
         var message = [CChar](repeating: 0, count: 1024)
-        let rc = simulator_tidy(20_000, seed, &used, &idle, &snapshots, &message, message.count)
+        let rc = simulator_compact(20_000, seed, &used, &idle, &snapshots, &message, message.count)
         let text = message.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
         #expect(rc == 0, "seed \(seed): \(String(decoding: text, as: UTF8.self))")
         #expect(snapshots > 0)

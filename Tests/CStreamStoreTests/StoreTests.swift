@@ -108,7 +108,7 @@ struct StoreTests {
     }
 
     /// The last items of many slabs are moved at once; their memory takes longer.
-    @Test("tidies a bit in each turn, however much memory that sets free") func tidying() throws {
+    @Test("compacts a bit in each turn, however much memory that sets free") func compacting() throws {
         let store = try Store()
         for number in 0..<20_000 {
             let value = try #require(sc_store_value_create(store.store, 1000))
@@ -127,7 +127,7 @@ struct StoreTests {
         var more = true
         while more {
             let returned = heap().returned
-            more = sc_store_tidy(store.store)
+            more = sc_store_compact(store.store)
             most = max(most, heap().returned - returned)
         }
         // Of slabs and their regions, and of what was kept, in one turn.

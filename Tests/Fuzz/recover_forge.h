@@ -2,7 +2,7 @@
 #ifndef RECOVER_FORGE_H
 #define RECOVER_FORGE_H
 
-#include "../../CSources/CStreamStore/wal_format.h"
+#include "../../CSources/CStreamStore/log/wal_format.h"
 #include "../Support/CStoreSimulator/disk.h"
 #include "fuzz.h"
 

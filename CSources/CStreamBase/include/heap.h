@@ -27,12 +27,12 @@ void *_Nullable sc_heap_take(struct sc_heap *heap, size_t size);
 /// Thread: any. Of another one than the heap's it is put aside until the heap is out of room.
 void sc_heap_give(void *memory);
 
-// ---- Tidying: objects of slabs that are mostly empty move to others, by their owner's hand
+// ---- Compacting: objects of slabs that are mostly empty move to others, by their owner's hand
 
 /// Whether so much memory lies idle in slabs that it is worth the while to move objects. If so, the caller goes through
-/// all it can move, over as many turns as it likes, and sc_heap_tidy_end ends that.
-SC_CHECKED bool sc_heap_tidy_begin(struct sc_heap *heap);
-void sc_heap_tidy_end(struct sc_heap *heap);
+/// all it can move, over as many turns as it likes, and sc_heap_compact_end ends that.
+SC_CHECKED bool sc_heap_compact_begin(struct sc_heap *heap);
+void sc_heap_compact_end(struct sc_heap *heap);
 /// Whether the object is one of the heap's and had better move: a quarter of its slab or more is free, and objects of
 /// its size are put into another. What is taken is not sparse.
 bool sc_heap_is_sparse(struct sc_heap *heap, const void *memory);

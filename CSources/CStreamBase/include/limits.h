@@ -127,27 +127,27 @@
 /// Items looked at for a snapshot in one turn of a loop.
 #define SC_SNAPSHOT_ITEMS_PER_TURN 1024u
 /// Items looked at in one turn of a loop to keep the store's memory dense,
-#define SC_TIDY_ITEMS_PER_TURN 512u
+#define SC_COMPACT_ITEMS_PER_TURN 512u
 /// bytes moved for that,
-#define SC_TIDY_BYTES_PER_TURN (128u << 10)
+#define SC_COMPACT_BYTES_PER_TURN (128u << 10)
 /// and bytes of emptied pages given back to the kernel.
-#define SC_TIDY_RETURNED_PER_TURN (1u << 20)
-/// The next batch waits for callers that come back as soon as they are answered: as long as one comes within the time
+#define SC_COMPACT_RETURNED_PER_TURN (1u << 20)
+/// The next batch waits for callers that return as soon as they are answered: as long as one returns within the time
 /// that the last batch took, at most so many times as long,
-#define SC_LOG_GATHER_FACTOR 3u
+#define SC_LOG_DELAY_FACTOR 3u
 /// and at most this.
-#define SC_LOG_GATHER_MS 2u
+#define SC_LOG_DELAY_MS 2u
 /// Callers of one log that are watched for that.
 #define SC_LOG_CALLERS_MAX 1024u
-/// Whether waiting answers more is tried by epochs of so many batches and milliseconds at least,
-#define SC_LOG_PACE_EPOCH_BATCHES 16u
-#define SC_LOG_PACE_EPOCH_MS 10u
+/// Whether the delay answers more is tried by epochs of so many batches and milliseconds at least,
+#define SC_LOG_TRIAL_EPOCH_BATCHES 16u
+#define SC_LOG_TRIAL_EPOCH_MS 10u
 /// so many with it and as many without, in turn,
-#define SC_LOG_PACE_TRIAL_EPOCHS 5u
+#define SC_LOG_TRIAL_EPOCHS 5u
 /// one trial in so many times as long as it takes.
-#define SC_LOG_PACE_ROUND 20u
+#define SC_LOG_TRIAL_ROUND 20u
 /// The other way is taken when the median of its epochs answers more by one part in so many.
-#define SC_LOG_PACE_GAIN 16u
+#define SC_LOG_TRIAL_GAIN 16u
 /// Descriptors that a store has open at once: of the node, its directory and lock,
 #define SC_STORE_DESCRIPTORS 2u
 /// and of each shard: segments in use, ahead and behind, a snapshot, and one that is read at a start.

@@ -255,7 +255,7 @@ struct sc_node_counters {
     uint64_t writes_linked, write_ways_changed; // See write_way.h.
     // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.
     uint64_t store_unhealthy, log_bytes, snapshot_bytes;
-    uint64_t log_batches, log_batches_held, log_pace_switches, log_records, log_updates,
+    uint64_t log_batches, log_batches_delayed, log_delay_switches, log_records, log_updates,
         log_bytes_written, log_segments, snapshots, snapshots_failed;
     uint64_t changes_refused, store_failures, answers_taken_back;
 };

@@ -296,8 +296,8 @@ static void count_log(const struct shard *shard, struct sc_node_counters *own) {
     own->snapshot_bytes = log.snapshot_bytes;
     own->log_batches = log.batches;
     own->log_updates = log.updates;
-    own->log_batches_held = log.batches_held;
-    own->log_pace_switches = log.pace_switches;
+    own->log_batches_delayed = log.batches_delayed;
+    own->log_delay_switches = log.delay_switches;
     own->log_records = log.records;
     own->log_bytes_written = log.bytes;
     own->log_segments = log.segments;

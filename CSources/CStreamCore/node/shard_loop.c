@@ -12,17 +12,17 @@
 #include "../sessions/sessions.h"
 #include "node.h"
 
-#define TIDY_PAUSE_MS 1
+#define COMPACT_PAUSE_MS 1
 
 // ---- The end of a turn
 
 // A shard without work goes on by the timer.
-static void tidy(struct shard *shard) {
-    if (sc_store_tidy(shard->store) && shard->tidy_timer.due_ns == 0)
-        sc_timer_start(shard->loop, &shard->tidy_timer, TIDY_PAUSE_MS);
+static void compact(struct shard *shard) {
+    if (sc_store_compact(shard->store) && shard->compact_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &shard->compact_timer, COMPACT_PAUSE_MS);
 }
 
-static void tidy_due(struct sc_timer *timer) {
+static void compact_due(struct sc_timer *timer) {
     (void)timer; // The turn's end does it.
 }
 
@@ -57,7 +57,7 @@ static void on_turn(void *context) {
         sc_clients_leave(shard);
     if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
         sc_shard_turn_again(shard); // The log has taken what waited.
-    tidy(shard);
+    compact(shard);
 }
 
 // ---- Start
@@ -192,7 +192,7 @@ static int set_up(struct shard *shard) {
     set_up_transport(shard);
     shard->leaving.name = "to leave";
     shard->sweep_timer.on_due = sweep;
-    shard->tidy_timer.on_due = tidy_due;
+    shard->compact_timer.on_due = compact_due;
     sc_timer_start(shard->loop, &shard->sweep_timer, shard->transport.tick_ms);
     if (shard->index == 0)
         snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));

@@ -172,7 +172,7 @@ void sc_storage_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
-    wake_at(shard, &shard->gather_timer, sc_log_gathers_until(shard->log));
+    wake_at(shard, &shard->delay_timer, sc_log_delays_until(shard->log));
     // While a sync or a write is under way its end is what wakes the loop.
     uint64_t due_ns = sc_log_sync_due_ns(shard->log);
     wake_at(shard, &shard->log_timer, due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);

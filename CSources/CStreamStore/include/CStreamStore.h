@@ -6,10 +6,9 @@
 #define CSTREAM_STORE_H
 
 #include "CStreamBase.h"
-#include "callers.h"
 #include "crc32c.h"
 #include "durable.h"
-#include "pace.h"
+#include "group_commit.h"
 
 #pragma clang assume_nonnull begin
 
@@ -38,7 +37,7 @@ struct sc_blob *_Nullable sc_store_value_create(struct sc_store *store, size_t s
 /// Does a little of what keeps the store's memory dense: moves values and items out of places that are mostly
 /// empty, and gives memory back to the kernel. Call it again and again. Borrowed values end.
 /// True: there is more to do at once.
-bool sc_store_tidy(struct sc_store *store);
+bool sc_store_compact(struct sc_store *store);
 
 /// What a write did. Positions of one store grow by one with each change.
 struct sc_change {

@@ -131,7 +131,7 @@ void sc_log_refuse(struct sc_log *log, int error);
 /// turn; needs one within `sync_interval_ms` while there is anything unsynced.
 void sc_log_turn(struct sc_log *log, uint64_t now_ns);
 /// 0, or until when the next batch waits for callers that are likely to come back: a turn is needed then.
-uint64_t sc_log_gathers_until(const struct sc_log *log);
+uint64_t sc_log_delays_until(const struct sc_log *log);
 /// `caller` (SC_DURABILITY_COMMIT only) gets an answer that waits for the disk,
 void sc_log_asked(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
 /// and has it.
@@ -157,8 +157,8 @@ void sc_log_close(struct sc_log *_Nullable log);
 struct sc_log_counters {
     uint64_t batches, records, bytes; // Written.
     uint64_t updates;                 // Records that have operations instead of a value.
-    uint64_t batches_held;            // That waited for callers who come back.
-    uint64_t pace_switches;           // Between waiting for them, and not.
+    uint64_t batches_delayed;            // That waited for callers who come back.
+    uint64_t delay_switches;           // Between waiting for them, and not.
     uint64_t snapshots, snapshots_failed, segments;
     uint64_t changes_refused, failures; // Failed writes and syncs; preparations that failed.
     uint64_t log_bytes, snapshot_bytes; // On disk now, of this shard.

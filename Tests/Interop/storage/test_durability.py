@@ -233,14 +233,14 @@ def test_a_batch_waits_for_callers_who_change_and_not_for_those_who_read(start_n
         assert "result" in call(writer, "stream::set", stream_name="s", group_id="g", item_id="i", data=1)
     counters = node.counters()
     # A few when the generator made the items, all at once.
-    assert counters["log_batches"] > 50 and counters["log_batches_held"] < counters["log_batches"] / 20
+    assert counters["log_batches"] > 50 and counters["log_batches_delayed"] < counters["log_batches"] / 20
     # Writers in a closed loop are waited for: always in the first epochs, and from then on unless a trial has said that it
     # answers fewer of them.
     bench(node, tmp_path, "functions", "--callers", "20", "--in-flight", "1", "--mix", "set=1", "--items", "10",
           "--duration", "1", "--warm-up", "0")
     after = node.counters()
     held, batches, switches = (
-        after[name] - counters[name] for name in ("log_batches_held", "log_batches", "log_pace_switches"))
+        after[name] - counters[name] for name in ("log_batches_delayed", "log_batches", "log_delay_switches"))
     assert held > batches / 200
     assert held > batches / 4 or switches > 0
 

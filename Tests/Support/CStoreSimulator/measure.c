@@ -182,7 +182,7 @@ int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *wo
     return rc == 0 ? 0 : 1;
 }
 
-// ---- Tidying
+// ---- Compacting
 
 static bool take(struct sc_store *store, uint64_t number, uint64_t now_ms) {
     struct place place;
@@ -271,7 +271,7 @@ static bool read_on(struct sc_store *store, struct reading *reading, uint64_t nu
     return rc == 1 || (rc == 0 && reading->seen.digest == reading->expected);
 }
 
-// Four of five items go, in no order, others change, and the store tidies up with every change. The log has a
+// Four of five items go, in no order, others change, and the store compacts its memory with every change. The log has a
 // turn now and then, so that items move under a snapshot that is being taken.
 static bool thin_out(struct measurement *measurement, struct sc_store *store, uint32_t *sizes,
                      uint32_t items) {
@@ -292,13 +292,13 @@ static bool thin_out(struct measurement *measurement, struct sc_store *store, ui
             turn(measurement);
         if (step % 16 == 0 && !read_on(store, &reading, number))
             return false;
-        more = sc_store_tidy(store);
+        more = sc_store_compact(store);
     }
     sc_listing_end(store);
     return true;
 }
 
-int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
+int simulator_compact(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
                    uint64_t *snapshots, char *message, size_t message_size) {
     struct simulator_result result = {0};
     struct opened opened = {.disk = make_disk(&result)};
@@ -499,7 +499,7 @@ int simulator_measure_callers(const struct simulator_callers *config, struct sim
         rc = calling_turn(calling) ? 0 : -1;
     if (rc == 0) {
         after = sc_log_counters(calling->opened.log);
-        calls->held = after.batches_held - before.batches_held;
+        calls->held = after.batches_delayed - before.batches_delayed;
         calls->changes_a_batch =
             (double)(after.records - before.records) / (double)(after.batches - before.batches);
         calls->wait_us =
@@ -518,11 +518,11 @@ int simulator_fill_waiting_batch(bool *waits, bool *waits_full, char *message,
     char reason[SC_REASON_SIZE] = "a change was refused";
     int rc = begin_calling(calling, &events, reason);
     // Until both have come back often enough, and the first of them has come once more.
-    while (rc == 0 && (calling->answers < 100 || sc_log_gathers_until(calling->opened.log) == 0))
+    while (rc == 0 && (calling->answers < 100 || sc_log_delays_until(calling->opened.log) == 0))
         rc = calling_turn(calling) ? 0 : -1;
     *waits = rc == 0;
     for (uint64_t i = 0; rc == 0 && !sc_log_is_full(calling->opened.log); i++)
         rc = put(calling->opened.store, 2 + i, 100000, 1) ? 0 : -1;
-    *waits_full = rc == 0 && sc_log_gathers_until(calling->opened.log) != 0;
+    *waits_full = rc == 0 && sc_log_delays_until(calling->opened.log) != 0;
     return end_calling(calling, rc, reason, message, message_size);
 }

@@ -72,10 +72,10 @@ int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *wo
                                uint64_t *turns, uint64_t *live, uint64_t *disk_most, char *message,
                                size_t message_size);
 
-/// Fills a store, lets most items go while it tidies up and snapshots are taken, and holds what is left, and what a
+/// Fills a store, lets most items go while it compacts its memory and snapshots are taken, and holds what is left, and what a
 /// start finds, against what it must be. `*used` and `*idle` are bytes of its heap in the end, `*snapshots`
 /// those taken meanwhile.
-int simulator_tidy(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
+int simulator_compact(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
                    uint64_t *snapshots, char *message, size_t message_size);
 
 /// Fills one group with `items` values of `size` bytes, changes one of them, and says what that alone wrote: records and

@@ -3,9 +3,8 @@
 #ifndef CSTREAM_STORE_LOG_PRIVATE_H
 #define CSTREAM_STORE_LOG_PRIVATE_H
 
-#include "callers.h"
-#include "pace.h"
-#include "store_private.h"
+#include "../state/state.h"
+#include "group_commit.h"
 #include "wal_format.h"
 
 #pragma clang assume_nonnull begin
@@ -197,6 +196,7 @@ struct pages {
 };
 
 struct sc_log {
+    struct journal journal; // Its face to the store.
     struct sc_loop *loop;
     const struct sc_file_ops *ops;
     struct sc_directory *directory;
@@ -227,14 +227,7 @@ struct sc_log {
     uint64_t durable_ceiling;
     uint64_t
         unsynced_since_ns; // When the first batch that no sync has begun after was written. 0: none.
-    struct sc_callers callers;
-    struct sc_pace pace;
-    uint64_t took_off_ns; // When the batch under way was written.
-    bool landed;          // It has become durable in this turn.
-    bool held;            // The open batch has waited for callers.
-    uint64_t took_ns;     // How long the last batch took,
-    uint64_t landed_ns;   // when it was durable,
-    uint64_t came_ns;     // and when the last of its callers came back.
+    struct sc_group_commit commit;
     bool finishing;       // The ceiling falls to what was given out; everything is synced.
     int failed;           // -errno of what poisoned the log.
     struct undo_list undo;
@@ -254,7 +247,16 @@ struct sc_log {
     struct sc_log_counters counters;
 };
 
-// ---- log.c
+// ---- journal.c
+extern const struct journal_calls sc_log_journal;
+/// Whether a change with so many bytes may happen, and room for its record and for taking it back.
+/// Errors: as sc_log_health, -ENOMEM, -ENOSPC for one that is too large for the disk, -ENOBUFS.
+SC_CHECKED int sc_log_reserve(struct sc_log *log, size_t names, size_t value);
+/// Copies the record to the open batch. Room is reserved.
+void sc_log_append(struct sc_log *log, const struct wal_record *record);
+
+// ---- batch.c
+/// Takes back what is not durable, and says so: on_failed with both.
 void sc_log_take_back(struct sc_log *log, int error, bool unknown);
 
 // ---- log_pages.c

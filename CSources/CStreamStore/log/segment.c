@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 #define FILL_SIZE (1u << 20)
 static const uint8_t zeros[FILL_SIZE];

@@ -2,127 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "crc32c.h"
-#include "log_private.h"
-
-// ---- What the store says
-
-// Without a prepared segment, what does not fit the current one any more has nowhere to go.
-static bool has_room(const struct sc_log *log, size_t size) {
-    const struct segment *segment = &log->current;
-    uint64_t needed = wal_padded(log->open.size + size) + log->flying_size;
-    return segment->size - segment->offset >= needed;
-}
-
-int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
-    if (log == NULL)
-        return 0;
-    assert(!log->opening);
-    size_t size = wal_record_size(names, value);
-    int rc = log->failed;
-    if (rc == 0 && !has_room(log, size))
-        rc = sc_segment_error(log, log->open.size + size);
-    if (rc == 0 && log->open.size + size > UINT32_MAX / 2)
-        rc = -ENOBUFS;
-    if (rc == 0 && sc_buffer_reserve(&log->open, size) == NULL) {
-        log->open.failed = false; // What was collected is still good.
-        rc = -ENOMEM;
-    }
-    if (rc == 0 && log->too_large != 0 && size >= log->too_large && !has_room(log, size))
-        rc = -ENOSPC; // Alone: what waits beside it need not fail with it.
-    if (rc == 0)
-        rc = sc_undo_reserve(&log->undo, names);
-    if (rc < 0)
-        log->counters.changes_refused++;
-    return rc;
-}
-
-static void append(struct sc_log *log, const struct wal_record *record) {
-    sc_wal_record_write(&log->open, record);
-    assert(!log->open.failed);
-    log->open_count++;
-    log->open_position = record->header.position;
-    log->counters.records++;
-}
-
-void sc_log_set(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
-                struct sc_blob *old) {
-    if (log == NULL)
-        return;
-    struct sc_bytes id = {item->id, item->id_size};
-    struct wal_record record = {.header = {.kind = WAL_SET,
-                                           .position = log->store->position,
-                                           .place = item->place,
-                                           .stamp_ms = item->stamp},
-                                .stream = name->stream,
-                                .group = name->group,
-                                .item = id,
-                                .value = sc_blob_bytes(item->value)};
-    append(log, &record);
-    sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
-}
-
-size_t sc_log_operations_size(const struct sc_operations *operations) {
-    return sizeof(struct wal_update) + operations->text.size;
-}
-
-// A start applies them again. So that it does not take long for a log that is short, their work leads to a snapshot, and
-// until that is taken to values once more.
-bool sc_log_takes(const struct sc_log *log, const struct sc_operations *operations, size_t size) {
-    if (log == NULL || log->events.apply == NULL ||
-        size < log->directory->config.update_size_least ||
-        sc_log_operations_size(operations) > size / SC_LOG_UPDATE_RATIO)
-        return false;
-    uint64_t most = 2 * sc_snapshot_work_max(log);
-    return operations->work <= most && log->replay_work <= most - operations->work;
-}
-
-void sc_log_update(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
-                   struct sc_blob *old, const struct sc_operations *operations) {
-    struct sc_bytes id = {item->id, item->id_size}, base = sc_blob_bytes(old),
-                    result = sc_blob_bytes(item->value);
-    struct wal_record record = {
-        .header = {.kind = WAL_UPDATE,
-                   .position = log->store->position,
-                   .place = item->place,
-                   .stamp_ms = item->stamp},
-        .stream = name->stream,
-        .group = name->group,
-        .item = id,
-        .value = operations->text,
-        .update = {.base_size = (uint32_t)base.size,
-                   .base_checksum = sc_crc32c(0, base.data, base.size),
-                   .result_size = (uint32_t)result.size,
-                   .result_checksum = sc_crc32c(0, result.data, result.size)}};
-    append(log, &record);
-    log->replay_work += operations->work;
-    log->counters.updates++;
-    sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
-}
-
-void sc_log_delete(struct sc_log *log, const struct sc_group_name *name, const struct item *item) {
-    if (log == NULL)
-        return;
-    struct sc_bytes id = {item->id, item->id_size};
-    struct wal_record record = {
-        .header = {.kind = WAL_DELETE, .position = log->store->position, .stamp_ms = item->stamp},
-        .stream = name->stream,
-        .group = name->group,
-        .item = id};
-    append(log, &record);
-    sc_undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
-}
-
-void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes) {
-    if (!changes && (log->opening || sc_log_reserve(log, 0, 0) < 0))
-        return; // Nothing can be written: the clock has to do.
-    log->store->ceiling = stamp + SC_LOG_STAMP_RESERVE_MS;
-    if (changes)
-        return;
-    struct wal_record record = {
-        .header = {.kind = WAL_MARK, .position = ++log->store->position, .stamp_ms = stamp}};
-    append(log, &record);
-}
+#include "log.h"
 
 // ---- Batches
 
@@ -196,12 +76,7 @@ static void seal(struct sc_log *log) {
     log->flying_count = log->open_count;
     log->flying_position = log->open_position;
     log->flying_ceiling = header.ceiling_ms;
-    log->took_off_ns = log->now_ns;
-    if (log->held) {
-        sc_callers_close(&log->callers);
-        log->counters.batches_held++;
-    }
-    log->held = false;
+    log->counters.batches_delayed += sc_group_commit_submit(&log->commit, log->now_ns);
     begin_open_batch(log);
     if (!log->current.direct)
         fill_page(log);
@@ -227,9 +102,7 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->durable = log->store->position;
     log->store->ceiling = log->durable_ceiling;
     sc_snapshot_abandon(log); // It may hold what was taken back.
-    log->callers = (struct sc_callers){0};
-    log->pace = (struct sc_pace){.switches = log->pace.switches};
-    log->held = false;
+    sc_group_commit_reset(&log->commit);
     log->events.on_failed(log->events.context, error, unknown);
 }
 
@@ -262,11 +135,10 @@ static void batch_done(struct sc_log *log) {
     if (log->durability == SC_DURABILITY_COMMIT)
         log->synced = log->next_batch;
     else if (log->unsynced_since_ns == 0)
-        log->unsynced_since_ns = log->took_off_ns;
+        log->unsynced_since_ns = log->commit.submitted_ns;
     log->durable = log->flying_position;
-    log->landed = true;
     sc_undo_forget(&log->undo, log->durable);
-    sc_callers_batch(&log->callers);
+    sc_group_commit_complete(&log->commit);
     log->events.on_durable(log->events.context);
 }
 
@@ -329,47 +201,25 @@ static bool sync_is_due(const struct sc_log *log) {
 
 // ---- The turn
 
-// How long the next batch waits for those who come back, at most.
-static uint64_t patience_ns(const struct sc_log *log) {
-    uint64_t patience = log->took_ns * SC_LOG_GATHER_FACTOR;
-    return patience < SC_LOG_GATHER_MS * NS_PER_MS ? patience : SC_LOG_GATHER_MS * NS_PER_MS;
+// While it is full no caller could return.
+static uint64_t delays_until(const struct sc_log *log) {
+    return log->finishing || sc_log_is_full(log)
+               ? 0
+               : sc_group_commit_delays_until(&log->commit, log->now_ns);
 }
 
-static void batch_has_landed(struct sc_log *log) {
-    log->landed = false;
-    bool paused = log->took_off_ns > log->landed_ns + 2 * patience_ns(log);
-    if (log->landed_ns != 0 && !paused)
-        sc_pace_batch(&log->pace, log->now_ns - log->landed_ns, log->flying_count,
-                      sc_callers_come_back(&log->callers));
-    log->took_ns = log->now_ns - log->took_off_ns;
-    log->landed_ns = log->came_ns = log->now_ns;
-}
-
-// Once none has come for as long as a batch takes, those who wait have lost as much as those to come would save.
-static uint64_t gathers_until(const struct sc_log *log) {
-    uint64_t last = log->landed_ns + patience_ns(log), next = log->came_ns + log->took_ns;
-    return next < last ? next : last;
-}
-
-// While it is full nobody could come.
-static bool is_gathering(const struct sc_log *log) {
-    return log->now_ns < gathers_until(log) && sc_callers_expected(&log->callers) > 0 &&
-           sc_pace_waits(&log->pace) && !log->finishing && !sc_log_is_full(log);
-}
-
-uint64_t sc_log_gathers_until(const struct sc_log *log) {
-    return !log->busy && log->open_count > 0 && is_gathering(log) ? gathers_until(log) : 0;
+uint64_t sc_log_delays_until(const struct sc_log *log) {
+    return !log->busy && log->open_count > 0 ? delays_until(log) : 0;
 }
 
 void sc_log_asked(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
-    if (log != NULL && log->durability == SC_DURABILITY_COMMIT &&
-        sc_callers_asked(&log->callers, caller, now_ns, patience_ns(log)))
-        log->came_ns = now_ns;
+    if (log != NULL && log->durability == SC_DURABILITY_COMMIT)
+        sc_group_commit_asked(&log->commit, caller, now_ns);
 }
 
 void sc_log_answered(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
     if (log != NULL && log->durability == SC_DURABILITY_COMMIT)
-        sc_callers_answered(&log->callers, caller, now_ns);
+        sc_group_commit_answered(&log->commit, caller, now_ns);
 }
 
 static void commit_turn(struct sc_log *log) {
@@ -384,12 +234,11 @@ static void commit_turn(struct sc_log *log) {
         start_sync(log);
         return;
     }
-    if (log->landed)
-        batch_has_landed(log);
+    sc_group_commit_turn(&log->commit, log->now_ns, log->flying_count);
     if (log->open_count == 0)
         return;
-    if (is_gathering(log)) {
-        log->held = true;
+    if (delays_until(log) != 0) {
+        log->commit.delayed = true;
         return;
     }
     uint64_t size = wal_padded(log->open.size);
@@ -449,7 +298,7 @@ struct sc_log_counters sc_log_counters(const struct sc_log *log) {
     struct sc_log_counters counters = log->counters;
     counters.log_bytes = log->bytes_since_snapshot;
     counters.snapshot_bytes = log->snapshot.finished_size;
-    counters.pace_switches = log->pace.switches;
+    counters.delay_switches = log->commit.trial.switches;
     return counters;
 }
 
@@ -470,7 +319,7 @@ void sc_log_finish(struct sc_log *log) {
     if (sc_log_reserve(log, 0, 0) == 0) {
         struct wal_record record = {
             .header = {.kind = WAL_MARK, .position = ++log->store->position}};
-        append(log, &record);
+        sc_log_append(log, &record);
     }
     log->finishing = true;
 }
@@ -487,7 +336,7 @@ void sc_log_close(struct sc_log *log) {
         sc_snapshot_turn(log);
     }
     if (log->store != NULL)
-        log->store->log = NULL;
+        log->store->journal = NULL;
     sc_await_close(log->loop, log->ops, log->current.fd);
     sc_await_close(log->loop, log->ops, log->next.segment.fd);
     sc_await_close(log->loop, log->ops, log->next.last_fd);

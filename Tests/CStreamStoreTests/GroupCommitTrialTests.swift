@@ -3,28 +3,28 @@ import Testing
 
 /// A log whose callers are answered at one rate when batches wait for them, and at another when they do not.
 private struct Log {
-    private let pace = UnsafeMutablePointer<sc_pace>.allocate(capacity: 1)
-    var waiting = 100.0, hurrying = 100.0  // Changes a millisecond.
-    var waited = 0, hurried = 0  // Batches.
+    private let trial = UnsafeMutablePointer<sc_commit_trial>.allocate(capacity: 1)
+    var waiting = 100.0, atOnce = 100.0  // Changes a millisecond.
+    var waited = 0, submittedAtOnce = 0  // Batches.
 
     init() {
-        pace.initialize(to: sc_pace())
+        trial.initialize(to: sc_commit_trial())
     }
     func free() {
-        pace.deallocate()
+        trial.deallocate()
     }
 
-    var waits: Bool { sc_pace_waits(pace) }
-    var switches: UInt64 { pace.pointee.switches }
+    var delays: Bool { sc_commit_trial_delays(trial) }
+    var switches: UInt64 { trial.pointee.switches }
     /// Where the present round has got to: the trial, or the rest.
-    var epoch: UInt32 { pace.pointee.epoch }
+    var epoch: UInt32 { trial.pointee.epoch }
 
-    mutating func batch(stall: UInt64 = 0, comeBack: Bool = true, records: UInt32? = nil) {
-        let count = records ?? (waits ? 50 : 20)
-        waited += waits ? 1 : 0
-        hurried += waits ? 0 : 1
-        let took = Double(count) / (waits ? waiting : hurrying) * 1e6
-        sc_pace_batch(pace, UInt64(took) + stall, count, comeBack)
+    mutating func batch(stall: UInt64 = 0, callersReturn: Bool = true, records: UInt32? = nil) {
+        let count = records ?? (delays ? 50 : 20)
+        waited += delays ? 1 : 0
+        submittedAtOnce += delays ? 0 : 1
+        let took = Double(count) / (delays ? waiting : atOnce) * 1e6
+        sc_commit_trial_batch(trial, UInt64(took) + stall, count, callersReturn)
     }
     /// As long as it takes to begin another round.
     mutating func round() {
@@ -33,23 +33,23 @@ private struct Log {
     }
 }
 
-private let trial = UInt32(2 * SC_LOG_PACE_TRIAL_EPOCHS)
+private let trialEpochs = UInt32(2 * SC_LOG_TRIAL_EPOCHS)
 
-@Suite("Pace of a log")
-struct PaceTests {
-    @Test("batches wait until a trial says that not to answers more")
-    func hurries() {
+@Suite("Trial of a group commit")
+struct GroupCommitTrialTests {
+    @Test("batches are delayed until a trial says that to delay none answers more")
+    func delays() {
         var log = Log()
         defer { log.free() }
-        log.hurrying = 110
-        #expect(log.waits)
+        log.atOnce = 110
+        #expect(log.delays)
         var ways: [Bool] = []
-        for epoch in 0..<trial {
-            ways.append(log.waits)
+        for epoch in 0..<trialEpochs {
+            ways.append(log.delays)
             while log.epoch == epoch { log.batch() }
         }
-        #expect(ways == (0..<trial).map { $0 % 2 == 0 })
-        #expect(!log.waits)
+        #expect(ways == (0..<trialEpochs).map { $0 % 2 == 0 })
+        #expect(!log.delays)
         #expect(log.switches == 1)
     }
 
@@ -57,10 +57,10 @@ struct PaceTests {
     func gain(rate: Double) {
         var log = Log()
         defer { log.free() }
-        log.hurrying = rate
+        log.atOnce = rate
         for _ in 0..<3 { log.round() }
         #expect(log.switches == 0)
-        (log.hurrying, log.waiting) = (120, 100)
+        (log.atOnce, log.waiting) = (120, 100)
         log.round()
         #expect(log.switches == 1)
         log.waiting = 120 * rate / 100
@@ -72,12 +72,12 @@ struct PaceTests {
     func again() {
         var log = Log()
         defer { log.free() }
-        log.hurrying = 120
+        log.atOnce = 120
         log.round()
         log.waiting = 150
         log.round()
         #expect(log.switches == 2)
-        #expect(log.waits)
+        #expect(log.delays)
     }
 
     @Test("trials are a small part of the time")
@@ -85,11 +85,11 @@ struct PaceTests {
         var log = Log()
         defer { log.free() }
         log.round()
-        (log.waited, log.hurried) = (0, 0)
+        (log.waited, log.submittedAtOnce) = (0, 0)
         for _ in 0..<3 { log.round() }
         // Of one epoch in 40, in which they are smaller.
-        #expect(log.hurried > 0)
-        #expect(log.hurried * 10 < log.waited)
+        #expect(log.submittedAtOnce > 0)
+        #expect(log.submittedAtOnce * 10 < log.waited)
     }
 
     @Test(
@@ -98,37 +98,37 @@ struct PaceTests {
     func stalls(count: Int) {
         var log = Log()
         defer { log.free() }
-        for epoch in 0..<trial {
+        for epoch in 0..<trialEpochs {
             // Those that waited, the first ones.
             let stalls = epoch % 2 == 0 && epoch / 2 < UInt32(count)
             while log.epoch == epoch { log.batch(stall: stalls ? 5_000_000 : 0) }
         }
-        #expect(log.switches == (count * 2 > Int(SC_LOG_PACE_TRIAL_EPOCHS) ? 1 : 0))
+        #expect(log.switches == (count * 2 > Int(SC_LOG_TRIAL_EPOCHS) ? 1 : 0))
     }
 
-    @Test("without callers who come back, or with one alone, no trial begins")
+    @Test("without callers that return, or with one alone, no trial begins")
     func others() {
         var log = Log()
         defer { log.free() }
-        log.hurrying = 150
-        for _ in 0..<1000 { log.batch(comeBack: false) }
+        log.atOnce = 150
+        for _ in 0..<1000 { log.batch(callersReturn: false) }
         for _ in 0..<1000 { log.batch(records: 1) }
         #expect(log.epoch == 0)
-        #expect(log.hurried == 0)
+        #expect(log.submittedAtOnce == 0)
         log.round()
-        #expect(!log.waits)
-        for _ in 0..<1000 { log.batch(comeBack: false) }
+        #expect(!log.delays)
+        for _ in 0..<1000 { log.batch(callersReturn: false) }
         #expect(log.epoch == 0)
-        #expect(!log.waits, "the next ones begin with what was better last")
+        #expect(!log.delays, "the next ones begin with what was better last")
     }
 
-    @Test("a trial goes on, though in one of its ways callers do not seem to come back")
+    @Test("a trial goes on, though in one of its ways callers do not seem to return")
     func goesOn() {
         var log = Log()
         defer { log.free() }
-        log.hurrying = 150
-        while log.epoch < trial { log.batch(comeBack: log.waits) }
+        log.atOnce = 150
+        while log.epoch < trialEpochs { log.batch(callersReturn: log.delays) }
         #expect(log.switches == 1)
-        #expect(!log.waits)
+        #expect(!log.delays)
     }
 }

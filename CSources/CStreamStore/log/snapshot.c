@@ -10,7 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 static void step_done(struct sc_file_op *op, ssize_t result);
 
@@ -24,26 +24,8 @@ static struct sc_file_op *begin(struct sc_log *log, enum snapshot_step step, uin
     return &snapshot->op;
 }
 
-// ---- The cursor
-
-void sc_log_item_gone(struct sc_log *log, const struct item *item) {
-    if (log != NULL && log->snapshot.item == item)
-        log->snapshot.item = item->next;
-}
-
-void sc_log_item_moved(struct sc_log *log, const struct item *item, struct item *moved) {
-    if (log != NULL && log->snapshot.item == item)
-        log->snapshot.item = moved;
-}
-
-static void next_group(struct snapshot *snapshot) {
-    snapshot->group = snapshot->group->all_next;
-    snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
-}
-
-void sc_log_group_gone(struct sc_log *log, const struct sc_group *group) {
-    if (log != NULL && log->snapshot.group == group)
-        next_group(&log->snapshot);
+static struct cursor *cursor_of(const struct sc_log *log) {
+    return &log->store->cursors[CURSOR_SNAPSHOT];
 }
 
 // ---- Pieces
@@ -85,9 +67,9 @@ static void add_pinned(struct snapshot *snapshot, uint32_t *count) {
     snapshot->items++;
 }
 
-static void add_item(struct snapshot *snapshot, uint32_t *count) {
-    const struct sc_group *group = snapshot->group;
-    const struct item *item = snapshot->item;
+static void add_item(struct snapshot *snapshot, struct cursor *cursor, uint32_t *count) {
+    const struct sc_group *group = cursor->group;
+    const struct item *item = cursor->item;
     struct wal_record record = {.header = {.kind = WAL_SET,
                                            .position = snapshot->begin_position,
                                            .place = item->place,
@@ -96,7 +78,7 @@ static void add_item(struct snapshot *snapshot, uint32_t *count) {
                                 .group = {group->name, group->name_size},
                                 .item = {item->id, item->id_size},
                                 .value = sc_blob_bytes(item->value)};
-    snapshot->item = item->next;
+    cursor->item = item->next;
     if (record.value.size > SC_SNAPSHOT_PIECE_SIZE) {
         pin(snapshot, &record, item->value);
         return;
@@ -109,6 +91,7 @@ static void add_item(struct snapshot *snapshot, uint32_t *count) {
 // Puts the next batch together. True: it is the last one. At a start nobody waits for the turn, and each batch for the disk.
 static bool collect(struct sc_log *log, uint32_t *count) {
     struct snapshot *snapshot = &log->snapshot;
+    struct cursor *cursor = cursor_of(log);
     bool opening = log->opening;
     uint32_t looks = opening ? UINT32_MAX : SC_SNAPSHOT_ITEMS_PER_TURN;
     size_t size = opening ? SC_SNAPSHOT_OPENING_SIZE : SC_SNAPSHOT_PIECE_SIZE;
@@ -117,17 +100,17 @@ static bool collect(struct sc_log *log, uint32_t *count) {
             return false;
         if (snapshot->pinned != NULL) {
             add_pinned(snapshot, count);
-        } else if (snapshot->group == NULL) {
+        } else if (cursor->group == NULL) {
             struct wal_record end = {.header = {.kind = WAL_END,
                                                 .position = log->store->position,
                                                 .place = snapshot->items}};
             sc_wal_record_write(&snapshot->bytes, &end);
             ++*count;
             return true;
-        } else if (snapshot->item == NULL || snapshot->item->place > snapshot->begin_position) {
-            next_group(snapshot);
+        } else if (cursor->item == NULL || cursor->item->place > snapshot->begin_position) {
+            sc_cursor_go(cursor, cursor->group->all_next);
         } else {
-            add_item(snapshot, count);
+            add_item(snapshot, cursor, count);
         }
     }
     return false;
@@ -234,16 +217,16 @@ static void trim(struct sc_log *log) {
     log->ops->unlink(log->loop, op, log->directory->fd, snapshot->name);
 }
 
-static void forget_cursor(struct snapshot *snapshot) {
-    snapshot->group = NULL;
-    snapshot->item = NULL;
+static void forget_cursor(struct sc_log *log) {
+    struct snapshot *snapshot = &log->snapshot;
+    sc_cursor_go(cursor_of(log), NULL);
     sc_blob_release(snapshot->pinned);
     snapshot->pinned = NULL;
 }
 
 static void abandon(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
-    forget_cursor(snapshot);
+    forget_cursor(log);
     snapshot->abandon = false;
     snapshot->replaced_bytes = snapshot->replaced_work = 0;
     log->counters.snapshots_failed++;
@@ -267,7 +250,7 @@ void sc_snapshot_abandon(struct sc_log *log) {
     case SNAPSHOT_LOG:
     case SNAPSHOT_HEADER:
         log->snapshot.abandon = true;
-        forget_cursor(&log->snapshot);
+        forget_cursor(log);
         break;
     default:
         break; // Finished but for its name, or not begun.
@@ -352,8 +335,7 @@ void sc_snapshot_begin(struct sc_log *log) {
     snapshot->begin_position = log->store->position;
     snapshot->replaced_bytes = log->bytes_since_snapshot;
     snapshot->replaced_work = log->replay_work; // What is replayed of it all the same is skipped.
-    snapshot->group = log->store->all_first;
-    snapshot->item = snapshot->group == NULL ? NULL : snapshot->group->first;
+    sc_cursor_go(cursor_of(log), log->store->all_first);
     snapshot->seed = sc_wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch,
                                  log->shard, snapshot->number, WAL_VERSION);
     sc_wal_snapshot_name(snapshot->name, log->directory->epoch, log->shard, snapshot->number,

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 #define WINDOW_SIZE (1u << 20)
 

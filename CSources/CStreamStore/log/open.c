@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory, uint32_t shard,
                            struct sc_store *store, const struct sc_log_events *events) {
@@ -103,7 +103,8 @@ int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t s
         return sc_directory_explain(directory, -ENOMEM, "cannot open", "", reason);
     log->durable = store->position;
     log->durable_ceiling = store->ceiling = recovered.ceiling;
-    store->log = log;
+    log->journal.calls = &sc_log_journal;
+    store->journal = &log->journal;
     *out = log;
     return 0;
 }

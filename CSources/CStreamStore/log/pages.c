@@ -2,7 +2,7 @@
 // in the middle of a page, so what is in that page already is kept and written once more, as it is.
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 static size_t page_size_of(const struct sc_log *log) {
     return log->directory->config.page_size;

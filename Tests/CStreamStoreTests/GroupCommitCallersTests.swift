@@ -1,24 +1,24 @@
 import CStreamStore
 import Testing
 
-/// Callers of a log, of whom `expected` says how many are likely to come back.
+/// Callers of a log; `expected` says how many are likely to return.
 private struct Callers {
-    private let callers = UnsafeMutablePointer<sc_callers>.allocate(capacity: 1)
+    private let callers = UnsafeMutablePointer<sc_commit_callers>.allocate(capacity: 1)
     var now: UInt64 = 1_000_000
     let patience: UInt64 = 1_000
 
     init() {
-        callers.initialize(to: sc_callers())
+        callers.initialize(to: sc_commit_callers())
     }
     func free() {
         callers.deallocate()
     }
 
-    func batch() { sc_callers_batch(callers) }
-    func close() { sc_callers_close(callers) }
-    func ask(_ id: UInt64) { _ = sc_callers_asked(callers, id, now, patience) }
-    func answer(_ id: UInt64) { sc_callers_answered(callers, id, now) }
-    var expected: UInt32 { sc_callers_expected(callers) }
+    func batch() { sc_commit_callers_batch(callers) }
+    func close() { sc_commit_callers_close(callers) }
+    func ask(_ id: UInt64) { _ = sc_commit_callers_asked(callers, id, now, patience) }
+    func answer(_ id: UInt64) { sc_commit_callers_answered(callers, id, now) }
+    var expected: UInt32 { sc_commit_callers_expected(callers) }
 
     /// A batch answers all of them. The first `back` ask again at once, the others when it is too late.
     mutating func round(of ids: ClosedRange<UInt64>, back: Int) {
@@ -30,18 +30,18 @@ private struct Callers {
     }
 }
 
-@Suite("Callers of a log")
-struct CallersTests {
+@Suite("Callers of a group commit")
+struct GroupCommitCallersTests {
     private let ids: ClosedRange<UInt64> = 1...20
 
-    @Test("those who always come back are expected until they have")
+    @Test("callers that always return are expected until they have")
     func closedLoop() {
         let callers = Callers()
         defer { callers.free() }
         ids.forEach(callers.ask)
         callers.batch()
         ids.forEach(callers.answer)
-        #expect(callers.expected == 0, "nobody has come back yet")
+        #expect(callers.expected == 0, "nobody has returned yet")
         ids.forEach(callers.ask)
         callers.batch()
         ids.forEach(callers.answer)
@@ -52,7 +52,7 @@ struct CallersTests {
         #expect(callers.expected == 0)
     }
 
-    @Test("three of four have to come back, and only so many are expected", arguments: [15, 14])
+    @Test("three of four have to return, and only so many are expected", arguments: [15, 14])
     func share(back: Int) {
         var callers = Callers()
         defer { callers.free() }
@@ -79,7 +79,7 @@ struct CallersTests {
         #expect(callers.expected == (late == 0 ? 20 : 0))
     }
 
-    @Test("whoever comes back after the next batch has been answered has come back all the same")
+    @Test("a caller that returns after the next batch has been answered has returned all the same")
     func twoHalves() {
         let callers = Callers()
         defer { callers.free() }
@@ -95,7 +95,7 @@ struct CallersTests {
         #expect(callers.expected == 10)
     }
 
-    @Test("whoever comes after a batch has waited in vain is not expected again")
+    @Test("a caller that returns after a batch has waited in vain is not expected again")
     func closed() {
         let callers = Callers()
         defer { callers.free() }
@@ -112,7 +112,7 @@ struct CallersTests {
         #expect(callers.expected == 19)
     }
 
-    @Test("a caller that still waits for another answer has not come back")
+    @Test("a caller that still waits for another answer has not returned")
     func pipelined() {
         let callers = Callers()
         defer { callers.free() }
@@ -142,8 +142,8 @@ struct CallersTests {
         #expect(callers.expected == 20)
     }
 
-    @Test("of two callers that share a place the one that waits keeps it")
-    func sharedPlace() {
+    @Test("of two callers that share a slot the one that waits keeps it")
+    func sharedSlot() {
         let callers = Callers()
         defer { callers.free() }
         let other = 1 + UInt64(SC_LOG_CALLERS_MAX)
@@ -161,7 +161,7 @@ struct CallersTests {
         #expect(callers.expected == 1)
     }
 
-    @Test("callers of several shards do not share places while they are few")
+    @Test("callers of several shards do not share slots while they are few")
     func shards() {
         let callers = Callers()
         defer { callers.free() }

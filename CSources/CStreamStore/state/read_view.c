@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "store_private.h"
+#include "state.h"
 
 /// A value as it was.
 struct kept_value {

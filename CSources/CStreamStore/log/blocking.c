@@ -1,7 +1,7 @@
 // Operations on files that are waited for: while a store is opened there is nothing else to do.
 #include <errno.h>
 
-#include "log_private.h"
+#include "log.h"
 
 struct waiting {
     struct sc_file_op op;

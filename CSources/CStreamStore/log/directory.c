@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "log_private.h"
+#include "log.h"
 
 #define MANIFEST "MANIFEST"
 #define MANIFEST_PART "MANIFEST.part"

@@ -1,21 +1,6 @@
 // Memory that stays dense. After many changes slabs of the heap may hold a few survivors each. What lies in
 // those is copied to others, item by item along a cursor, a little in each turn, until they are empty.
-#include "store_private.h"
-
-void sc_tidy_item_gone(struct sc_store *store, const struct item *item) {
-    if (store->tidy_item == item)
-        store->tidy_item = item->next;
-}
-
-static void go_to_group(struct sc_store *store, struct sc_group *group) {
-    store->tidy_group = group;
-    store->tidy_item = group == NULL ? NULL : group->first;
-}
-
-void sc_tidy_group_gone(struct sc_store *store, const struct sc_group *group) {
-    if (store->tidy_group == group)
-        go_to_group(store, group->all_next);
-}
+#include "state.h"
 
 static bool lies_in_heap(const struct sc_blob *blob) {
     return (atomic_load_explicit(&blob->references, memory_order_relaxed) & SC_BLOB_OF_HEAP) != 0;
@@ -46,7 +31,7 @@ static size_t move_item(struct sc_store *store, struct sc_group *group, struct i
     *(moved->previous != NULL ? &moved->previous->next : &group->first) = moved;
     *(moved->next != NULL ? &moved->next->previous : &group->last) = moved;
     sc_table_replace(&group->items, &item->node, &moved->node);
-    sc_log_item_moved(store->log, item, moved);
+    sc_cursor_item_moved(store, item, moved);
     if (store->listing.next == item)
         store->listing.next = moved;
     sc_heap_give(item);
@@ -55,37 +40,38 @@ static size_t move_item(struct sc_store *store, struct sc_group *group, struct i
 
 // To move the last objects of 512 slabs takes no time, but to give back those slabs takes the kernel 6 ms.
 static bool has_emptied_enough(const struct sc_store *store, uint64_t returned) {
-    return sc_heap_counters(store->heap).returned - returned >= SC_TIDY_RETURNED_PER_TURN;
+    return sc_heap_counters(store->heap).returned - returned >= SC_COMPACT_RETURNED_PER_TURN;
 }
 
-static bool tidy_items(struct sc_store *store) {
+static bool compact_items(struct sc_store *store) {
+    struct cursor *cursor = &store->cursors[CURSOR_COMPACT];
     size_t bytes = 0;
     uint64_t returned = sc_heap_counters(store->heap).returned;
-    for (uint32_t i = 0; i < SC_TIDY_ITEMS_PER_TURN && bytes < SC_TIDY_BYTES_PER_TURN; i++) {
-        if (store->tidy_group == NULL)
+    for (uint32_t i = 0; i < SC_COMPACT_ITEMS_PER_TURN && bytes < SC_COMPACT_BYTES_PER_TURN; i++) {
+        if (cursor->group == NULL)
             return false;
-        struct item *item = store->tidy_item;
+        struct item *item = cursor->item;
         if (item == NULL) {
-            go_to_group(store, store->tidy_group->all_next);
+            sc_cursor_go(cursor, cursor->group->all_next);
             continue;
         }
-        store->tidy_item = item->next;
+        cursor->item = item->next;
         bytes += move_value(store, item);
-        bytes += move_item(store, store->tidy_group, item);
+        bytes += move_item(store, cursor->group, item);
         if (has_emptied_enough(store, returned))
             break;
     }
     return true;
 }
 
-bool sc_store_tidy(struct sc_store *store) {
-    if (!store->tidying && sc_heap_tidy_begin(store->heap)) {
-        store->tidying = true;
-        go_to_group(store, store->all_first);
+bool sc_store_compact(struct sc_store *store) {
+    if (!store->compacting && sc_heap_compact_begin(store->heap)) {
+        store->compacting = true;
+        sc_cursor_go(&store->cursors[CURSOR_COMPACT], store->all_first);
     }
-    if (store->tidying && !tidy_items(store)) {
-        sc_heap_tidy_end(store->heap);
-        store->tidying = false;
+    if (store->compacting && !compact_items(store)) {
+        sc_heap_compact_end(store->heap);
+        store->compacting = false;
     }
-    return sc_heap_trim(store->heap) || store->tidying;
+    return sc_heap_trim(store->heap) || store->compacting;
 }

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "crc32c.h"
-#include "log_private.h"
+#include "log.h"
 
 #define REPORT_BYTES (64u << 20)
 

@@ -1,4 +1,4 @@
-#include "store_private.h"
+#include "state.h"
 
 uint64_t sc_store_hash(struct sc_bytes stream, struct sc_bytes group, uint64_t seed) {
     return sc_hash(group, sc_hash(stream, seed));
@@ -88,10 +88,9 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
 // above it.
 void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
-    sc_log_group_gone(store->log, group);
+    sc_cursor_group_gone(store, group);
     if (store->listing.group == group)
         store->listing.group = NULL; // What it had is among what the listing keeps.
-    sc_tidy_group_gone(store, group);
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
         group->all_next;
     *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "log_private.h"
+#include "log.h"
 
 int sc_undo_reserve(struct undo_list *list, size_t names) {
     if (list->first + list->count == list->capacity) {

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "store_private.h"
+#include "state.h"
 
 struct sc_store *sc_store_create(uint64_t seed) {
     struct sc_store *store = calloc(1, sizeof *store);
@@ -76,8 +76,8 @@ static uint64_t greater(uint64_t a, uint64_t b) {
 
 // With a log, no stamp leaves before a batch with a ceiling over it is durable.
 static uint64_t given_out(struct sc_store *store, uint64_t stamp, bool changes) {
-    if (store->log != NULL && stamp > store->ceiling)
-        sc_log_raise_ceiling(store->log, stamp, changes);
+    if (store->journal != NULL && stamp > store->ceiling)
+        store->journal->calls->raise_ceiling(store->journal, stamp, changes);
     return stamp;
 }
 
@@ -151,10 +151,9 @@ void sc_store_account(struct sc_store *store, struct sc_group *group, size_t mor
 }
 
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
-    sc_log_item_gone(store->log, item);
+    sc_cursor_item_gone(store, item);
     if (store->listing.group == group)
         sc_listing_keep_gone(&store->listing, item);
-    sc_tidy_item_gone(store, item);
     *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
     *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
     sc_table_remove(&group->items, &item->node);
@@ -165,9 +164,10 @@ void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item 
 
 static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                    size_t value) {
-    if (store->log == NULL)
+    struct journal *journal = store->journal;
+    if (journal == NULL)
         return 0;
-    return sc_log_reserve(store->log, name->stream.size + name->group.size + id.size, value);
+    return journal->calls->reserve(journal, name->stream.size + name->group.size + id.size, value);
 }
 
 // Inlined into both: a set has no branch for operations.
@@ -178,10 +178,15 @@ static inline __attribute__((always_inline)) int put(struct sc_store *store,
                                                      uint64_t now_ms, struct sc_change *change) {
     struct sc_group *group = sc_store_group_find(store, name);
     struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
-    bool logs_operations =
-        operations != NULL && item != NULL && sc_log_takes(store->log, operations, value->size);
-    int rc = reserve(store, name, id,
-                     logs_operations ? sc_log_operations_size(operations) : value->size);
+    struct journal *journal = store->journal;
+    size_t logged = 0;
+    if (operations != NULL && item != NULL && journal != NULL)
+        logged = journal->calls->operations_size(journal, operations, value->size);
+    if (logged == 0) {
+        operations = NULL;
+        logged = value->size;
+    }
+    int rc = reserve(store, name, id, logged);
     if (rc < 0) {
         sc_blob_release(value);
         return rc;
@@ -209,10 +214,8 @@ static inline __attribute__((always_inline)) int put(struct sc_store *store,
                      change->old_value == NULL ? 0 : change->old_value->size);
     change->timestamp_ms = stamp_of_item(store, group, item, now_ms, true);
     change->position = ++store->position;
-    if (logs_operations)
-        sc_log_update(store->log, name, item, change->old_value, operations);
-    else
-        sc_log_set(store->log, name, item, change->old_value);
+    if (journal != NULL)
+        journal->calls->set(journal, name, item, change->old_value, operations);
     return 0;
 }
 
@@ -245,7 +248,8 @@ int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, st
         group->floor = item->stamp;
         group->floor_is_sync = false;
     }
-    sc_log_delete(store->log, name, item);
+    if (store->journal != NULL)
+        store->journal->calls->delete_item(store->journal, name, item);
     sc_item_remove(store, group, item);
     if (group->first == NULL)
         sc_group_destroy(store, group);

@@ -1,5 +1,10 @@
-#ifndef CSTREAM_STORE_PRIVATE_H
-#define CSTREAM_STORE_PRIVATE_H
+// What is in memory: store.c (items and their time stamps), group.c (streams and groups), cursor.c (places that survive
+// changes), read_view.c (a group read in steps), compact.c (dense memory), load.c (what a log puts in). The log is below
+// nothing here: the store tells it of changes through `struct journal`, which the log fills in.
+//
+// Thread: all of it belongs to the thread of the store. Values (blobs) alone may be released by others.
+#ifndef CSTREAM_STORE_STATE_H
+#define CSTREAM_STORE_STATE_H
 
 #include "CStreamStore.h"
 
@@ -47,6 +52,52 @@ struct sc_group {
     uint8_t name[];
 };
 
+// ---- The journal
+
+struct journal;
+/// What a store with a log asks of it, and tells it.
+struct journal_calls {
+    /// Before a change: 0 when it may happen, and there is room for its record and for taking it back. `names` and `value`
+    /// are the sizes of both in the record.
+    int (*reserve)(struct journal *journal, size_t names, size_t value);
+    /// How many bytes `operations` take in a record, or 0: the value that they made, of `size` bytes, is to be in it.
+    size_t (*operations_size)(const struct journal *journal,
+                              const struct sc_operations *operations, size_t size);
+    /// An item was set. `old` is what it had before, NULL for a new one: retained until the change is durable.
+    /// `operations`, borrowed for the call, are in the record instead of the value. Only behind a `reserve`.
+    void (*set)(struct journal *journal, const struct sc_group_name *name, const struct item *item,
+                struct sc_blob *_Nullable old, const struct sc_operations *_Nullable operations);
+    /// An item is about to be removed; its value is retained until the change is durable. Only behind a `reserve`.
+    void (*delete_item)(struct journal *journal, const struct sc_group_name *name,
+                        const struct item *item);
+    /// A stamp over the store's ceiling was given out. `changes`: a record follows, otherwise one is made for it.
+    void (*raise_ceiling)(struct journal *journal, uint64_t stamp, bool changes);
+};
+struct journal {
+    const struct journal_calls *calls;
+};
+
+// ---- Cursors
+
+/// A place among all items that changes do not leave behind: what comes next.
+struct cursor {
+    struct sc_group *_Nullable group; // NULL: at the end, or nowhere.
+    struct item *_Nullable item;      // NULL: none is left in the group.
+};
+enum cursor_kind {
+    CURSOR_COMPACT,  // compact.c
+    CURSOR_SNAPSHOT, // The log's.
+    CURSOR_COUNT,
+};
+
+/// To the first item of `group`, or to the end.
+void sc_cursor_go(struct cursor *cursor, struct sc_group *_Nullable group);
+void sc_cursor_item_gone(struct sc_store *store, const struct item *item);
+void sc_cursor_item_moved(struct sc_store *store, const struct item *item, struct item *moved);
+void sc_cursor_group_gone(struct sc_store *store, const struct sc_group *group);
+
+// ---- The store
+
 struct kept_value;
 
 /// A group that is being read in steps (listing.c).
@@ -72,10 +123,9 @@ struct sc_store {
     struct sc_group *_Nullable all_first;
     struct sc_group *_Nullable all_last;
     uint64_t item_count, value_bytes;
-    struct sc_log *_Nullable log;
-    bool tidying; // The cursor is at `tidy_item` of `tidy_group`.
-    struct sc_group *_Nullable tidy_group;
-    struct item *_Nullable tidy_item;
+    struct journal *_Nullable journal; // NULL: in memory only. The log's, which ends it before its own end.
+    struct cursor cursors[CURSOR_COUNT];
+    bool compacting;
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
     struct listing listing;
 };
@@ -107,32 +157,6 @@ SC_CHECKED int sc_store_put_back(struct sc_store *store, const struct sc_group_n
 void sc_store_order(struct sc_store *store, const struct sc_group_name *name);
 void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
                        struct sc_bytes id);
-
-// ---- For the store (log.c): what it tells the log. `log` is NULL in memory.
-
-/// Whether a change with so many bytes may happen, and room for its record and undo.
-SC_CHECKED int sc_log_reserve(struct sc_log *_Nullable log, size_t names, size_t value);
-void sc_log_set(struct sc_log *_Nullable log, const struct sc_group_name *name,
-                const struct item *item, struct sc_blob *_Nullable old);
-/// Whether the log takes the operations instead of a value of `size` bytes that they made, and how many bytes it takes.
-bool sc_log_takes(const struct sc_log *_Nullable log, const struct sc_operations *operations,
-                  size_t size);
-size_t sc_log_operations_size(const struct sc_operations *operations);
-void sc_log_update(struct sc_log *log, const struct sc_group_name *name, const struct item *item,
-                   struct sc_blob *old, const struct sc_operations *operations);
-void sc_log_delete(struct sc_log *_Nullable log, const struct sc_group_name *name,
-                   const struct item *item);
-/// A stamp over the ceiling was given out; `changes`: a record follows.
-void sc_log_raise_ceiling(struct sc_log *log, uint64_t stamp, bool changes);
-/// The snapshot's cursor must not be left behind.
-void sc_log_item_gone(struct sc_log *_Nullable log, const struct item *item);
-void sc_log_group_gone(struct sc_log *_Nullable log, const struct sc_group *group);
-void sc_log_item_moved(struct sc_log *_Nullable log, const struct item *item, struct item *moved);
-
-// ---- For the store (tidy.c): its cursor must not be left behind.
-
-void sc_tidy_item_gone(struct sc_store *store, const struct item *item);
-void sc_tidy_group_gone(struct sc_store *store, const struct sc_group *group);
 
 struct item *_Nullable sc_item_append(struct sc_store *store, struct sc_group *group,
                                       struct sc_bytes id, struct sc_blob *value);

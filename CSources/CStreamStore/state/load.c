@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "store_private.h"
+#include "state.h"
 
 int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                       struct sc_bytes value, uint64_t place, uint64_t stamp) {
