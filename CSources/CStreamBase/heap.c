@@ -78,10 +78,10 @@ struct sc_heap {
     struct region *trim_next; // NULL: the first of all.
     struct given *aside;      // Of `others` before, not taken up yet.
     uint64_t used, idle, kept_units, kept_slots, reserved, objects;
-    uint64_t returned;   // Bytes given back to the kernel, ever.
-    uint64_t given;      // Bytes, ever,
+    uint64_t returned;      // Bytes given back to the kernel, ever.
+    uint64_t given;         // Bytes, ever,
     uint64_t compacted;     // of them when compacting ended,
-    uint64_t sparse;     // and bytes of the sparse objects that were met while it went on.
+    uint64_t sparse;        // and bytes of the sparse objects that were met while it went on.
     bool compacting, dense; // Dense: it ended with few such.
     _Alignas(64) _Atomic(struct given *) others; // Given back by other threads.
     _Atomic int64_t left;                        // Once CLOSED: objects in use.

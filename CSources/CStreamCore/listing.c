@@ -255,7 +255,7 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
 
 static void finish(struct shard *shard) {
     struct listing_job *job = shard->listings.first;
-    sc_listing_end(shard->store);
+    sc_read_view_end(shard->store);
     sc_ws_writer_put(&job->writer, SC_LITERAL("]"));
     if (job->request != NULL)
         answer(shard, job);
@@ -327,7 +327,7 @@ static void begin(struct shard *shard) {
         finish_at_once(shard);
         return;
     }
-    sc_listing_begin(shard->store, group);
+    sc_read_view_begin(shard->store, group);
     if (job->request != NULL)
         let_go(shard, job->request);
     for (struct request *join = job->joins; join != NULL; join = join->next_waiting)
@@ -340,7 +340,7 @@ void sc_listing_turn(struct shard *shard) {
     if (shard->listings.first == NULL)
         return;
     struct request *request = shard->listings.first->request;
-    if (!sc_listing_is_active(shard->store)) {
+    if (!sc_read_view_is_active(shard->store)) {
         if (!has_room(shard)) {
             if (shard->snapshot_timer.due_ns == 0)
                 sc_timer_start(shard->loop, &shard->snapshot_timer, SNAPSHOTS_LOOK_MS);
@@ -349,15 +349,15 @@ void sc_listing_turn(struct shard *shard) {
         begin(shard);
     } else if (request != NULL && caller_is_gone(shard, request)) {
         request->call.wants_answer = false;
-        sc_listing_end(shard->store);
+        sc_read_view_end(shard->store);
         finish_at_once(shard);
     } else {
         struct step step = next_step(shard, shard->listings.first);
-        int rc = sc_listing_step(shard->store, put_value, &step);
+        int rc = sc_read_view_step(shard->store, put_value, &step);
         if (rc == 0) {
             finish(shard);
         } else if (rc < 0) {
-            sc_listing_end(shard->store);
+            sc_read_view_end(shard->store);
             finish_at_once(shard);
         }
     }
@@ -366,9 +366,9 @@ void sc_listing_turn(struct shard *shard) {
 }
 
 void sc_listing_taken_back(struct shard *shard, int error, bool unknown) {
-    if (!sc_listing_is_active(shard->store))
+    if (!sc_read_view_is_active(shard->store))
         return;
-    sc_listing_end(shard->store);
+    sc_read_view_end(shard->store);
     struct listing_job *job = shard->listings.first;
     if (job->request != NULL) {
         sc_durable_explain(shard, &job->request->call, error, unknown);

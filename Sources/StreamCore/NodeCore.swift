@@ -307,7 +307,7 @@ extension CoreSettings.Storage {
         case .none: unsafe table.durability = SC_NODE_NO_SYNC
         case .interval(let milliseconds):
             unsafe table.durability = SC_NODE_INTERVAL
-            unsafe table.sync_interval_ms = UInt32(milliseconds)
+            unsafe table.flush_interval_ms = UInt32(milliseconds)
         }
         unsafe table.segment_size = UInt64(segmentSize)
         unsafe table.repair = repairs

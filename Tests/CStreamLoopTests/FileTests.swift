@@ -46,7 +46,9 @@ struct FileTests {
 
     private func open(_ loop: TestLoop, _ path: String, _ flags: CInt) throws -> Int {
         try path.withCString { path in
-            try run(loop) { sc_loop_files(loop.loop).pointee.open(loop.loop, $0, AT_FDCWD, path, flags, 0o640) }
+            try run(loop) {
+                sc_loop_files(loop.loop).pointee.open(loop.loop, $0, AT_FDCWD, path, flags, 0o640)
+            }
         }
     }
 
@@ -55,7 +57,7 @@ struct FileTests {
     }
 
     private func sync(_ loop: TestLoop, _ fd: CInt, dataOnly: Bool) throws -> Int {
-        try run(loop) { sc_loop_files(loop.loop).pointee.sync(loop.loop, $0, fd, dataOnly) }
+        try run(loop) { sc_loop_files(loop.loop).pointee.flush(loop.loop, $0, fd, dataOnly) }
     }
 
     @Test("are opened, allocated, written, synced and read", arguments: Variant.allCases)
@@ -145,7 +147,9 @@ struct FileTests {
                 #expect(try open(loop, folder, O_RDWR) == -Int(EISDIR))
                 var byte: UInt8 = 0
                 let bad = try withUnsafeMutablePointer(to: &byte) { byte in
-                    try run(loop) { sc_loop_files(loop.loop).pointee.read(loop.loop, $0, 1_000_000, byte, 1, 0) }
+                    try run(loop) {
+                        sc_loop_files(loop.loop).pointee.read(loop.loop, $0, 1_000_000, byte, 1, 0)
+                    }
                 }
                 #expect(bad == -Int(EBADF))
                 #expect(
@@ -154,7 +158,9 @@ struct FileTests {
                 let fd = CInt(try open(loop, folder + "/file", O_RDONLY | O_CREAT))
                 defer { close(fd) }
                 let refused = try withUnsafePointer(to: &byte) { byte in
-                    try run(loop) { sc_loop_files(loop.loop).pointee.write(loop.loop, $0, fd, byte, 1, 0) }
+                    try run(loop) {
+                        sc_loop_files(loop.loop).pointee.write(loop.loop, $0, fd, byte, 1, 0)
+                    }
                 }
                 #expect(refused == -Int(EBADF))
                 #expect(
@@ -199,7 +205,9 @@ struct FileTests {
     func pages(without: UInt32) throws {
         try withDirectFile(without) { loop, fd, path in
             try withPages(3) { memory in try writePages(loop, fd, memory, path) }
-            let forgotten = try run(loop) { sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, fd) }
+            let forgotten = try run(loop) {
+                sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, fd)
+            }
             #expect(forgotten == 0)
             #expect((loop.counters.writes_linked > 500) == (without != 0))
         }
@@ -215,7 +223,7 @@ struct FileTests {
                 sc_loop_files(loop.loop).pointee.write_pages(
                     loop.loop, operation.pointer, fd, memory, 4_096, UInt64(i) * 4_096)
             } else {
-                sc_loop_files(loop.loop).pointee.sync(loop.loop, operation.pointer, -1, true)
+                sc_loop_files(loop.loop).pointee.flush(loop.loop, operation.pointer, -1, true)
             }
             return operation
         }
@@ -225,14 +233,16 @@ struct FileTests {
         }
         func write(_ fd: CInt, _ size: UInt32, at offset: UInt64) throws -> Int {
             try run(loop) {
-                sc_loop_files(loop.loop).pointee.write_pages(loop.loop, $0, fd, memory, size, offset)
+                sc_loop_files(loop.loop).pointee.write_pages(
+                    loop.loop, $0, fd, memory, size, offset)
             }
         }
         #expect(try write(fd, 12_288, at: 8_192) == 12_288)
         #expect(try write(fd, 100, at: 8_192) == -Int(EINVAL), "not a page")
         #expect(try write(1_000_000, 4_096, at: 0) == -Int(EBADF))
         #expect(
-            try run(loop) { sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, 1_000_000) } == -Int(EBADF))
+            try run(loop) { sc_loop_files(loop.loop).pointee.forget(loop.loop, $0, 1_000_000) }
+                == -Int(EBADF))
         let reader = CInt(try open(loop, path, O_RDONLY))
         defer { close(reader) }
         #expect(try write(reader, 4_096, at: 0) == -Int(EBADF))
@@ -261,7 +271,8 @@ struct FileTests {
             try withPages(3) { memory in
                 let before = loop.counters.submissions
                 let wrote = try run(loop) {
-                    sc_loop_files(loop.loop).pointee.write_pages(loop.loop, $0, fd, memory, 12_288, limit - 8_192)
+                    sc_loop_files(loop.loop).pointee.write_pages(
+                        loop.loop, $0, fd, memory, 12_288, limit - 8_192)
                 }
                 #expect(wrote == 8_192)
                 // The write, the sync that the kernel drops, and the one that takes its place.
@@ -280,7 +291,7 @@ struct FileTests {
             #expect(sc_loop_files(loop.loop).pointee.direct(loop.loop, fd) == -EOPNOTSUPP)
             #expect(fcntl(fd, F_GETFL) & 0o40_000 == 0, "it is as it was")
             let wrote = try run(loop) {
-                sc_loop_files(loop.loop).pointee.write_sync(loop.loop, $0, fd, "as before", 9, 0)
+                sc_loop_files(loop.loop).pointee.write_flush(loop.loop, $0, fd, "as before", 9, 0)
             }
             #expect(wrote == 9)
         }
@@ -289,12 +300,13 @@ struct FileTests {
     @Test("note what kind each operation is") func kinds() throws {
         try withLoop { loop in
             let operations = (0..<3).map { _ in FileOperation() }
-            sc_loop_files(loop.loop).pointee.sync(loop.loop, operations[0].pointer, -1, false)
+            sc_loop_files(loop.loop).pointee.flush(loop.loop, operations[0].pointer, -1, false)
             sc_loop_files(loop.loop).pointee.allocate(loop.loop, operations[1].pointer, -1, 0, 1)
             // The path stays put until it is done.
             try "none".withCString { path in
-                sc_loop_files(loop.loop).pointee.open(loop.loop, operations[2].pointer, -1, path, 0, 0)
-                #expect(operations.map(\.kind) == [SC_FILE_SYNC, SC_FILE_ALLOCATE, SC_FILE_OPEN])
+                sc_loop_files(loop.loop).pointee.open(
+                    loop.loop, operations[2].pointer, -1, path, 0, 0)
+                #expect(operations.map(\.kind) == [SC_FILE_FLUSH, SC_FILE_ALLOCATE, SC_FILE_OPEN])
                 try loop.run(until: { operations.allSatisfy { $0.result != nil } })
             }
             #expect(operations.allSatisfy { $0.result == -Int(EBADF) })

@@ -31,7 +31,7 @@ func simulate(
     config.clean_ends = true
     config.segment_size = 8192
     config.value_size_max = 600
-    config.ignored_sync = -1
+    config.ignored_flush = -1
     config.fault_site = -1
     configure(&config)
     var outcome = Outcome()
@@ -54,7 +54,7 @@ func simulate(
         outcome.result.updates += result.updates
         outcome.result.cuts += result.cuts
         outcome.result.torn += result.torn
-        outcome.result.metadata_syncs += result.metadata_syncs
+        outcome.result.metadata_flushes += result.metadata_flushes
         outcome.result.pages_split += result.pages_split
         outcome.result.pages_again += result.pages_again
         withUnsafeBytes(of: result.operations) { bytes in
@@ -74,7 +74,7 @@ struct SimulationTests {
         #expect(outcome.failures.isEmpty)
         #expect(outcome.result.cuts > seedCount && outcome.result.snapshots > seedCount)
         #expect(outcome.result.torn > seedCount / 4, "sectors are torn, not only lost")
-        #expect(outcome.result.metadata_syncs == 0, "a batch's sync writes nothing but the batch")
+        #expect(outcome.result.metadata_flushes == 0, "a batch's sync writes nothing but the batch")
     }
 
     /// A page holds eight sectors. The disk asserts that each write of one repeats what is durable in it byte for byte, and
@@ -84,7 +84,7 @@ struct SimulationTests {
         let outcome = simulate {
             ($0.page_size, $0.segment_size) = (SC_LOG_PAGE_SIZE, 8 * UInt64(SC_LOG_PAGE_SIZE))
         }
-        #expect(outcome.failures.isEmpty && outcome.result.metadata_syncs == 0)
+        #expect(outcome.failures.isEmpty && outcome.result.metadata_flushes == 0)
         #expect(outcome.result.pages_again > outcome.result.batches / 2, "batches share pages")
         #expect(outcome.result.pages_split > seedCount / 4 && outcome.result.torn > seedCount / 4)
     }
@@ -113,10 +113,10 @@ struct SimulationTests {
     @Test("keeps all that was released where files cannot be written past the cache")
     func withoutDirectFiles() {
         let outcome = simulate { $0.no_direct = true }
-        #expect(outcome.failures.isEmpty && outcome.result.metadata_syncs == 0)
+        #expect(outcome.failures.isEmpty && outcome.result.metadata_flushes == 0)
         let deaf = simulate(seeds: 400, stopAtFailure: true) {
             $0.no_direct = true
-            $0.ignored_sync = Int32(SC_SITE_BATCH.rawValue)
+            $0.ignored_flush = Int32(SC_SITE_BATCH.rawValue)
         }
         #expect(!deaf.failures.isEmpty)
     }
@@ -133,7 +133,7 @@ struct SimulationTests {
     @Test(
         "in the modes that answer at once, takes back what a failed write did not leave with the kernel",
         arguments: [SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE],
-        [SC_SITE_BATCH, SC_SITE_INTERVAL_SYNC])
+        [SC_SITE_BATCH, SC_SITE_INTERVAL_FLUSH])
     func failuresOfWeakerModes(mode: sc_durability, site: sc_file_site) {
         for powerCuts in [true, false] {
             let outcome = simulate {
@@ -159,12 +159,12 @@ struct SimulationTests {
     @Test("takes what a start writes again in several batches")
     func largeStart() {
         // In a round comes too little for a snapshot while it runs: all are those of starts.
-        func run(_ ignoredSync: Int32) -> Outcome {
-            simulate(seeds: 10, stopAtFailure: ignoredSync >= 0) {
+        func run(_ ignoredFlush: Int32) -> Outcome {
+            simulate(seeds: 10, stopAtFailure: ignoredFlush >= 0) {
                 ($0.segment_size, $0.value_size_max, $0.rounds, $0.steps) = (
                     1 << 24, 30_000_000, 4, 20
                 )
-                $0.ignored_sync = ignoredSync
+                $0.ignored_flush = ignoredFlush
             }
         }
         let outcome = run(-1)
@@ -177,16 +177,17 @@ struct SimulationTests {
     @Test(
         "fails without any one of its syncs",
         arguments: [
-            SC_SITE_DIRECTORY_PARENT_SYNC, SC_SITE_MANIFEST_WRITE, SC_SITE_MANIFEST_DIRECTORY_SYNC,
-            SC_SITE_SEGMENT_FILL, SC_SITE_SEGMENT_HEADER, SC_SITE_SEGMENT_DIRECTORY_SYNC,
+            SC_SITE_DIRECTORY_PARENT_FLUSH, SC_SITE_MANIFEST_WRITE,
+            SC_SITE_MANIFEST_DIRECTORY_FLUSH,
+            SC_SITE_SEGMENT_FILL, SC_SITE_SEGMENT_HEADER, SC_SITE_SEGMENT_DIRECTORY_FLUSH,
             SC_SITE_BATCH,
-            SC_SITE_SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_DIRECTORY_SYNC,
+            SC_SITE_SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_DIRECTORY_FLUSH,
         ])
-    func everySyncCounts(site: sc_file_site) {
+    func everyFlushCounts(site: sc_file_site) {
         let outcome = simulate(seeds: 400, stopAtFailure: true) {
-            $0.ignored_sync = Int32(site.rawValue)
+            $0.ignored_flush = Int32(site.rawValue)
         }
-        #expect(!outcome.failures.isEmpty || outcome.result.metadata_syncs > 0)
+        #expect(!outcome.failures.isEmpty || outcome.result.metadata_flushes > 0)
     }
 
     /// Small segments: snapshots are taken all the time, so that items are written to them between two of their updates.
@@ -258,16 +259,16 @@ struct SimulationTests {
     @Test("an update that waits for the disk keeps its old value, and these are bounded")
     func valuesThatWait() {
         let size: UInt32 = 3 << 20
-        #expect(updates(of: size, 1).waiting == UInt64(SC_LOG_UNDO_MAX / size) + 1)
+        #expect(updates(of: size, 1).waiting == UInt64(SC_LOG_ROLLBACK_MAX / size) + 1)
     }
 
     @Test(
         "fails without the syncs between batches",
         arguments: [SC_DURABILITY_INTERVAL, SC_DURABILITY_NONE])
-    func everyIntervalSyncCounts(mode: sc_durability) {
+    func everyIntervalFlushCounts(mode: sc_durability) {
         let outcome = simulate(seeds: 100, stopAtFailure: true) {
             $0.durability = mode.rawValue
-            $0.ignored_sync = Int32(SC_SITE_INTERVAL_SYNC.rawValue)
+            $0.ignored_flush = Int32(SC_SITE_INTERVAL_FLUSH.rawValue)
         }
         #expect(!outcome.failures.isEmpty)
     }

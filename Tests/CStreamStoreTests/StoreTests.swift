@@ -108,7 +108,9 @@ struct StoreTests {
     }
 
     /// The last items of many slabs are moved at once; their memory takes longer.
-    @Test("compacts a bit in each turn, however much memory that sets free") func compacting() throws {
+    @Test("compacts a bit in each turn, however much memory that sets free") func compacting()
+        throws
+    {
         let store = try Store()
         for number in 0..<20_000 {
             let value = try #require(sc_store_value_create(store.store, 1000))

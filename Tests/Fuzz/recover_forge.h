@@ -50,7 +50,7 @@ static void forge_record(struct sc_buffer *out, const uint8_t **data, const uint
     uint64_t sizes = take(data, end, 1);
     struct wal_record record = {.header = {.kind = (uint8_t)(1 + take(data, end, 1) % 6),
                                            .position = take_number(data, end),
-                                           .place = take_number(data, end),
+                                           .created_at = take_number(data, end),
                                            .stamp_ms = take_number(data, end)},
                                 .stream = {letters, sizes & 1},
                                 .group = {letters + 1 + (sizes >> 1 & 1), sizes >> 2 & 1},

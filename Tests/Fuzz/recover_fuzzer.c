@@ -20,7 +20,7 @@ enum { BASES = 16, GROUPS = 3, ITEMS = 4, CHANGES_MOST = 96, SHARDS = 4, FILES =
 
 static struct sim_disk disk;
 static struct simulator_result disk_result;
-static const struct simulator_config disk_config = {.ignored_sync = -1, .fault_site = -1};
+static const struct simulator_config disk_config = {.ignored_flush = -1, .fault_site = -1};
 static struct sc_file_ops ops;
 static size_t allocated_before;
 
@@ -493,8 +493,9 @@ static struct contents contents_of(const struct process *process) {
 
 static void note_record(void *context, const char *kind, struct sc_bytes stream,
                         struct sc_bytes group, struct sc_bytes item, struct sc_bytes value,
-                        uint64_t position, uint64_t place, uint64_t stamp_ms) {
-    (void)stream, (void)group, (void)item, (void)value, (void)position, (void)place, (void)stamp_ms;
+                        uint64_t position, uint64_t created_at, uint64_t stamp_ms) {
+    (void)stream, (void)group, (void)item, (void)value, (void)position, (void)created_at,
+        (void)stamp_ms;
     CHECK(*kind != 0);
     ++*(uint64_t *)context;
 }

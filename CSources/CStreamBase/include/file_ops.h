@@ -1,5 +1,5 @@
 // Operations on files that never wait, behind a table: a loop gives the real one, a test one that
-// fails, stalls, or loses what was not synced.
+// fails, stalls, or loses what was not flushed.
 #ifndef CSTREAM_FILE_OPS_H
 #define CSTREAM_FILE_OPS_H
 
@@ -10,9 +10,9 @@ struct sc_loop;
 enum sc_file_kind {
     SC_FILE_READ,
     SC_FILE_WRITE,
-    SC_FILE_WRITE_SYNC,
+    SC_FILE_WRITE_FLUSH,
     SC_FILE_WRITE_PAGES,
-    SC_FILE_SYNC,
+    SC_FILE_FLUSH,
     SC_FILE_OPEN,
     SC_FILE_ALLOCATE,
     SC_FILE_RENAME,
@@ -28,7 +28,7 @@ struct sc_file_op {
     uint8_t site; // Whoever asks says what for: tests make the operations of one site fail.
     uint32_t slot;
     // The table's too, of SC_FILE_WRITE_PAGES:
-    bool linked; // Its sync is an operation of its own.
+    bool linked; // Its flush is an operation of its own.
     int32_t fd;
     uint64_t began_ns;
     void (*on_complete)(struct sc_file_op *op, ssize_t result);
@@ -42,13 +42,13 @@ struct sc_file_ops {
     void (*write)(struct sc_loop *, struct sc_file_op *, int fd, const void *data, uint32_t size,
                   uint64_t offset);
     /// As `write` and then `sync` of what was written, data_only: when it completes the bytes are durable.
-    void (*write_sync)(struct sc_loop *, struct sc_file_op *, int fd, const void *data,
-                       uint32_t size, uint64_t offset);
-    /// As `write_sync`, of whole pages from memory that is aligned to one, to a file that is `direct`: the disk gets
-    /// them at once, where `write_sync` waits until the kernel has a thread for it.
+    void (*write_flush)(struct sc_loop *, struct sc_file_op *, int fd, const void *data,
+                        uint32_t size, uint64_t offset);
+    /// As `write_flush`, of whole pages from memory that is aligned to one, to a file that is `direct`: the disk gets
+    /// them at once, where `write_flush` waits until the kernel has a thread for it.
     void (*write_pages)(struct sc_loop *, struct sc_file_op *, int fd, const void *data,
                         uint32_t size, uint64_t offset);
-    void (*sync)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
+    void (*flush)(struct sc_loop *, struct sc_file_op *, int fd, bool data_only);
     void (*open)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
                  int flags, uint32_t mode);
     void (*allocate)(struct sc_loop *, struct sc_file_op *, int fd, uint64_t offset, uint64_t size);
@@ -58,7 +58,7 @@ struct sc_file_ops {
     void (*mkdir)(struct sc_loop *, struct sc_file_op *, int directory_fd, const char *path,
                   uint32_t mode);
     void (*close)(struct sc_loop *, struct sc_file_op *, int fd);
-    /// Lets go of the memory in which the kernel has the file's bytes, as far as they are synced.
+    /// Lets go of the memory in which the kernel has the file's bytes, as far as they are flushed.
     void (*forget)(struct sc_loop *, struct sc_file_op *, int fd);
 
     // Only while a store is opened or closed: these wait.

@@ -110,7 +110,7 @@
 #define SC_LOG_WAITING_MAX (4u << 20)
 /// Bytes of the values that were replaced and may have to come back. Over it no call is started either: an update of a
 /// large value waits for the disk with few bytes, and keeps many.
-#define SC_LOG_UNDO_MAX (16u << 20)
+#define SC_LOG_ROLLBACK_MAX (16u << 20)
 /// Values from this size on are logged as the operations that made them, where these take at most one part in so many.
 /// Measured with increments of one item: at 1 KiB 3 us each instead of 18, at 64 KiB 200 instead of 650.
 #define SC_LOG_UPDATE_SIZE_LEAST (1u << 10)

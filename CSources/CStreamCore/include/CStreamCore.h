@@ -51,7 +51,7 @@ enum sc_node_durability { SC_NODE_COMMIT, SC_NODE_INTERVAL, SC_NODE_NO_SYNC };
 struct sc_node_storage {
     const char *_Nullable path; // A directory. NULL: in memory only.
     enum sc_node_durability durability;
-    uint32_t sync_interval_ms;
+    uint32_t flush_interval_ms;
     uint64_t segment_size; // Of the log's files. 0: the default.
     bool repair;           // Starts over damage, and keeps a copy of it.
     bool import_last; // A name of the original's files is split at its last colon, not its first.

@@ -37,7 +37,7 @@ static int open_directory(struct shard *shard, char *reason) {
                                                     [SC_NODE_NO_SYNC] = SC_DURABILITY_NONE};
     struct sc_directory_config config = {.path = storage->path,
                                          .durability = durability[storage->durability],
-                                         .sync_interval_ms = storage->sync_interval_ms,
+                                         .flush_interval_ms = storage->flush_interval_ms,
                                          .shard_count = node->shard_count,
                                          .segment_size = storage->segment_size,
                                          .random = {random[0], random[1]},
@@ -174,7 +174,7 @@ void sc_storage_turn(struct shard *shard) {
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
     wake_at(shard, &shard->delay_timer, sc_log_delays_until(shard->log));
     // While a sync or a write is under way its end is what wakes the loop.
-    uint64_t due_ns = sc_log_sync_due_ns(shard->log);
+    uint64_t due_ns = sc_log_flush_due_ns(shard->log);
     wake_at(shard, &shard->log_timer, due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);
 }
 

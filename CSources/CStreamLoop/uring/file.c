@@ -32,15 +32,15 @@ static void write_file(struct sc_loop *loop, struct sc_file_op *op, int fd, cons
     submit(sqe, op);
 }
 
-static void write_sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                            uint32_t size, uint64_t offset) {
-    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_WRITE_SYNC);
+static void write_flush_file(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
+                             uint32_t size, uint64_t offset) {
+    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_WRITE_FLUSH);
     io_uring_prep_write(sqe, fd, data, size, offset);
     sqe->rw_flags = RWF_DSYNC;
     submit(sqe, op);
 }
 
-static void add_sync(struct uring *uring, struct sc_file_op *op, int fd) {
+static void add_flush(struct uring *uring, struct sc_file_op *op, int fd) {
     struct io_uring_sqe *sqe = uring_entry(uring);
     io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
     sqe->user_data = uring_own(URING_PAGES_SYNC, (uint64_t)(uintptr_t)op);
@@ -59,10 +59,10 @@ static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int
     io_uring_prep_write(sqe, fd, data, size, offset);
     sqe->user_data = uring_own(URING_PAGES, (uint64_t)(uintptr_t)op);
     if (op->linked) {
-        // One completion: the sync's, or, when not all is written, the write's.
+        // One completion: the flush's, or, when not all is written, the write's.
         sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
         uring->base.counters->writes_linked++;
-        add_sync(uring, op, fd);
+        add_flush(uring, op, fd);
     } else {
         sqe->rw_flags = RWF_DSYNC;
     }
@@ -70,13 +70,13 @@ static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int
     // At once: the kernel holds what the disk is to do until it has gone through all that is submitted together, so that
     // the write would wait for all the sends behind it.
     uring_submit(&uring->base);
-    // A kernel that took the write and not its sync, for want of memory, would not make the sync wait for the write.
+    // A kernel that took the write and not its flush, for want of memory, would not make the flush wait for the write.
     if (op->linked && uring_unsubmitted(uring) == 1)
         uring->base.error = -ENOMEM;
 }
 
-static void sync_file(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
-    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_SYNC);
+static void flush_file(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
+    struct io_uring_sqe *sqe = begin(loop, op, SC_FILE_FLUSH);
     io_uring_prep_fsync(sqe, fd, data_only ? IORING_FSYNC_DATASYNC : 0);
     submit(sqe, op);
 }
@@ -129,14 +129,14 @@ static void forget_file(struct sc_loop *loop, struct sc_file_op *op, int fd) {
 }
 
 // True: it is over, and `*result` is what it came to.
-static bool end_pages(struct uring *uring, struct sc_file_op *op, bool is_sync, int32_t *result) {
-    if (is_sync && *result >= 0)
+static bool end_pages(struct uring *uring, struct sc_file_op *op, bool is_flush, int32_t *result) {
+    if (is_flush && *result >= 0)
         *result = (int32_t)op->slot;
-    if (is_sync || !op->linked || *result <= 0)
+    if (is_flush || !op->linked || *result <= 0)
         return true;
-    // A short one, behind which the kernel drops the sync: what was written gets its own.
+    // A short one, behind which the kernel drops the flush: what was written gets its own.
     op->slot = (uint32_t)*result;
-    add_sync(uring, op, op->fd);
+    add_flush(uring, op, op->fd);
     return false;
 }
 
@@ -164,9 +164,9 @@ void uring_run_pages(struct uring *uring, const struct sc_completion *completion
 const struct sc_file_ops uring_files = {
     .read = read_file,
     .write = write_file,
-    .write_sync = write_sync_file,
+    .write_flush = write_flush_file,
     .write_pages = write_pages_of_file,
-    .sync = sync_file,
+    .flush = flush_file,
     .open = open_file,
     .allocate = allocate_file,
     .rename = rename_file,

@@ -108,13 +108,13 @@ void sc_group_cache_set(struct sc_group *group, struct sc_blob *blob);
 
 /// Begins to read what the group (which has items) has now. Changes that are taken back make it meaningless: it
 /// has to be begun again then.
-void sc_listing_begin(struct sc_store *store, struct sc_group *group);
-bool sc_listing_is_active(const struct sc_store *store);
+void sc_read_view_begin(struct sc_store *store, struct sc_group *group);
+bool sc_read_view_is_active(const struct sc_store *store);
 /// Calls `body` with the next values, in insertion order, until it returns false. Returns 1, or 0 after the last.
 /// Errors: -ENOMEM  a change meanwhile could not be kept apart.
-SC_CHECKED int sc_listing_step(struct sc_store *store,
-                               bool (*body)(struct sc_blob *value, void *context), void *context);
-void sc_listing_end(struct sc_store *store);
+SC_CHECKED int sc_read_view_step(struct sc_store *store,
+                                 bool (*body)(struct sc_blob *value, void *context), void *context);
+void sc_read_view_end(struct sc_store *store);
 
 /// Calls `body` with each group of `stream` (of all streams when NULL), in no order.
 void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *_Nullable stream,

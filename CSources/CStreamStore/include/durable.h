@@ -14,14 +14,14 @@ struct sc_log;
 
 enum sc_durability {
     SC_DURABILITY_COMMIT,   // A change is released when it is on disk.
-    SC_DURABILITY_INTERVAL, // A change is released at once; synced every interval.
-    SC_DURABILITY_NONE,     // Released at once, written at once, synced when the store is closed.
+    SC_DURABILITY_INTERVAL, // A change is released at once; flushed every interval.
+    SC_DURABILITY_NONE,     // Released at once, written at once, flushed when the store is closed.
 };
 
 /// What an operation on a file is for: `site` of struct sc_file_op.
 enum sc_file_site {
     SC_SITE_DIRECTORY_MAKE,
-    SC_SITE_DIRECTORY_PARENT_SYNC,
+    SC_SITE_DIRECTORY_PARENT_FLUSH,
     SC_SITE_DIRECTORY_OPEN,
     SC_SITE_LOCK_OPEN,
     SC_SITE_RECOVER_OPEN,
@@ -33,20 +33,20 @@ enum sc_file_site {
     SC_SITE_MANIFEST_READ,
     SC_SITE_MANIFEST_WRITE,
     SC_SITE_MANIFEST_RENAME,
-    SC_SITE_MANIFEST_DIRECTORY_SYNC,
+    SC_SITE_MANIFEST_DIRECTORY_FLUSH,
     SC_SITE_SEGMENT_OPEN,
     SC_SITE_SEGMENT_ALLOCATE,
     SC_SITE_SEGMENT_FILL,
     SC_SITE_SEGMENT_HEADER,
-    SC_SITE_SEGMENT_DIRECTORY_SYNC,
+    SC_SITE_SEGMENT_DIRECTORY_FLUSH,
     SC_SITE_SEGMENT_FORGET,
     SC_SITE_BATCH,
-    SC_SITE_INTERVAL_SYNC,
+    SC_SITE_INTERVAL_FLUSH,
     SC_SITE_SNAPSHOT_OPEN,
     SC_SITE_SNAPSHOT_WRITE,
     SC_SITE_SNAPSHOT_HEADER,
     SC_SITE_SNAPSHOT_RENAME,
-    SC_SITE_SNAPSHOT_DIRECTORY_SYNC,
+    SC_SITE_SNAPSHOT_DIRECTORY_FLUSH,
     SC_SITE_COUNT,
 };
 
@@ -61,7 +61,7 @@ struct sc_reporter {
 struct sc_directory_config {
     const char *path; // Made if it is not there, with its parents.
     enum sc_durability durability;
-    uint32_t sync_interval_ms; // SC_DURABILITY_INTERVAL
+    uint32_t flush_interval_ms; // SC_DURABILITY_INTERVAL
     uint32_t shard_count;
     uint64_t segment_size; // Of the log's files at most, each prepared ahead. 0: SC_SEGMENT_SIZE.
     // For disks that are simulated: how the log is written. 0: SC_LOG_PAGE_SIZE, of which it is a divisor,
@@ -128,7 +128,7 @@ SC_CHECKED int sc_log_start(struct sc_log *log, char *reason);
 /// taken. The directory stays as it was.
 void sc_log_refuse(struct sc_log *log, int error);
 /// Starts what there is to start: a batch, a new segment, a piece of a snapshot. Called at the end of each
-/// turn; needs one within `sync_interval_ms` while there is anything unsynced.
+/// turn; needs one within `flush_interval_ms` while there is anything unflushed.
 void sc_log_turn(struct sc_log *log, uint64_t now_ns);
 /// 0, or until when the next batch waits for callers that are likely to come back: a turn is needed then.
 uint64_t sc_log_delays_until(const struct sc_log *log);
@@ -136,20 +136,20 @@ uint64_t sc_log_delays_until(const struct sc_log *log);
 void sc_log_asked(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
 /// and has it.
 void sc_log_answered(struct sc_log *_Nullable log, uint64_t caller, uint64_t now_ns);
-/// When the next sync between batches is due, in the time of sc_log_turn; 0: none is.
-uint64_t sc_log_sync_due_ns(const struct sc_log *log);
+/// When the next flush between batches is due, in the time of sc_log_turn; 0: none is.
+uint64_t sc_log_flush_due_ns(const struct sc_log *log);
 /// The position up to which all may be seen.
 uint64_t sc_log_released(const struct sc_log *log);
 /// So much waits for the disk that no more should be started.
 bool sc_log_is_full(const struct sc_log *log);
 /// 0, or why changes are refused: -ENOSPC and the like while no segment can be prepared (tried again),
-/// anything after a failed write or sync (for good).
+/// anything after a failed write or flush (for good).
 int sc_log_health(const struct sc_log *log);
 /// For good: only a restart helps.
 bool sc_log_is_poisoned(const struct sc_log *log);
 /// Nothing waits for the disk. The loop of a node that stops runs until then.
 bool sc_log_is_idle(const struct sc_log *log);
-/// Writes and syncs what there is, and says that time stamps need no reserve. Then sc_log_is_idle holds.
+/// Writes and flushes what there is, and says that time stamps need no reserve. Then sc_log_is_idle holds.
 void sc_log_finish(struct sc_log *log);
 /// Waits for what is under way and closes the files.
 void sc_log_close(struct sc_log *_Nullable log);
@@ -157,10 +157,10 @@ void sc_log_close(struct sc_log *_Nullable log);
 struct sc_log_counters {
     uint64_t batches, records, bytes; // Written.
     uint64_t updates;                 // Records that have operations instead of a value.
-    uint64_t batches_delayed;            // That waited for callers who come back.
-    uint64_t delay_switches;           // Between waiting for them, and not.
+    uint64_t batches_delayed;         // That waited for callers who come back.
+    uint64_t delay_switches;          // Between waiting for them, and not.
     uint64_t snapshots, snapshots_failed, segments;
-    uint64_t changes_refused, failures; // Failed writes and syncs; preparations that failed.
+    uint64_t changes_refused, failures; // Failed writes and flushes; preparations that failed.
     uint64_t log_bytes, snapshot_bytes; // On disk now, of this shard.
 };
 struct sc_log_counters sc_log_counters(const struct sc_log *log);
@@ -174,7 +174,7 @@ struct sc_inspection {
                             uint64_t number, uint64_t ceiling_ms, uint32_t count);
     void (*_Nullable record)(void *_Nullable context, const char *kind, struct sc_bytes stream,
                              struct sc_bytes group, struct sc_bytes item, struct sc_bytes value,
-                             uint64_t position, uint64_t place, uint64_t stamp_ms);
+                             uint64_t position, uint64_t created_at, uint64_t stamp_ms);
     /// As that of sc_log_events. The value of an "update" is its operations.
     int (*_Nullable apply)(void *_Nullable context, struct sc_bytes value,
                            struct sc_bytes operations, struct sc_bytes *result);

@@ -35,7 +35,8 @@ struct sc_commit_callers {
     uint32_t returned_late; // and those that were answered in an earlier one.
     // Of the batches before, each counting 7/8 of the next one; in 256ths.
     uint32_t answered_before, returned_before;
-    bool closed, closed_before; // The batch after it has waited and was submitted: later callers are too late.
+    bool closed,
+        closed_before; // The batch after it has waited and was submitted: later callers are too late.
 };
 
 /// A batch is durable; the answers to it follow.

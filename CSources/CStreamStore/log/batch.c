@@ -7,7 +7,7 @@
 // ---- Batches
 
 static void batch_written(struct sc_file_op *op, ssize_t result);
-static void current_synced(struct sc_file_op *op, ssize_t result);
+static void current_flushed(struct sc_file_op *op, ssize_t result);
 
 static void begin_open_batch(struct sc_log *log) {
     static const uint8_t room[sizeof(struct wal_batch_header)];
@@ -16,7 +16,7 @@ static void begin_open_batch(struct sc_log *log) {
     log->open_count = 0;
 }
 
-static void write_flying(struct sc_log *log) {
+static void write_in_flight(struct sc_log *log) {
     log->op.on_complete = batch_written;
     log->op.site = SC_SITE_BATCH;
     log->busy = true;
@@ -24,11 +24,11 @@ static void write_flying(struct sc_log *log) {
         sc_pages_write(log);
         return;
     }
-    const uint8_t *bytes = log->flying.data + log->flying_written;
-    uint32_t size = (uint32_t)(log->flying.size - log->flying_written);
-    uint64_t offset = log->current.offset + log->flying_written;
+    const uint8_t *bytes = log->in_flight.data + log->in_flight_written;
+    uint32_t size = (uint32_t)(log->in_flight.size - log->in_flight_written);
+    uint64_t offset = log->current.offset + log->in_flight_written;
     if (log->durability == SC_DURABILITY_COMMIT)
-        log->ops->write_sync(log->loop, &log->op, log->current.fd, bytes, size, offset);
+        log->ops->write_flush(log->loop, &log->op, log->current.fd, bytes, size, offset);
     else
         log->ops->write(log->loop, &log->op, log->current.fd, bytes, size, offset);
 }
@@ -47,10 +47,10 @@ static uint64_t newest_stamp(const struct sc_log *log) {
 static void fill_page(struct sc_log *log) {
     static const uint8_t zeros[SC_LOG_PAGE_SIZE];
     uint64_t page_size = log->directory->config.page_size;
-    uint64_t end = log->current.offset + log->flying_size;
+    uint64_t end = log->current.offset + log->in_flight_size;
     uint64_t fill = (page_size - end % page_size) % page_size;
-    sc_buffer_append(&log->flying, zeros, fill);
-    log->flying.failed = false; // Then without.
+    sc_buffer_append(&log->in_flight, zeros, fill);
+    log->in_flight.failed = false; // Then without.
 }
 
 // The open batch takes off, and an empty one takes its place.
@@ -61,26 +61,26 @@ static void seal(struct sc_log *log) {
                                       .count = log->open_count,
                                       .epoch = log->directory->epoch,
                                       .number = log->next_batch++,
-                                      .synced = log->synced,
+                                      .flushed = log->flushed,
                                       .ceiling_ms =
                                           log->finishing ? newest_stamp(log) : log->store->ceiling};
     sc_wal_batch_seal(log->open.data, &header, log->current.seed);
     sc_buffer_append(&log->open, padding, wal_padded(log->open.size) - log->open.size);
     if (log->open.failed)
         abort(); // Eight bytes.
-    struct sc_buffer buffer = log->flying;
-    log->flying = log->open;
+    struct sc_buffer buffer = log->in_flight;
+    log->in_flight = log->open;
     log->open = buffer;
-    log->flying_size = log->flying.size;
-    log->flying_written = 0;
-    log->flying_count = log->open_count;
-    log->flying_position = log->open_position;
-    log->flying_ceiling = header.ceiling_ms;
+    log->in_flight_size = log->in_flight.size;
+    log->in_flight_written = 0;
+    log->in_flight_count = log->open_count;
+    log->in_flight_position = log->open_position;
+    log->in_flight_ceiling = header.ceiling_ms;
     log->counters.batches_delayed += sc_group_commit_submit(&log->commit, log->now_ns);
     begin_open_batch(log);
     if (!log->current.direct)
         fill_page(log);
-    write_flying(log);
+    write_in_flight(log);
 }
 
 static void poison(struct sc_log *log, int error) {
@@ -91,13 +91,13 @@ static void poison(struct sc_log *log, int error) {
         "shard %u: writing its log failed (%s); changes are refused until the node is "
         "started again",
         log->shard, strerror(-error));
-    sc_log_take_back(log, error, true);
+    sc_log_roll_back(log, error, true);
 }
 
 // What is not durable was never seen by anyone, and now never was.
-void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
-    sc_undo_apply(&log->undo, log->store);
-    log->flying_size = 0;
+void sc_log_roll_back(struct sc_log *log, int error, bool unknown) {
+    sc_rollback_apply(&log->rollback, log->store);
+    log->in_flight_size = 0;
     begin_open_batch(log);
     log->durable = log->store->position;
     log->store->ceiling = log->durable_ceiling;
@@ -106,7 +106,7 @@ void sc_log_take_back(struct sc_log *log, int error, bool unknown) {
     log->events.on_failed(log->events.context, error, unknown);
 }
 
-// What has no name any more goes with this process, however often it is synced.
+// What has no name any more goes with this process, however often it is flushed.
 static bool is_removed(struct sc_log *log) {
     if (log->now_ns < log->look_ns)
         return false;
@@ -122,22 +122,22 @@ static void refuse_removed(struct sc_log *log) {
                         "shard %u: %s or its log was removed; changes are refused until the node "
                         "is started again, and those since are lost with it",
                         log->shard, log->directory->path);
-    sc_log_take_back(log, -ENOENT, false);
+    sc_log_roll_back(log, -ENOENT, false);
 }
 
 static void batch_done(struct sc_log *log) {
-    log->current.offset += log->flying_size;
-    log->bytes_since_snapshot += log->flying_size;
-    log->counters.bytes += log->flying_size;
+    log->current.offset += log->in_flight_size;
+    log->bytes_since_snapshot += log->in_flight_size;
+    log->counters.bytes += log->in_flight_size;
     log->counters.batches++;
-    log->flying_size = 0;
-    log->durable_ceiling = log->flying_ceiling;
+    log->in_flight_size = 0;
+    log->durable_ceiling = log->in_flight_ceiling;
     if (log->durability == SC_DURABILITY_COMMIT)
-        log->synced = log->next_batch;
-    else if (log->unsynced_since_ns == 0)
-        log->unsynced_since_ns = log->commit.submitted_ns;
-    log->durable = log->flying_position;
-    sc_undo_forget(&log->undo, log->durable);
+        log->flushed = log->next_batch;
+    else if (log->unflushed_since_ns == 0)
+        log->unflushed_since_ns = log->commit.submitted_ns;
+    log->durable = log->in_flight_position;
+    sc_rollback_forget(&log->rollback, log->durable);
     sc_group_commit_complete(&log->commit);
     log->events.on_durable(log->events.context);
 }
@@ -152,50 +152,50 @@ static void batch_written(struct sc_file_op *op, ssize_t result) {
         poison(log, result < 0 ? (int)result : -EIO);
         return;
     }
-    log->flying_written += written;
-    if (log->flying_written < log->flying.size)
-        write_flying(log);
+    log->in_flight_written += written;
+    if (log->in_flight_written < log->in_flight.size)
+        write_in_flight(log);
     else
         batch_done(log);
 }
 
-// ---- Syncs between batches, for the modes that do not sync each
+// ---- Flushes between batches, for the modes that do not flush each
 
-static bool is_unsynced(const struct sc_log *log) {
-    return log->synced < log->next_batch;
+static bool is_unflushed(const struct sc_log *log) {
+    return log->flushed < log->next_batch;
 }
 
-static void start_sync(struct sc_log *log) {
-    log->op.on_complete = current_synced;
-    log->op.site = SC_SITE_INTERVAL_SYNC;
-    log->busy = log->syncing = true;
-    log->sync_target = log->next_batch;
-    log->unsynced_since_ns = 0;
-    log->ops->sync(log->loop, &log->op, log->current.fd, true);
+static void start_flush(struct sc_log *log) {
+    log->op.on_complete = current_flushed;
+    log->op.site = SC_SITE_INTERVAL_FLUSH;
+    log->busy = log->flushing = true;
+    log->flush_target = log->next_batch;
+    log->unflushed_since_ns = 0;
+    log->ops->flush(log->loop, &log->op, log->current.fd, true);
 }
 
-static void current_synced(struct sc_file_op *op, ssize_t result) {
+static void current_flushed(struct sc_file_op *op, ssize_t result) {
     struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, op);
-    log->busy = log->syncing = false;
+    log->busy = log->flushing = false;
     if (result < 0)
         poison(log, (int)result);
     else
-        log->synced = log->sync_target;
+        log->flushed = log->flush_target;
 }
 
-// The interval is an upper bound, and the sync takes its time too: it begins after three quarters.
-uint64_t sc_log_sync_due_ns(const struct sc_log *log) {
-    if (log->durability != SC_DURABILITY_INTERVAL || log->unsynced_since_ns == 0)
+// The interval is an upper bound, and the flush takes its time too: it begins after three quarters.
+uint64_t sc_log_flush_due_ns(const struct sc_log *log) {
+    if (log->durability != SC_DURABILITY_INTERVAL || log->unflushed_since_ns == 0)
         return 0;
-    return log->unsynced_since_ns + log->directory->config.sync_interval_ms * NS_PER_MS * 3 / 4;
+    return log->unflushed_since_ns + log->directory->config.flush_interval_ms * NS_PER_MS * 3 / 4;
 }
 
-static bool sync_is_due(const struct sc_log *log) {
-    if (!is_unsynced(log))
+static bool flush_is_due(const struct sc_log *log) {
+    if (!is_unflushed(log))
         return false;
     if (log->finishing || log->snapshot.step == SNAPSHOT_LOG)
         return true;
-    uint64_t due_ns = sc_log_sync_due_ns(log);
+    uint64_t due_ns = sc_log_flush_due_ns(log);
     return due_ns != 0 && log->now_ns >= due_ns;
 }
 
@@ -230,11 +230,11 @@ static void commit_turn(struct sc_log *log) {
             return;
         }
     }
-    if (sync_is_due(log)) {
-        start_sync(log);
+    if (flush_is_due(log)) {
+        start_flush(log);
         return;
     }
-    sc_group_commit_turn(&log->commit, log->now_ns, log->flying_count);
+    sc_group_commit_turn(&log->commit, log->now_ns, log->in_flight_count);
     if (log->open_count == 0)
         return;
     if (delays_until(log) != 0) {
@@ -244,8 +244,8 @@ static void commit_turn(struct sc_log *log) {
     uint64_t size = wal_padded(log->open.size);
     if (log->current.size - log->current.offset < size) {
         // All before the last segment is durable, in every mode: recovery relies on it for what it may cut.
-        if (is_unsynced(log)) {
-            start_sync(log);
+        if (is_unflushed(log)) {
+            start_flush(log);
             return;
         }
         log->look_ns = 0; // At the one that is left, and, below, at the next one.
@@ -256,7 +256,7 @@ static void commit_turn(struct sc_log *log) {
         if (!sc_segment_rotate(log, size)) {
             int error = sc_segment_error(log, size);
             if (error != 0)
-                sc_log_take_back(log, error, false);
+                sc_log_roll_back(log, error, false);
             return;
         }
         log->look_ns = 0;
@@ -282,7 +282,8 @@ uint64_t sc_log_released(const struct sc_log *log) {
 
 bool sc_log_is_full(const struct sc_log *log) {
     // With no file to go to nothing is waited for: changes are refused instead.
-    bool is_full = log->open.size > SC_LOG_WAITING_MAX || log->undo.value_bytes > SC_LOG_UNDO_MAX;
+    bool is_full =
+        log->open.size > SC_LOG_WAITING_MAX || log->rollback.value_bytes > SC_LOG_ROLLBACK_MAX;
     return is_full && log->failed == 0 && sc_segment_error(log, log->open.size) == 0;
 }
 
@@ -308,7 +309,7 @@ bool sc_log_is_idle(const struct sc_log *log) {
     if (log->busy || sc_segment_is_busy(log) || sc_snapshot_is_busy(log))
         return false;
     return log->failed != 0 || sc_segment_error(log, log->open.size) != 0 ||
-           (log->open_count == 0 && (!log->finishing || !is_unsynced(log)));
+           (log->open_count == 0 && (!log->finishing || !is_unflushed(log)));
 }
 
 void sc_log_finish(struct sc_log *log) {
@@ -337,12 +338,12 @@ void sc_log_close(struct sc_log *log) {
     }
     if (log->store != NULL)
         log->store->journal = NULL;
-    sc_await_close(log->loop, log->ops, log->current.fd);
-    sc_await_close(log->loop, log->ops, log->next.segment.fd);
-    sc_await_close(log->loop, log->ops, log->next.last_fd);
-    sc_undo_deinit(&log->undo);
+    sc_blocking_close(log->loop, log->ops, log->current.fd);
+    sc_blocking_close(log->loop, log->ops, log->next.segment.fd);
+    sc_blocking_close(log->loop, log->ops, log->next.last_fd);
+    sc_rollback_deinit(&log->rollback);
     sc_buffer_deinit(&log->open);
-    sc_buffer_deinit(&log->flying);
+    sc_buffer_deinit(&log->in_flight);
     free(log->pages.bytes);
     sc_buffer_deinit(&log->snapshot.bytes);
     free(log);

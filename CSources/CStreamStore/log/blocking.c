@@ -28,8 +28,8 @@ static ssize_t await(struct sc_loop *loop, const struct sc_file_ops *ops, struct
     return waiting->result;
 }
 
-ssize_t sc_await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
-                      size_t size, uint64_t offset) {
+ssize_t sc_blocking_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                         size_t size, uint64_t offset) {
     size_t done = 0;
     while (done < size) {
         struct waiting waiting = begin(SC_SITE_RECOVER_READ);
@@ -45,13 +45,13 @@ ssize_t sc_await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int f
     return (ssize_t)done;
 }
 
-int sc_await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd,
-                        const void *data, size_t size, uint64_t offset) {
+int sc_blocking_write_flush(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                            int fd, const void *data, size_t size, uint64_t offset) {
     for (size_t done = 0; done < size;) {
         struct waiting waiting = begin(site);
         size_t piece = size - done < (1u << 20) ? size - done : (1u << 20);
-        ops->write_sync(loop, &waiting.op, fd, (const uint8_t *)data + done, (uint32_t)piece,
-                        offset + done);
+        ops->write_flush(loop, &waiting.op, fd, (const uint8_t *)data + done, (uint32_t)piece,
+                         offset + done);
         ssize_t result = await(loop, ops, &waiting);
         if (result <= 0)
             return result < 0 ? (int)result : -EIO;
@@ -60,41 +60,41 @@ int sc_await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uin
     return 0;
 }
 
-int sc_await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
-                  const char *path, int flags, uint32_t mode) {
+int sc_blocking_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                     int directory, const char *path, int flags, uint32_t mode) {
     struct waiting waiting = begin(site);
     ops->open(loop, &waiting.op, directory, path, flags, mode);
     return (int)await(loop, ops, &waiting);
 }
 
-int sc_await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
+int sc_blocking_flush(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
     struct waiting waiting = begin(site);
-    ops->sync(loop, &waiting.op, fd, false);
+    ops->flush(loop, &waiting.op, fd, false);
     return (int)await(loop, ops, &waiting);
 }
 
-int sc_await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                    int directory, const char *from, const char *to) {
+int sc_blocking_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                       int directory, const char *from, const char *to) {
     struct waiting waiting = begin(site);
     ops->rename(loop, &waiting.op, directory, from, to);
     return (int)await(loop, ops, &waiting);
 }
 
-int sc_await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int directory,
-                   const char *path, uint32_t mode) {
+int sc_blocking_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                      int directory, const char *path, uint32_t mode) {
     struct waiting waiting = begin(site);
     ops->mkdir(loop, &waiting.op, directory, path, mode);
     return (int)await(loop, ops, &waiting);
 }
 
-void sc_await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
-                     const char *path) {
+void sc_blocking_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                        const char *path) {
     struct waiting waiting = begin(SC_SITE_REMOVE);
     ops->unlink(loop, &waiting.op, directory, path);
     (void)await(loop, ops, &waiting); // What stays is ignored, and removed by the next start.
 }
 
-void sc_await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {
+void sc_blocking_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {
     if (fd < 0)
         return;
     struct waiting waiting = begin(SC_SITE_CLOSE);

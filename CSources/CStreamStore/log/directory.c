@@ -35,15 +35,15 @@ int sc_directory_explain(const struct sc_directory *directory, int rc, const cha
 
 int sc_directory_open_file(struct sc_loop *loop, const struct sc_directory *directory, uint8_t site,
                            const char *name, int flags, int64_t *size, char *reason) {
-    int fd = sc_await_open(loop, directory->ops, site, directory->fd, name,
-                           flags | O_CLOEXEC | O_NONBLOCK, 0600);
+    int fd = sc_blocking_open(loop, directory->ops, site, directory->fd, name,
+                              flags | O_CLOEXEC | O_NONBLOCK, 0600);
     if (fd == -ENOENT)
         return fd;
     *size = fd < 0 ? fd : directory->ops->size(loop, fd);
     if (*size >= 0)
         return fd;
     if (fd >= 0)
-        sc_await_close(loop, directory->ops, fd);
+        sc_blocking_close(loop, directory->ops, fd);
     if (*size == -ENOTSUP || *size == -ENXIO) {
         snprintf(reason, SC_REASON_SIZE, "%s/%s is no regular file", directory->path, name);
         return -EBADMSG;
@@ -53,19 +53,19 @@ int sc_directory_open_file(struct sc_loop *loop, const struct sc_directory *dire
 
 // ---- Making it
 
-static int sync_directory(struct sc_loop *loop, struct sc_directory *directory, const char *path) {
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD, path,
-                           O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+static int flush_directory(struct sc_loop *loop, struct sc_directory *directory, const char *path) {
+    int fd = sc_blocking_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD, path,
+                              O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd == -EACCES)
         return 0; // Somebody else's: it was there before.
     if (fd < 0)
         return fd;
-    int rc = sc_await_sync(loop, directory->ops, SC_SITE_DIRECTORY_PARENT_SYNC, fd);
-    sc_await_close(loop, directory->ops, fd);
+    int rc = sc_blocking_flush(loop, directory->ops, SC_SITE_DIRECTORY_PARENT_FLUSH, fd);
+    sc_blocking_close(loop, directory->ops, fd);
     return rc;
 }
 
-// Makes each part of the path that is missing. The parent of each is synced also if it was there: whoever
+// Makes each part of the path that is missing. The parent of each is flushed also if it was there: whoever
 // made it may not have come that far.
 static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
     char *path = strdup(directory->path);
@@ -81,14 +81,14 @@ static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
         end = begin + strcspn(begin, "/");
         char kept = *end;
         *end = 0;
-        rc = sc_await_mkdir(loop, directory->ops, SC_SITE_DIRECTORY_MAKE, AT_FDCWD, path, 0700);
+        rc = sc_blocking_mkdir(loop, directory->ops, SC_SITE_DIRECTORY_MAKE, AT_FDCWD, path, 0700);
         *end = kept;
         if (rc == -EEXIST || rc == -EROFS || rc == -EACCES)
             rc = 0; // There, or opening it will say what is wrong.
         kept = *begin;
         *begin = 0;
         if (rc >= 0)
-            rc = sync_directory(loop, directory, *path == 0 ? "." : path);
+            rc = flush_directory(loop, directory, *path == 0 ? "." : path);
         *begin = kept;
     }
     free(path);
@@ -136,8 +136,8 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
                 return fd;
             uint32_t magic = 0;
             ssize_t got =
-                sc_await_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
-            sc_await_close(loop, directory->ops, fd);
+                sc_blocking_read(loop, directory->ops, fd, &magic, sizeof magic, WAL_HEADER_SIZE);
+            sc_blocking_close(loop, directory->ops, fd);
             holds_data = got == sizeof magic && magic != 0;
         }
         if (!holds_data)
@@ -160,8 +160,8 @@ static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, c
     if (fd < 0)
         return fd;
     struct wal_file_header header = {0};
-    ssize_t got = sc_await_read(loop, directory->ops, fd, &header, sizeof header, 0);
-    sc_await_close(loop, directory->ops, fd);
+    ssize_t got = sc_blocking_read(loop, directory->ops, fd, &header, sizeof header, 0);
+    sc_blocking_close(loop, directory->ops, fd);
     if (got < 0)
         return sc_directory_explain(directory, (int)got, "cannot read", MANIFEST, reason);
     const char *problem = sc_wal_header_check(&header);
@@ -190,7 +190,7 @@ static void remove_leftovers(struct sc_loop *loop, struct sc_directory *director
         if (counts)
             directory->files[kept++] = *file;
         else
-            sc_await_unlink(loop, directory->ops, directory->fd, file->text);
+            sc_blocking_unlink(loop, directory->ops, directory->fd, file->text);
     }
     directory->file_count = kept;
 }
@@ -218,8 +218,8 @@ static int open_parts(struct sc_loop *loop, struct sc_directory *directory, char
     int rc = make ? make_path(loop, directory) : 0;
     if (rc < 0)
         return sc_directory_explain(directory, rc, "cannot make the directory", "", reason);
-    directory->fd = sc_await_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD,
-                                  directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+    directory->fd = sc_blocking_open(loop, directory->ops, SC_SITE_DIRECTORY_OPEN, AT_FDCWD,
+                                     directory->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (directory->fd < 0)
         return sc_directory_explain(directory, directory->fd, "cannot open the directory", "",
                                     reason);
@@ -286,8 +286,8 @@ int sc_directory_fd(const struct sc_directory *directory) {
 void sc_directory_close(struct sc_loop *loop, struct sc_directory *directory) {
     if (directory == NULL)
         return;
-    sc_await_close(loop, directory->ops, directory->lock_fd); // Gives the lock back.
-    sc_await_close(loop, directory->ops, directory->fd);
+    sc_blocking_close(loop, directory->ops, directory->lock_fd); // Gives the lock back.
+    sc_blocking_close(loop, directory->ops, directory->fd);
     free(directory->files);
     free(directory->path);
     free(directory);
@@ -299,19 +299,20 @@ static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) 
                                      .shard_count = directory->config.shard_count};
     memcpy(header.directory_id, directory->id, sizeof directory->id);
     sc_wal_header_seal(&header);
-    sc_await_unlink(loop, directory->ops, directory->fd, MANIFEST_PART); // Whatever it is.
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd,
-                           MANIFEST_PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    sc_blocking_unlink(loop, directory->ops, directory->fd, MANIFEST_PART); // Whatever it is.
+    int fd = sc_blocking_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd,
+                              MANIFEST_PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return fd;
-    int rc = sc_await_write_sync(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,
-                                 sizeof header, 0);
-    sc_await_close(loop, directory->ops, fd);
+    int rc = sc_blocking_write_flush(loop, directory->ops, SC_SITE_MANIFEST_WRITE, fd, &header,
+                                     sizeof header, 0);
+    sc_blocking_close(loop, directory->ops, fd);
     if (rc == 0)
-        rc = sc_await_rename(loop, directory->ops, SC_SITE_MANIFEST_RENAME, directory->fd,
-                             MANIFEST_PART, MANIFEST);
+        rc = sc_blocking_rename(loop, directory->ops, SC_SITE_MANIFEST_RENAME, directory->fd,
+                                MANIFEST_PART, MANIFEST);
     if (rc == 0)
-        rc = sc_await_sync(loop, directory->ops, SC_SITE_MANIFEST_DIRECTORY_SYNC, directory->fd);
+        rc = sc_blocking_flush(loop, directory->ops, SC_SITE_MANIFEST_DIRECTORY_FLUSH,
+                               directory->fd);
     return rc;
 }
 
@@ -320,7 +321,7 @@ int sc_directory_commit(struct sc_loop *loop, struct sc_directory *directory, ch
     if (rc < 0)
         return sc_directory_explain(directory, rc, "cannot write", MANIFEST, reason);
     for (size_t i = 0; i < directory->file_count; i++)
-        sc_await_unlink(loop, directory->ops, directory->fd, directory->files[i].text);
+        sc_blocking_unlink(loop, directory->ops, directory->fd, directory->files[i].text);
     directory->file_count = 0;
     return 0;
 }

@@ -7,7 +7,7 @@
 // Without a prepared segment, what does not fit the current one any more has nowhere to go.
 static bool has_room(const struct sc_log *log, size_t size) {
     const struct segment *segment = &log->current;
-    uint64_t needed = wal_padded(log->open.size + size) + log->flying_size;
+    uint64_t needed = wal_padded(log->open.size + size) + log->in_flight_size;
     return segment->size - segment->offset >= needed;
 }
 
@@ -26,7 +26,7 @@ int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
     if (rc == 0 && log->too_large != 0 && size >= log->too_large && !has_room(log, size))
         rc = -ENOSPC; // Alone: what waits beside it need not fail with it.
     if (rc == 0)
-        rc = sc_undo_reserve(&log->undo, names);
+        rc = sc_rollback_reserve(&log->rollback, names);
     if (rc < 0)
         log->counters.changes_refused++;
     return rc;
@@ -55,8 +55,8 @@ static size_t operations_size(const struct journal *journal, const struct sc_ope
     const struct sc_log *log = SC_CONTAINER_OF(journal, const struct sc_log, journal);
     size_t logged = sizeof(struct wal_update) + operations->text.size;
     uint64_t most = 2 * sc_snapshot_work_max(log);
-    bool is_small = size >= log->directory->config.update_size_least &&
-                    logged <= size / SC_LOG_UPDATE_RATIO;
+    bool is_small =
+        size >= log->directory->config.update_size_least && logged <= size / SC_LOG_UPDATE_RATIO;
     bool is_bounded = operations->work <= most && log->replay_work <= most - operations->work;
     return log->events.apply != NULL && is_small && is_bounded ? logged : 0;
 }
@@ -67,7 +67,7 @@ static void set(struct journal *journal, const struct sc_group_name *name, const
     struct sc_bytes id = {item->id, item->id_size}, value = sc_blob_bytes(item->value);
     struct wal_record record = {.header = {.kind = WAL_SET,
                                            .position = log->store->position,
-                                           .place = item->place,
+                                           .created_at = item->created_at,
                                            .stamp_ms = item->stamp},
                                 .stream = name->stream,
                                 .group = name->group,
@@ -86,7 +86,7 @@ static void set(struct journal *journal, const struct sc_group_name *name, const
         log->counters.updates++;
     }
     sc_log_append(log, &record);
-    sc_undo_push(&log->undo, name, id, log->store->position, old, item->place);
+    sc_rollback_push(&log->rollback, name, id, log->store->position, old, item->created_at);
 }
 
 static void delete_item(struct journal *journal, const struct sc_group_name *name,
@@ -99,7 +99,7 @@ static void delete_item(struct journal *journal, const struct sc_group_name *nam
         .group = name->group,
         .item = id};
     sc_log_append(log, &record);
-    sc_undo_push(&log->undo, name, id, log->store->position, item->value, item->place);
+    sc_rollback_push(&log->rollback, name, id, log->store->position, item->value, item->created_at);
 }
 
 static void raise_ceiling(struct journal *journal, uint64_t stamp, bool changes) {

@@ -44,24 +44,24 @@ SC_CHECKED int sc_directory_open_file(struct sc_loop *loop, const struct sc_dire
                                       uint8_t site, const char *name, int flags, int64_t *size,
                                       char *reason);
 
-// ---- Operations that are waited for (await.c)
+// ---- Operations that are waited for (blocking.c)
 
-ssize_t sc_await_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
-                      size_t size, uint64_t offset);
-SC_CHECKED int sc_await_write_sync(struct sc_loop *loop, const struct sc_file_ops *ops,
-                                   uint8_t site, int fd, const void *data, size_t size,
-                                   uint64_t offset);
-SC_CHECKED int sc_await_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                             int directory, const char *path, int flags, uint32_t mode);
-SC_CHECKED int sc_await_sync(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                             int fd);
-SC_CHECKED int sc_await_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                               int directory, const char *from, const char *to);
-SC_CHECKED int sc_await_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
-                              int directory, const char *path, uint32_t mode);
-void sc_await_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
-                     const char *path);
-void sc_await_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd);
+ssize_t sc_blocking_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
+                         size_t size, uint64_t offset);
+SC_CHECKED int sc_blocking_write_flush(struct sc_loop *loop, const struct sc_file_ops *ops,
+                                       uint8_t site, int fd, const void *data, size_t size,
+                                       uint64_t offset);
+SC_CHECKED int sc_blocking_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                                int directory, const char *path, int flags, uint32_t mode);
+SC_CHECKED int sc_blocking_flush(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                                 int fd);
+SC_CHECKED int sc_blocking_rename(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                                  int directory, const char *from, const char *to);
+SC_CHECKED int sc_blocking_mkdir(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
+                                 int directory, const char *path, uint32_t mode);
+void sc_blocking_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int directory,
+                        const char *path);
+void sc_blocking_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd);
 
 // ---- Reading a file (reader.c)
 
@@ -94,15 +94,15 @@ SC_CHECKED int sc_reader_search(struct reader *reader, uint64_t number,
 // ---- The log
 
 /// What takes a change back.
-struct undo {
+struct rollback_entry {
     uint64_t position;
     struct sc_blob *_Nullable old; // NULL: there was no item.
-    uint64_t place;                // Of the item that was.
-    uint32_t name_offset;          // In undo_list->names.
+    uint64_t created_at;           // Of the item that was.
+    uint32_t name_offset;          // In rollback->names.
     uint16_t stream_size, group_size, item_size;
 };
-struct undo_list {
-    struct undo *_Nullable entries; // In the order of positions, from `first`.
+struct rollback {
+    struct rollback_entry *_Nullable entries; // In the order of positions, from `first`.
     size_t first, count, capacity;
     uint64_t value_bytes; // Of the old values.
     struct sc_buffer names;
@@ -210,27 +210,27 @@ struct sc_log {
     // Batches
     struct sc_file_op op;
     bool busy;             // `op` is under way.
-    bool syncing;          // `op` is a sync of `current`, not a batch.
+    bool flushing;         // `op` is a flush of `current`, not a batch.
     struct sc_buffer open; // The batch being collected: room for its header, then records.
     uint32_t open_count;
-    uint64_t open_position;  // Of its last record.
-    struct sc_buffer flying; // The batch under way, then zeros up to the end of its page.
-    size_t flying_size;      // Of the batch alone; 0: none.
-    size_t flying_written;
-    uint32_t flying_count;
+    uint64_t open_position;     // Of its last record.
+    struct sc_buffer in_flight; // The batch under way, then zeros up to the end of its page.
+    size_t in_flight_size;      // Of the batch alone; 0: none.
+    size_t in_flight_written;
+    uint32_t in_flight_count;
     struct pages pages;
-    uint64_t flying_position, flying_ceiling;
-    uint64_t next_batch;  // Number of the open one.
-    uint64_t synced;      // All batches before it are durable.
-    uint64_t sync_target; // `synced` once the sync under way has succeeded.
-    uint64_t durable;     // Position.
+    uint64_t in_flight_position, in_flight_ceiling;
+    uint64_t next_batch;   // Number of the open one.
+    uint64_t flushed;      // All batches before it are durable.
+    uint64_t flush_target; // `flushed` once the flush under way has succeeded.
+    uint64_t durable;      // Position.
     uint64_t durable_ceiling;
     uint64_t
-        unsynced_since_ns; // When the first batch that no sync has begun after was written. 0: none.
+        unflushed_since_ns; // When the first batch that no flush has begun after was written. 0: none.
     struct sc_group_commit commit;
-    bool finishing;       // The ceiling falls to what was given out; everything is synced.
-    int failed;           // -errno of what poisoned the log.
-    struct undo_list undo;
+    bool finishing; // The ceiling falls to what was given out; everything is flushed.
+    int failed;     // -errno of what poisoned the log.
+    struct rollback rollback;
 
     struct segment current;
     struct preparation next;
@@ -257,7 +257,7 @@ void sc_log_append(struct sc_log *log, const struct wal_record *record);
 
 // ---- batch.c
 /// Takes back what is not durable, and says so: on_failed with both.
-void sc_log_take_back(struct sc_log *log, int error, bool unknown);
+void sc_log_roll_back(struct sc_log *log, int error, bool unknown);
 
 // ---- log_pages.c
 /// Only under SC_DURABILITY_COMMIT. False: out of memory.
@@ -270,14 +270,14 @@ void sc_pages_write(struct sc_log *log);
 size_t sc_pages_written(struct sc_log *log, size_t size);
 
 // ---- undo.c
-SC_CHECKED int sc_undo_reserve(struct undo_list *list, size_t names);
-void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
-                  uint64_t position, struct sc_blob *_Nullable old, uint64_t place);
+SC_CHECKED int sc_rollback_reserve(struct rollback *list, size_t names);
+void sc_rollback_push(struct rollback *list, const struct sc_group_name *name, struct sc_bytes item,
+                      uint64_t position, struct sc_blob *_Nullable old, uint64_t created_at);
 /// Forgets what is durable now.
-void sc_undo_forget(struct undo_list *list, uint64_t position);
+void sc_rollback_forget(struct rollback *list, uint64_t position);
 /// Takes all back, newest first.
-void sc_undo_apply(struct undo_list *list, struct sc_store *store);
-void sc_undo_deinit(struct undo_list *list);
+void sc_rollback_apply(struct rollback *list, struct sc_store *store);
+void sc_rollback_deinit(struct rollback *list);
 
 // ---- segment.c
 /// Goes on preparing the next segment.

@@ -1,4 +1,4 @@
-// Opening a log: what was recovered goes to a new file and is synced, whatever the page cache said.
+// Opening a log: what was recovered goes to a new file and is flushed, whatever the page cache said.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
     log->shard = shard;
     log->durability = directory->config.durability;
     log->opening = true;
-    log->next_batch = log->synced = 1;
+    log->next_batch = log->flushed = 1;
     log->segment_size = directory->config.segment_size < SC_SEGMENT_SIZE_LEAST
                             ? directory->config.segment_size
                             : SC_SEGMENT_SIZE_LEAST;

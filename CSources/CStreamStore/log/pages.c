@@ -25,14 +25,15 @@ void sc_pages_begin(struct sc_log *log, const struct wal_file_header *header) {
 
 void sc_pages_write(struct sc_log *log) {
     struct pages *pages = &log->pages;
-    size_t left = log->flying_size - log->flying_written;
+    size_t left = log->in_flight_size - log->in_flight_written;
     size_t room = log->directory->config.piece_size - pages->kept;
     pages->piece_size = left < room ? left : room;
-    memcpy(pages->bytes + pages->kept, log->flying.data + log->flying_written, pages->piece_size);
+    memcpy(pages->bytes + pages->kept, log->in_flight.data + log->in_flight_written,
+           pages->piece_size);
     size_t end = pages->kept + pages->piece_size, page_size = page_size_of(log);
     size_t size = (end + page_size - 1) / page_size * page_size;
     memset(pages->bytes + end, 0, size - end);
-    uint64_t offset = log->current.offset + log->flying_written - pages->kept;
+    uint64_t offset = log->current.offset + log->in_flight_written - pages->kept;
     assert(offset % page_size == 0);
     assert(offset + size <= log->current.size);
     log->ops->write_pages(log->loop, &log->op, log->current.fd, pages->bytes, (uint32_t)size,

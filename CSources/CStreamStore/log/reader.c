@@ -32,7 +32,7 @@ static ssize_t look(struct reader *reader, uint64_t offset, size_t size, const u
         uint8_t *room = sc_buffer_reserve(window, wanted);
         if (room == NULL)
             return -ENOMEM;
-        ssize_t got = sc_await_read(reader->loop, reader->ops, reader->fd, room, wanted, offset);
+        ssize_t got = sc_blocking_read(reader->loop, reader->ops, reader->fd, room, wanted, offset);
         if (got < 0)
             return got;
         window->size = (size_t)got;

@@ -60,7 +60,8 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
                                 directory->old_version);
     sc_reader_init(&input->reader, loop, directory->ops, fd, (uint64_t)size, seed,
                    directory->old_epoch);
-    ssize_t got = sc_await_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
+    ssize_t got =
+        sc_blocking_read(loop, directory->ops, fd, &input->header, sizeof input->header, 0);
     if (got < 0)
         return sc_directory_explain(directory, (int)got, "cannot read", input->name,
                                     source->reason);
@@ -78,7 +79,7 @@ static int input_open(struct source *source, enum wal_file_kind kind, uint64_t n
 }
 
 static void input_close(struct source *source, struct input *input) {
-    sc_await_close(source->config->loop, source->directory->ops, input->reader.fd);
+    sc_blocking_close(source->config->loop, source->directory->ops, input->reader.fd);
     sc_reader_deinit(&input->reader);
 }
 
@@ -99,9 +100,9 @@ static int copy_file(struct source *source, const struct input *input) {
     struct sc_loop *loop = source->config->loop;
     char name[WAL_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.damaged", input->name);
-    sc_await_unlink(loop, directory->ops, directory->fd, name); // Whatever it is.
-    int fd = sc_await_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
-                           O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    sc_blocking_unlink(loop, directory->ops, directory->fd, name); // Whatever it is.
+    int fd = sc_blocking_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
+                              O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     uint8_t *bytes = malloc(1u << 20);
     int rc = fd < 0 ? fd : bytes == NULL ? -ENOMEM : 0;
     for (uint64_t at = 0; rc == 0 && at < input->reader.file_size;) {
@@ -109,17 +110,17 @@ static int copy_file(struct source *source, const struct input *input) {
         if (data == -ENXIO)
             break; // Holes to the end.
         at = data > (int64_t)at ? (uint64_t)data : at;
-        ssize_t got = sc_await_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
+        ssize_t got = sc_blocking_read(loop, directory->ops, input->reader.fd, bytes, 1u << 20, at);
         if (got <= 0)
             rc = got < 0 ? (int)got : -EIO;
         else
-            rc = sc_await_write_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, fd, bytes,
-                                     (size_t)got, at);
+            rc = sc_blocking_write_flush(loop, directory->ops, SC_SITE_RECOVER_COPY, fd, bytes,
+                                         (size_t)got, at);
         at += rc == 0 ? (uint64_t)got : 0;
     }
     if (rc == 0)
-        rc = sc_await_sync(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd);
-    sc_await_close(loop, directory->ops, fd);
+        rc = sc_blocking_flush(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd);
+    sc_blocking_close(loop, directory->ops, fd);
     free(bytes);
     if (rc < 0)
         return sc_directory_explain(directory, rc, "cannot copy the damaged", input->name,
@@ -192,7 +193,8 @@ static int apply_update(struct source *source, const struct input *input,
         return update_left_out(source, input,
                                "an update of an item that is not there, or is newer");
     struct sc_bytes base = sc_blob_bytes(item->value);
-    if (item->place != header->place || !is_value(base, update->base_size, update->base_checksum))
+    if (item->created_at != header->created_at ||
+        !is_value(base, update->base_size, update->base_checksum))
         return update_left_out(source, input, "an update of another value than the item has");
     struct sc_bytes result;
     int rc = config->apply == NULL ? -EBADMSG
@@ -201,7 +203,7 @@ static int apply_update(struct source *source, const struct input *input,
         (rc == 0 && !is_value(result, update->result_size, update->result_checksum)))
         return update_left_out(source, input, "an update that does not make the value it made");
     return rc < 0 ? rc
-                  : sc_store_load_set(config->store, name, record->item, result, header->place,
+                  : sc_store_load_set(config->store, name, record->item, result, header->created_at,
                                       header->stamp_ms);
 }
 
@@ -213,7 +215,7 @@ static int apply(struct source *source, const struct input *input, const struct 
         static const char *const kinds[] = {"set", "delete", "mark", "end", "piece", "update"};
         config->inspection->record(config->inspection->context, kinds[header->kind - WAL_SET],
                                    record->stream, record->group, record->item, value,
-                                   header->position, header->place, header->stamp_ms);
+                                   header->position, header->created_at, header->stamp_ms);
     }
     if (header->kind != WAL_SET && header->kind != WAL_DELETE && header->kind != WAL_UPDATE)
         return 0;
@@ -222,12 +224,12 @@ static int apply(struct source *source, const struct input *input, const struct 
     if (!config->owns(config->context, name.hash))
         return 0;
     if (header->kind == WAL_DELETE) {
-        sc_store_load_delete(config->store, &name, record->item);
+        sc_store_remove(config->store, &name, record->item);
         return 0;
     }
     if (header->kind == WAL_UPDATE)
         return apply_update(source, input, record, &name);
-    return sc_store_load_set(config->store, &name, record->item, value, header->place,
+    return sc_store_load_set(config->store, &name, record->item, value, header->created_at,
                              header->stamp_ms);
 }
 
@@ -241,7 +243,7 @@ static int take(struct source *source, const struct input *input, const struct w
         return source->pieces.failed ? -ENOMEM : 0;
     }
     if (record->header.kind == WAL_END) {
-        *end = record->header.place + 1;
+        *end = record->header.created_at + 1;
         source->covered = record->header.position;
     }
     struct sc_bytes value = record->value;
@@ -358,7 +360,7 @@ static int find_proof(struct source *source, struct reader *reader,
                       struct wal_batch_header *header) {
     for (;;) {
         int found = sc_reader_search(reader, source->expected, header);
-        if (found <= 0 || header->number == source->expected || header->synced > source->expected)
+        if (found <= 0 || header->number == source->expected || header->flushed > source->expected)
             return found;
         reader->offset += WAL_ALIGNMENT;
     }
@@ -389,8 +391,8 @@ static int read_batches(struct source *source, struct input *input) {
 
 static void say_cut(struct source *source, const struct input *input, uint64_t offset) {
     uint8_t bytes[sizeof(struct wal_batch_header)];
-    ssize_t got = sc_await_read(source->config->loop, source->directory->ops, input->reader.fd,
-                                bytes, sizeof bytes, offset);
+    ssize_t got = sc_blocking_read(source->config->loop, source->directory->ops, input->reader.fd,
+                                   bytes, sizeof bytes, offset);
     for (ssize_t i = 0; i < got; i++) {
         if (bytes[i] == 0)
             continue;

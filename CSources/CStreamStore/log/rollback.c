@@ -5,14 +5,14 @@
 
 #include "log.h"
 
-int sc_undo_reserve(struct undo_list *list, size_t names) {
+int sc_rollback_reserve(struct rollback *list, size_t names) {
     if (list->first + list->count == list->capacity) {
         if (list->first > list->capacity / 2) {
             memmove(list->entries, list->entries + list->first,
                     list->count * sizeof *list->entries);
         } else {
             size_t capacity = list->capacity == 0 ? 256 : list->capacity * 2;
-            struct undo *entries = malloc(capacity * sizeof *entries);
+            struct rollback_entry *entries = malloc(capacity * sizeof *entries);
             if (entries == NULL)
                 return -ENOMEM;
             if (list->count > 0)
@@ -32,17 +32,17 @@ int sc_undo_reserve(struct undo_list *list, size_t names) {
     return 0;
 }
 
-void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, struct sc_bytes item,
-                  uint64_t position, struct sc_blob *old, uint64_t place) {
+void sc_rollback_push(struct rollback *list, const struct sc_group_name *name, struct sc_bytes item,
+                      uint64_t position, struct sc_blob *old, uint64_t created_at) {
     assert(list->first + list->count < list->capacity);
-    struct undo *undo = &list->entries[list->first + list->count++];
-    *undo = (struct undo){.position = position,
-                          .old = old == NULL ? NULL : sc_blob_retain(old),
-                          .place = place,
-                          .name_offset = (uint32_t)list->names.size,
-                          .stream_size = (uint16_t)name->stream.size,
-                          .group_size = (uint16_t)name->group.size,
-                          .item_size = (uint16_t)item.size};
+    struct rollback_entry *entry = &list->entries[list->first + list->count++];
+    *entry = (struct rollback_entry){.position = position,
+                                     .old = old == NULL ? NULL : sc_blob_retain(old),
+                                     .created_at = created_at,
+                                     .name_offset = (uint32_t)list->names.size,
+                                     .stream_size = (uint16_t)name->stream.size,
+                                     .group_size = (uint16_t)name->group.size,
+                                     .item_size = (uint16_t)item.size};
     list->value_bytes += old == NULL ? 0 : old->size;
     sc_buffer_append_bytes(&list->names, name->stream);
     sc_buffer_append_bytes(&list->names, name->group);
@@ -50,7 +50,7 @@ void sc_undo_push(struct undo_list *list, const struct sc_group_name *name, stru
     assert(!list->names.failed);
 }
 
-static void drop_names_before(struct undo_list *list, uint32_t offset) {
+static void drop_names_before(struct rollback *list, uint32_t offset) {
     struct sc_buffer *names = &list->names;
     if (offset < names->size / 2)
         return; // Moved when at least as much goes as stays.
@@ -60,7 +60,7 @@ static void drop_names_before(struct undo_list *list, uint32_t offset) {
         list->entries[list->first + i].name_offset -= offset;
 }
 
-void sc_undo_forget(struct undo_list *list, uint64_t position) {
+void sc_rollback_forget(struct rollback *list, uint64_t position) {
     while (list->count > 0 && list->entries[list->first].position <= position) {
         struct sc_blob *old = list->entries[list->first].old;
         list->value_bytes -= old == NULL ? 0 : old->size;
@@ -74,31 +74,31 @@ void sc_undo_forget(struct undo_list *list, uint64_t position) {
         drop_names_before(list, list->entries[list->first].name_offset);
 }
 
-static struct sc_group_name name_of(const struct undo_list *list, const struct undo *undo,
+static struct sc_group_name name_of(const struct rollback *list, const struct rollback_entry *entry,
                                     uint64_t seed) {
-    const uint8_t *names = list->names.data + undo->name_offset;
-    struct sc_group_name name = {.stream = {names, undo->stream_size},
-                                 .group = {names + undo->stream_size, undo->group_size}};
+    const uint8_t *names = list->names.data + entry->name_offset;
+    struct sc_group_name name = {.stream = {names, entry->stream_size},
+                                 .group = {names + entry->stream_size, entry->group_size}};
     name.hash = sc_store_hash(name.stream, name.group, seed);
     return name;
 }
 
-static void take_back(const struct undo_list *list, const struct undo *undo,
+static void roll_back(const struct rollback *list, const struct rollback_entry *entry,
                       struct sc_store *store) {
-    struct sc_group_name name = name_of(list, undo, store->seed);
-    struct sc_bytes item = {name.group.data + undo->group_size, undo->item_size};
-    if (undo->old == NULL)
-        sc_store_take_out(store, &name, item);
-    else if (sc_store_put_back(store, &name, item, undo->old, undo->place) < 0)
+    struct sc_group_name name = name_of(list, entry, store->seed);
+    struct sc_bytes item = {name.group.data + entry->group_size, entry->item_size};
+    if (entry->old == NULL)
+        sc_store_remove(store, &name, item);
+    else if (sc_store_restore(store, &name, item, entry->old, entry->created_at) < 0)
         abort(); // Out of memory with a store that is half taken back.
-    sc_blob_release(undo->old);
+    sc_blob_release(entry->old);
 }
 
 // Each group is put in order once, when all of its items are back: to look for the place of each would take a time
 // that grows with the square of their number.
-void sc_undo_apply(struct undo_list *list, struct sc_store *store) {
+void sc_rollback_apply(struct rollback *list, struct sc_store *store) {
     for (size_t i = list->count; i > 0; i--)
-        take_back(list, &list->entries[list->first + i - 1], store);
+        roll_back(list, &list->entries[list->first + i - 1], store);
     for (size_t i = 0; i < list->count; i++) {
         struct sc_group_name name = name_of(list, &list->entries[list->first + i], store->seed);
         sc_store_order(store, &name);
@@ -107,7 +107,7 @@ void sc_undo_apply(struct undo_list *list, struct sc_store *store) {
     list->value_bytes = 0;
 }
 
-void sc_undo_deinit(struct undo_list *list) {
+void sc_rollback_deinit(struct rollback *list) {
     for (size_t i = 0; i < list->count; i++)
         sc_blob_release(list->entries[list->first + i].old);
     free(list->entries);

@@ -1,5 +1,5 @@
-// The next file of the log, prepared while the current one is in use: allocated, written full of zeros, synced,
-// its directory too. From then on a batch only overwrites what is there, so that its sync has to write no
+// The next file of the log, prepared while the current one is in use: allocated, written full of zeros, flushed,
+// its directory too. From then on a batch only overwrites what is there, so that its flush has to write no
 // metadata, and a disk that runs full says so here, where nothing is lost yet.
 #include <errno.h>
 #include <fcntl.h>
@@ -54,7 +54,7 @@ static void fill(struct sc_log *log) {
     uint64_t left = next->segment.size - next->filled;
     uint32_t size = left < FILL_SIZE ? (uint32_t)left : FILL_SIZE;
     struct sc_file_op *op = begin(log, PREPARE_FILL, SC_SITE_SEGMENT_FILL);
-    log->ops->write_sync(log->loop, op, next->segment.fd, zeros, size, next->filled);
+    log->ops->write_flush(log->loop, op, next->segment.fd, zeros, size, next->filled);
 }
 
 static void write_header(struct sc_log *log) {
@@ -67,7 +67,7 @@ static void write_header(struct sc_log *log) {
     memcpy(next->header.directory_id, log->directory->id, sizeof log->directory->id);
     sc_wal_header_seal(&next->header);
     struct sc_file_op *op = begin(log, PREPARE_HEADER, SC_SITE_SEGMENT_HEADER);
-    log->ops->write_sync(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
+    log->ops->write_flush(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
 }
 
 // Less may be had: a file as usual, a smaller one, or none for a record that is too large for what is left. What waits
@@ -197,8 +197,8 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
         if (result != sizeof next->header) {
             fail(log, -EIO);
         } else {
-            op = begin(log, PREPARE_DIRECTORY, SC_SITE_SEGMENT_DIRECTORY_SYNC);
-            log->ops->sync(log->loop, op, log->directory->fd, false);
+            op = begin(log, PREPARE_DIRECTORY, SC_SITE_SEGMENT_DIRECTORY_FLUSH);
+            log->ops->flush(log->loop, op, log->directory->fd, false);
         }
         break;
     case PREPARE_DIRECTORY:

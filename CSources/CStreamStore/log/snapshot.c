@@ -72,7 +72,7 @@ static void add_item(struct snapshot *snapshot, struct cursor *cursor, uint32_t 
     const struct item *item = cursor->item;
     struct wal_record record = {.header = {.kind = WAL_SET,
                                            .position = snapshot->begin_position,
-                                           .place = item->place,
+                                           .created_at = item->created_at,
                                            .stamp_ms = item->stamp},
                                 .stream = {group->stream->name, group->stream->name_size},
                                 .group = {group->name, group->name_size},
@@ -103,11 +103,11 @@ static bool collect(struct sc_log *log, uint32_t *count) {
         } else if (cursor->group == NULL) {
             struct wal_record end = {.header = {.kind = WAL_END,
                                                 .position = log->store->position,
-                                                .place = snapshot->items}};
+                                                .created_at = snapshot->items}};
             sc_wal_record_write(&snapshot->bytes, &end);
             ++*count;
             return true;
-        } else if (cursor->item == NULL || cursor->item->place > snapshot->begin_position) {
+        } else if (cursor->item == NULL || cursor->item->created_at > snapshot->begin_position) {
             sc_cursor_go(cursor, cursor->group->all_next);
         } else {
             add_item(snapshot, cursor, count);
@@ -119,9 +119,9 @@ static bool collect(struct sc_log *log, uint32_t *count) {
 static void write_bytes(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     struct sc_file_op *op = begin(log, SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_WRITE);
-    log->ops->write_sync(log->loop, op, snapshot->fd, snapshot->bytes.data + snapshot->written,
-                         (uint32_t)(snapshot->bytes.size - snapshot->written),
-                         snapshot->offset + snapshot->written);
+    log->ops->write_flush(log->loop, op, snapshot->fd, snapshot->bytes.data + snapshot->written,
+                          (uint32_t)(snapshot->bytes.size - snapshot->written),
+                          snapshot->offset + snapshot->written);
 }
 
 static void write_piece(struct sc_log *log) {
@@ -179,8 +179,8 @@ static void write_header(struct sc_log *log) {
     memcpy(snapshot->header.directory_id, log->directory->id, sizeof log->directory->id);
     sc_wal_header_seal(&snapshot->header);
     struct sc_file_op *op = begin(log, SNAPSHOT_HEADER, SC_SITE_SNAPSHOT_HEADER);
-    log->ops->write_sync(log->loop, op, snapshot->fd, &snapshot->header, sizeof snapshot->header,
-                         0);
+    log->ops->write_flush(log->loop, op, snapshot->fd, &snapshot->header, sizeof snapshot->header,
+                          0);
 }
 
 static void finish(struct sc_log *log) {
@@ -280,8 +280,8 @@ static void succeeded(struct sc_log *log, ssize_t result) {
         log->ops->rename(log->loop, op, log->directory->fd, snapshot->name, snapshot->final_name);
         break;
     case SNAPSHOT_RENAME:
-        op = begin(log, SNAPSHOT_DIRECTORY, SC_SITE_SNAPSHOT_DIRECTORY_SYNC);
-        log->ops->sync(log->loop, op, log->directory->fd, false);
+        op = begin(log, SNAPSHOT_DIRECTORY, SC_SITE_SNAPSHOT_DIRECTORY_FLUSH);
+        log->ops->flush(log->loop, op, log->directory->fd, false);
         break;
     case SNAPSHOT_DIRECTORY:
         finish(log);
@@ -377,7 +377,7 @@ void sc_snapshot_turn(struct sc_log *log) {
         sc_snapshot_begin(log);
     else if (snapshot->step == SNAPSHOT_WRITE)
         write_piece(log);
-    else if (snapshot->step == SNAPSHOT_LOG && log->synced >= snapshot->end_batch)
+    else if (snapshot->step == SNAPSHOT_LOG && log->flushed >= snapshot->end_batch)
         write_header(log);
     else if (snapshot->step == SNAPSHOT_TRIM)
         trim(log);

@@ -79,7 +79,7 @@ ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
         header->item_size > SC_NAME_SIZE_MAX)
         return -EBADMSG;
     bool is_update = header->kind == WAL_UPDATE;
-    if ((header->kind == WAL_SET || is_update) && header->place > header->position)
+    if ((header->kind == WAL_SET || is_update) && header->created_at > header->position)
         return -EBADMSG; // An item created after its own change: a snapshot would leave it out.
     if (is_update && header->value_size < sizeof record->update)
         return -EBADMSG;

@@ -45,7 +45,7 @@ struct wal_batch_header {
     uint32_t count;    // Of records.
     uint64_t epoch;
     uint64_t number;
-    uint64_t synced;     // All batches before this number were durable when this one was written.
+    uint64_t flushed;    // All batches before this number were durable when this one was written.
     uint64_t ceiling_ms; // No time stamp up to the next batch exceeds it.
 };
 _Static_assert(sizeof(struct wal_batch_header) == 48, "as documented");
@@ -81,7 +81,7 @@ struct wal_record_header {
     uint32_t value_size;
     uint64_t position; // Of the change; grows within a shard, and so within each group, for ever.
     uint64_t
-        place; // WAL_SET, WAL_UPDATE: position at which the item was created. A group is ordered by it.
+        created_at; // WAL_SET, WAL_UPDATE: position at which the item was created. A group is ordered by it.
     uint64_t stamp_ms;
 };
 _Static_assert(sizeof(struct wal_record_header) == 40, "as documented");

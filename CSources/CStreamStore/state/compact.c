@@ -32,8 +32,8 @@ static size_t move_item(struct sc_store *store, struct sc_group *group, struct i
     *(moved->next != NULL ? &moved->next->previous : &group->last) = moved;
     sc_table_replace(&group->items, &item->node, &moved->node);
     sc_cursor_item_moved(store, item, moved);
-    if (store->listing.next == item)
-        store->listing.next = moved;
+    if (store->view.next == item)
+        store->view.next = moved;
     sc_heap_give(item);
     return size;
 }

@@ -89,8 +89,8 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
 void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
     sc_cursor_group_gone(store, group);
-    if (store->listing.group == group)
-        store->listing.group = NULL; // What it had is among what the listing keeps.
+    if (store->view.group == group)
+        store->view.group = NULL; // What it had is among what the listing keeps.
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
         group->all_next;
     *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =

@@ -5,7 +5,7 @@
 #include "state.h"
 
 int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                      struct sc_bytes value, uint64_t place, uint64_t stamp) {
+                      struct sc_bytes value, uint64_t created_at, uint64_t stamp) {
     struct sc_blob *blob = sc_store_value_create(store, value.size);
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
@@ -22,7 +22,7 @@ int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, 
         less = item->value->size;
         sc_blob_release(item->value);
         item->value = blob;
-        if (item->place != place)
+        if (item->created_at != created_at)
             group->unordered = SIZE_MAX;
     } else {
         struct item *last = group->last;
@@ -31,11 +31,11 @@ int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, 
             sc_blob_release(blob);
             return -ENOMEM;
         }
-        if (last != NULL && last->place > place)
+        if (last != NULL && last->created_at > created_at)
             group->unordered = SIZE_MAX;
     }
     sc_store_account(store, group, value.size, less);
-    item->place = place;
+    item->created_at = created_at;
     item->stamp = stamp;
     return 0;
 }
@@ -44,18 +44,18 @@ int sc_store_import(struct sc_store *store, const struct sc_group_name *name, st
                     struct sc_bytes value) {
     struct sc_group *group = sc_store_group_find(store, name);
     struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
-    uint64_t place = item != NULL ? item->place : ++store->position;
-    return sc_store_load_set(store, name, id, value, place, 0);
+    uint64_t created_at = item != NULL ? item->created_at : ++store->position;
+    return sc_store_load_set(store, name, id, value, created_at, 0);
 }
 
 void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
                           struct sc_bytes id) {
-    sc_store_take_out(store, name, id);
+    sc_store_remove(store, name, id);
 }
 
-static int compare_places(const void *a, const void *b) {
+static int compare_ages(const void *a, const void *b) {
     const struct item *left = *(struct item *const *)a, *right = *(struct item *const *)b;
-    return (left->place > right->place) - (left->place < right->place);
+    return (left->created_at > right->created_at) - (left->created_at < right->created_at);
 }
 
 // Only the last ones are sorted, and then merged with those before: a few that come back to a large group cost little.
@@ -70,11 +70,11 @@ static void order_group(struct sc_group *group) {
     struct item *before = group->last;
     for (size_t left = count; left > 0; before = before->previous)
         items[--left] = before;
-    qsort(items, count, sizeof(struct item *), compare_places);
+    qsort(items, count, sizeof(struct item *), compare_ages);
     struct item *next = NULL;
     while (count > 0) {
         struct item *item = items[count - 1];
-        if (before != NULL && before->place > item->place) {
+        if (before != NULL && before->created_at > item->created_at) {
             item = before;
             before = before->previous;
         } else {
@@ -101,8 +101,8 @@ void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t pos
     store->position = position;
 }
 
-int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
-                      struct sc_blob *value, uint64_t place) {
+int sc_store_restore(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
+                     struct sc_blob *value, uint64_t created_at) {
     struct sc_group *group = sc_store_group_find(store, name);
     if (group == NULL)
         group = sc_group_create(store, name);
@@ -119,7 +119,7 @@ int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name, 
         return -ENOMEM;
     sc_blob_retain(value);
     sc_store_account(store, group, value->size, 0);
-    item->place = place;
+    item->created_at = created_at;
     item->stamp = group->floor;
     group->unordered++;
     sc_group_cache_drop(group);
@@ -132,8 +132,7 @@ void sc_store_order(struct sc_store *store, const struct sc_group_name *name) {
         order_group(group);
 }
 
-void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
-                       struct sc_bytes id) {
+void sc_store_remove(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id) {
     struct sc_group *group = sc_store_group_find(store, name);
     struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     if (item == NULL)

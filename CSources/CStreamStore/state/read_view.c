@@ -1,5 +1,5 @@
 // Reading a group in steps while it changes: what it had at one position, in insertion order. What is changed
-// or removed before the reader has come to it is kept aside as it was, by place: the positions at which
+// or removed before the reader has come to it is kept aside as it was, by created_at: the positions at which
 // items were created order a group, so those that came later are behind the last place of the listing.
 #include <errno.h>
 #include <stdlib.h>
@@ -8,38 +8,38 @@
 
 /// A value as it was.
 struct kept_value {
-    struct sc_table_node node; // In listing->kept, by place.
-    uint64_t place;
+    struct sc_table_node node; // In view->kept, by place.
+    uint64_t created_at;
     struct sc_blob *value;
 };
 
 // Neighbouring places fall into neighbouring buckets: the table takes the low bits.
-static uint64_t hash_of(uint64_t place) {
-    return place * 0x9E3779B97F4A7C15u;
+static uint64_t hash_of(uint64_t created_at) {
+    return created_at * 0x9E3779B97F4A7C15u;
 }
 
-static struct kept_value *kept_find(struct listing *listing, uint64_t place) {
-    struct sc_table_node *node = sc_table_first(&listing->kept, hash_of(place));
+static struct kept_value *kept_find(struct read_view *view, uint64_t created_at) {
+    struct sc_table_node *node = sc_table_first(&view->kept, hash_of(created_at));
     return node == NULL ? NULL : SC_CONTAINER_OF(node, struct kept_value, node);
 }
 
-static void kept_free(struct listing *listing, struct kept_value *kept) {
-    sc_table_remove(&listing->kept, &kept->node);
+static void kept_free(struct read_view *view, struct kept_value *kept) {
+    sc_table_remove(&view->kept, &kept->node);
     sc_blob_release(kept->value);
     free(kept);
 }
 
-static struct kept_value *keep(struct listing *listing, const struct item *item) {
-    struct kept_value *kept = kept_find(listing, item->place);
+static struct kept_value *keep(struct read_view *view, const struct item *item) {
+    struct kept_value *kept = kept_find(view, item->created_at);
     if (kept != NULL)
         return kept;
     kept = malloc(sizeof *kept);
     if (kept == NULL)
         return NULL;
-    *kept = (struct kept_value){.node.hash = hash_of(item->place),
-                                .place = item->place,
+    *kept = (struct kept_value){.node.hash = hash_of(item->created_at),
+                                .created_at = item->created_at,
                                 .value = sc_blob_retain(item->value)};
-    if (sc_table_insert(&listing->kept, &kept->node) == 0)
+    if (sc_table_insert(&view->kept, &kept->node) == 0)
         return kept;
     sc_blob_release(kept->value);
     free(kept);
@@ -48,102 +48,106 @@ static struct kept_value *keep(struct listing *listing, const struct item *item)
 
 // ---- Removed items that are still to be read: a heap, the first place on top
 
-static void heap_swap(struct listing *listing, size_t a, size_t b) {
-    struct kept_value *kept = listing->gone[a];
-    listing->gone[a] = listing->gone[b];
-    listing->gone[b] = kept;
+static void heap_swap(struct read_view *view, size_t a, size_t b) {
+    struct kept_value *kept = view->gone[a];
+    view->gone[a] = view->gone[b];
+    view->gone[b] = kept;
 }
 
-static bool gone_push(struct listing *listing, struct kept_value *kept) {
-    if (listing->gone_count == listing->gone_capacity) {
-        size_t capacity = listing->gone_capacity == 0 ? 64 : listing->gone_capacity * 2;
-        struct kept_value **gone = realloc(listing->gone, capacity * sizeof(struct kept_value *));
+static bool gone_push(struct read_view *view, struct kept_value *kept) {
+    if (view->gone_count == view->gone_capacity) {
+        size_t capacity = view->gone_capacity == 0 ? 64 : view->gone_capacity * 2;
+        struct kept_value **gone = realloc(view->gone, capacity * sizeof(struct kept_value *));
         if (gone == NULL)
             return false;
-        listing->gone = gone;
-        listing->gone_capacity = capacity;
+        view->gone = gone;
+        view->gone_capacity = capacity;
     }
-    size_t at = listing->gone_count++;
-    listing->gone[at] = kept;
-    for (; at > 0 && listing->gone[at]->place < listing->gone[(at - 1) / 2]->place;
+    size_t at = view->gone_count++;
+    view->gone[at] = kept;
+    for (; at > 0 && view->gone[at]->created_at < view->gone[(at - 1) / 2]->created_at;
          at = (at - 1) / 2)
-        heap_swap(listing, at, (at - 1) / 2);
+        heap_swap(view, at, (at - 1) / 2);
     return true;
 }
 
-static struct kept_value *gone_pop(struct listing *listing) {
-    struct kept_value *top = listing->gone[0];
-    listing->gone[0] = listing->gone[--listing->gone_count];
+static struct kept_value *gone_pop(struct read_view *view) {
+    struct kept_value *top = view->gone[0];
+    view->gone[0] = view->gone[--view->gone_count];
     for (size_t at = 0;;) {
         size_t least = at;
         for (size_t child = 2 * at + 1; child <= 2 * at + 2; child++)
-            if (child < listing->gone_count &&
-                listing->gone[child]->place < listing->gone[least]->place)
+            if (child < view->gone_count &&
+                view->gone[child]->created_at < view->gone[least]->created_at)
                 least = child;
         if (least == at)
             return top;
-        heap_swap(listing, at, least);
+        heap_swap(view, at, least);
         at = least;
     }
 }
 
 // ---- What the store tells: before a value is replaced, before an item goes
 
-static bool is_ahead(const struct listing *listing, const struct item *item) {
-    return listing->next != NULL && item->place >= listing->next->place &&
-           item->place <= listing->last_place;
+static bool is_ahead(const struct read_view *view, const struct item *item) {
+    return view->next != NULL && item->created_at >= view->next->created_at &&
+           item->created_at <= view->last_created_at;
 }
 
-void sc_listing_keep(struct listing *listing, const struct item *item) {
-    if (is_ahead(listing, item) && keep(listing, item) == NULL)
-        listing->failed = true;
+void sc_read_view_keep(struct read_view *view, const struct item *item) {
+    if (is_ahead(view, item) && keep(view, item) == NULL)
+        view->failed = true;
 }
 
-void sc_listing_keep_gone(struct listing *listing, const struct item *item) {
-    if (is_ahead(listing, item)) {
-        struct kept_value *kept = keep(listing, item);
-        if (kept == NULL || !gone_push(listing, kept))
-            listing->failed = true;
+void sc_read_view_keep_gone(struct read_view *view, const struct item *item) {
+    if (is_ahead(view, item)) {
+        struct kept_value *kept = keep(view, item);
+        if (kept == NULL || !gone_push(view, kept))
+            view->failed = true;
     }
-    if (listing->next == item)
-        listing->next = item->next;
+    if (view->next == item)
+        view->next = item->next;
 }
 
 // ---- Reading
 
-void sc_listing_begin(struct sc_store *store, struct sc_group *group) {
-    assert(!sc_listing_is_active(store));
-    store->listing = (struct listing){
-        .group = group, .active = true, .next = group->first, .last_place = group->last->place};
+void sc_read_view_begin(struct sc_store *store, struct sc_group *group) {
+    assert(!sc_read_view_is_active(store));
+    store->view = (struct read_view){.group = group,
+                                     .active = true,
+                                     .next = group->first,
+                                     .last_created_at = group->last->created_at};
 }
 
-bool sc_listing_is_active(const struct sc_store *store) {
-    return store->listing.active;
+bool sc_read_view_is_active(const struct sc_store *store) {
+    return store->view.active;
 }
 
-int sc_listing_step(struct sc_store *store, bool (*body)(struct sc_blob *, void *), void *context) {
-    struct listing *listing = &store->listing;
-    assert(listing->active);
-    for (bool more = true; more && !listing->failed;) {
-        struct item *item = listing->next;
-        if (item != NULL && item->place > listing->last_place)
+int sc_read_view_step(struct sc_store *store, bool (*body)(struct sc_blob *, void *),
+                      void *context) {
+    struct read_view *view = &store->view;
+    assert(view->active);
+    for (bool more = true; more && !view->failed;) {
+        struct item *item = view->next;
+        if (item != NULL && item->created_at > view->last_created_at)
             item = NULL;
-        if (listing->gone_count > 0 && (item == NULL || listing->gone[0]->place < item->place)) {
-            struct kept_value *kept = gone_pop(listing);
+        if (view->gone_count > 0 &&
+            (item == NULL || view->gone[0]->created_at < item->created_at)) {
+            struct kept_value *kept = gone_pop(view);
             more = body(kept->value, context);
-            kept_free(listing, kept);
+            kept_free(view, kept);
         } else if (item != NULL) {
             struct kept_value *kept =
-                listing->kept.count == 0 ? NULL : kept_find(listing, item->place);
+                view->kept.count == 0 ? NULL : kept_find(view, item->created_at);
             more = body(kept != NULL ? kept->value : item->value, context);
             if (kept != NULL)
-                kept_free(listing, kept);
-            listing->next = item->next;
+                kept_free(view, kept);
+            view->next = item->next;
         } else {
             return 0;
         }
     }
-    return listing->failed ? -ENOMEM : 1;
+    return view->failed ? -ENOMEM : 1;
 }
 
 static void free_kept(struct sc_table_node *node, void *context) {
@@ -153,9 +157,9 @@ static void free_kept(struct sc_table_node *node, void *context) {
     free(kept);
 }
 
-void sc_listing_end(struct sc_store *store) {
-    sc_table_for_each(&store->listing.kept, free_kept, NULL);
-    sc_table_deinit(&store->listing.kept);
-    free(store->listing.gone);
-    store->listing = (struct listing){0};
+void sc_read_view_end(struct sc_store *store) {
+    sc_table_for_each(&store->view.kept, free_kept, NULL);
+    sc_table_deinit(&store->view.kept);
+    free(store->view.gone);
+    store->view = (struct read_view){0};
 }

@@ -15,7 +15,7 @@ struct item {
     struct item *_Nullable next;
     struct item *_Nullable previous;
     struct sc_blob *value;
-    uint64_t place;      // Position at which it was created: a group is ordered by it.
+    uint64_t created_at; // Position at which it was created: a group is ordered by it.
     uint64_t stamp : 54; // Of its last frame, ms.
     uint64_t stamp_is_sync : 1;
     uint64_t id_size : 9;
@@ -61,8 +61,8 @@ struct journal_calls {
     /// are the sizes of both in the record.
     int (*reserve)(struct journal *journal, size_t names, size_t value);
     /// How many bytes `operations` take in a record, or 0: the value that they made, of `size` bytes, is to be in it.
-    size_t (*operations_size)(const struct journal *journal,
-                              const struct sc_operations *operations, size_t size);
+    size_t (*operations_size)(const struct journal *journal, const struct sc_operations *operations,
+                              size_t size);
     /// An item was set. `old` is what it had before, NULL for a new one: retained until the change is durable.
     /// `operations`, borrowed for the call, are in the record instead of the value. Only behind a `reserve`.
     void (*set)(struct journal *journal, const struct sc_group_name *name, const struct item *item,
@@ -100,11 +100,11 @@ void sc_cursor_group_gone(struct sc_store *store, const struct sc_group *group);
 
 struct kept_value;
 
-/// A group that is being read in steps (listing.c).
-struct listing {
+/// A group that is being read in steps (view.c).
+struct read_view {
     struct sc_group *_Nullable group; // NULL: none, or it has lost its last item.
-    struct item *_Nullable next;      // To be read, if not behind `last_place`.
-    uint64_t last_place;
+    struct item *_Nullable next;      // To be read, if not behind `last_created_at`.
+    uint64_t last_created_at;
     struct sc_table kept;
     struct kept_value *_Nonnull *_Nullable gone;
     size_t gone_count, gone_capacity;
@@ -123,11 +123,12 @@ struct sc_store {
     struct sc_group *_Nullable all_first;
     struct sc_group *_Nullable all_last;
     uint64_t item_count, value_bytes;
-    struct journal *_Nullable journal; // NULL: in memory only. The log's, which ends it before its own end.
+    struct journal
+        *_Nullable journal; // NULL: in memory only. The log's, which ends it before its own end.
     struct cursor cursors[CURSOR_COUNT];
     bool compacting;
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
-    struct listing listing;
+    struct read_view view;
 };
 
 struct sc_group *_Nullable sc_group_create(struct sc_store *store,
@@ -137,26 +138,25 @@ struct item *_Nullable sc_item_find(struct sc_store *store, struct sc_group *gro
                                     struct sc_bytes id);
 void sc_group_cache_drop(struct sc_group *group);
 /// Before the item's value is replaced, and before it is removed, in the group that is listed.
-void sc_listing_keep(struct listing *listing, const struct item *item);
-void sc_listing_keep_gone(struct listing *listing, const struct item *item);
+void sc_read_view_keep(struct read_view *view, const struct item *item);
+void sc_read_view_keep_gone(struct read_view *view, const struct item *item);
 
 // ---- For the log (store_load.c)
 
 /// What a replayed record says, without stamps, undo or a new record. -ENOMEM
 SC_CHECKED int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name,
-                                 struct sc_bytes id, struct sc_bytes value, uint64_t place,
+                                 struct sc_bytes id, struct sc_bytes value, uint64_t created_at,
                                  uint64_t stamp);
 void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
                           struct sc_bytes id);
 /// Ends loading: orders the groups, and lifts all floors to `ceiling`.
 void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position);
 /// Puts a value back: as the item's, or as a new item, at its place once sc_store_order was called. -ENOMEM
-SC_CHECKED int sc_store_put_back(struct sc_store *store, const struct sc_group_name *name,
-                                 struct sc_bytes id, struct sc_blob *value, uint64_t place);
-/// Sorts what sc_store_put_back has put into the group, if it is there.
+SC_CHECKED int sc_store_restore(struct sc_store *store, const struct sc_group_name *name,
+                                struct sc_bytes id, struct sc_blob *value, uint64_t created_at);
+/// Sorts what sc_store_restore has put into the group, if it is there.
 void sc_store_order(struct sc_store *store, const struct sc_group_name *name);
-void sc_store_take_out(struct sc_store *store, const struct sc_group_name *name,
-                       struct sc_bytes id);
+void sc_store_remove(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id);
 
 struct item *_Nullable sc_item_append(struct sc_store *store, struct sc_group *group,
                                       struct sc_bytes id, struct sc_blob *value);

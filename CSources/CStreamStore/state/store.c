@@ -51,7 +51,7 @@ static void free_stream(struct sc_table_node *node, void *context) {
 void sc_store_destroy(struct sc_store *store) {
     if (store == NULL)
         return;
-    sc_listing_end(store);
+    sc_read_view_end(store);
     sc_table_for_each(&store->groups, free_group, NULL);
     sc_table_for_each(&store->streams, free_stream, NULL);
     sc_table_deinit(&store->groups);
@@ -152,8 +152,8 @@ void sc_store_account(struct sc_store *store, struct sc_group *group, size_t mor
 
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
     sc_cursor_item_gone(store, item);
-    if (store->listing.group == group)
-        sc_listing_keep_gone(&store->listing, item);
+    if (store->view.group == group)
+        sc_read_view_keep_gone(&store->view, item);
     *(item->previous != NULL ? &item->previous->next : &group->first) = item->next;
     *(item->next != NULL ? &item->next->previous : &group->last) = item->previous;
     sc_table_remove(&group->items, &item->node);
@@ -196,8 +196,8 @@ static inline __attribute__((always_inline)) int put(struct sc_store *store,
         group = sc_group_create(store, name);
     *change = (struct sc_change){.kind = item == NULL ? SC_CHANGE_CREATE : SC_CHANGE_UPDATE};
     if (item != NULL) {
-        if (store->listing.group == group)
-            sc_listing_keep(&store->listing, item);
+        if (store->view.group == group)
+            sc_read_view_keep(&store->view, item);
         change->old_value = item->value;
         item->value = value;
     } else {
@@ -208,7 +208,7 @@ static inline __attribute__((always_inline)) int put(struct sc_store *store,
             sc_blob_release(value);
             return -ENOMEM;
         }
-        item->place = store->position + 1;
+        item->created_at = store->position + 1;
     }
     sc_store_account(store, group, value->size,
                      change->old_value == NULL ? 0 : change->old_value->size);

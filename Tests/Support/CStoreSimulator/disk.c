@@ -111,7 +111,7 @@ static void write_bytes(struct sim_file *file, const void *data, uint64_t size, 
         file->dirty[sector] = true;
 }
 
-static bool sync_bytes(struct sim_file *file, uint64_t size, uint64_t offset) {
+static bool flush_bytes(struct sim_file *file, uint64_t size, uint64_t offset) {
     bool metadata = false;
     for (uint64_t sector = offset / SECTOR; size > 0 && sector * SECTOR < offset + size; sector++) {
         metadata |= !file->written[sector];
@@ -125,7 +125,7 @@ static bool sync_bytes(struct sim_file *file, uint64_t size, uint64_t offset) {
     return metadata;
 }
 
-static void sync_directory(struct sim_disk *disk) {
+static void flush_directory(struct sim_disk *disk) {
     memcpy(disk->durable_entries, disk->entries, sizeof disk->entries);
     disk->durable_count = disk->entry_count;
     disk->change_count = 0;
@@ -183,7 +183,7 @@ int sim_target(const struct sim_disk *disk, int fd) {
 
 static bool is_write(const struct sim_pending *pending) {
     enum sc_file_kind kind = pending->op->kind;
-    return kind == SC_FILE_WRITE || kind == SC_FILE_WRITE_SYNC || kind == SC_FILE_WRITE_PAGES;
+    return kind == SC_FILE_WRITE || kind == SC_FILE_WRITE_FLUSH || kind == SC_FILE_WRITE_PAGES;
 }
 
 // What is durable in a page is written once more as it is: whatever subset of the new and the old sectors the disk has in the
@@ -191,7 +191,7 @@ static bool is_write(const struct sim_pending *pending) {
 static void check_pages(struct sim_disk *disk, const struct sim_pending *pending) {
     const struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
     const uint8_t *bytes = pending->data, *durable = file->durable + pending->offset;
-    if (disk->config->ignored_sync >= 0)
+    if (disk->config->ignored_flush >= 0)
         return; // Nothing is durable where the store thinks so.
     assert(pending->offset + pending->size <= file->durable_size);
     for (uint32_t i = 0; i < pending->size; i++)
@@ -209,24 +209,24 @@ static ssize_t run_write(struct sim_disk *disk, const struct sim_pending *pendin
         file->allocated = pending->offset + size;
     write_bytes(file, pending->data, size, pending->offset);
     disk->result->written_bytes += size;
-    if (pending->op->kind == SC_FILE_WRITE || pending->op->site == disk->config->ignored_sync)
+    if (pending->op->kind == SC_FILE_WRITE || pending->op->site == disk->config->ignored_flush)
         return size;
-    bool metadata = sync_bytes(file, size, pending->offset);
+    bool metadata = flush_bytes(file, size, pending->offset);
     if (metadata && pending->op->site == SC_SITE_BATCH)
-        disk->result->metadata_syncs++;
+        disk->result->metadata_flushes++;
     return size;
 }
 
-static ssize_t run_sync(struct sim_disk *disk, const struct sim_pending *pending) {
-    if (pending->op->site == disk->config->ignored_sync)
+static ssize_t run_flush(struct sim_disk *disk, const struct sim_pending *pending) {
+    if (pending->op->site == disk->config->ignored_flush)
         return 0;
     int target = sim_target(disk, pending->fd);
     if (target == SIM_ROOT)
         disk->directory_durable = disk->directory_made;
     else if (target == SIM_DIRECTORY)
-        sync_directory(disk);
+        flush_directory(disk);
     else
-        sync_bytes(&disk->files[target], disk->files[target].size, 0);
+        flush_bytes(&disk->files[target], disk->files[target].size, 0);
     return 0;
 }
 
@@ -263,11 +263,11 @@ static ssize_t run(struct sim_disk *disk, const struct sim_pending *pending) {
         memcpy(pending->data, file->data + pending->offset, size);
         return size;
     case SC_FILE_WRITE:
-    case SC_FILE_WRITE_SYNC:
+    case SC_FILE_WRITE_FLUSH:
     case SC_FILE_WRITE_PAGES:
         return run_write(disk, pending, pending->size);
-    case SC_FILE_SYNC:
-        return run_sync(disk, pending);
+    case SC_FILE_FLUSH:
+        return run_flush(disk, pending);
     case SC_FILE_OPEN:
         return open_path(disk, pending);
     case SC_FILE_ALLOCATE:
@@ -478,8 +478,8 @@ void sim_place(struct sim_disk *disk, const char *name, const uint8_t *data, uin
     struct sim_file *file = &disk->files[change.file];
     if (size > 0)
         write_bytes(file, data, size, 0);
-    sync_bytes(file, size, 0);
-    sync_directory(disk);
+    flush_bytes(file, size, 0);
+    flush_directory(disk);
 }
 
 void sim_free(struct sim_disk *disk) {

@@ -24,7 +24,7 @@ struct sim_file {
     uint64_t capacity;       // Of both.
     uint64_t allocated;      // Bytes of disk that it holds.
     bool *_Nullable dirty;   // By sector: `data` is not durable.
-    bool *_Nullable written; // By sector: was durable once, so that a sync needs no metadata.
+    bool *_Nullable written; // By sector: was durable once, so that a flush needs no metadata.
 };
 
 struct sim_entry {
@@ -57,7 +57,7 @@ struct sim_disk {
     struct sim_file files[FILES_MAX];
     struct sim_entry entries[ENTRIES_MAX], durable_entries[ENTRIES_MAX];
     int entry_count, durable_count;
-    struct sim_change changes[CHANGES_MAX]; // Of the directory, not synced.
+    struct sim_change changes[CHANGES_MAX]; // Of the directory, not flushed.
     int change_count;
     bool directory_made, directory_durable;
     int descriptors[DESCRIPTORS_MAX]; // File, or one of the two below; -1: free.

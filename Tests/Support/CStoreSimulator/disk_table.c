@@ -36,10 +36,10 @@ static void sim_write(struct sc_loop *loop, struct sc_file_op *op, int fd, const
     assert(!disk_of(loop)->direct[fd - 1000]);
     add_write(loop, op, SC_FILE_WRITE, fd, data, size, offset);
 }
-static void sim_write_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
-                           uint32_t size, uint64_t offset) {
+static void sim_write_flush(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
+                            uint32_t size, uint64_t offset) {
     assert(!disk_of(loop)->direct[fd - 1000]);
-    add_write(loop, op, SC_FILE_WRITE_SYNC, fd, data, size, offset);
+    add_write(loop, op, SC_FILE_WRITE_FLUSH, fd, data, size, offset);
 }
 static void sim_write_pages(struct sc_loop *loop, struct sc_file_op *op, int fd, const void *data,
                             uint32_t size, uint64_t offset) {
@@ -54,8 +54,8 @@ static int sim_direct(struct sc_loop *loop, int fd) {
     disk->direct[fd - 1000] = true;
     return 0;
 }
-static void sim_sync(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
-    struct sim_pending *pending = add(loop, op, SC_FILE_SYNC);
+static void sim_flush(struct sc_loop *loop, struct sc_file_op *op, int fd, bool data_only) {
+    struct sim_pending *pending = add(loop, op, SC_FILE_FLUSH);
     pending->fd = fd, pending->data_only = data_only;
 }
 static void sim_open(struct sc_loop *loop, struct sc_file_op *op, int directory_fd,
@@ -127,10 +127,10 @@ static int sim_lock(struct sc_loop *loop, int fd) {
 
 const struct sc_file_ops sim_ops = {.read = sim_read,
                                     .write = sim_write,
-                                    .write_sync = sim_write_sync,
+                                    .write_flush = sim_write_flush,
                                     .write_pages = sim_write_pages,
                                     .direct = sim_direct,
-                                    .sync = sim_sync,
+                                    .flush = sim_flush,
                                     .open = sim_open,
                                     .allocate = sim_allocate,
                                     .rename = sim_rename,

@@ -147,7 +147,7 @@ static void close_store(struct opened *opened) {
 }
 
 static struct sim_disk *make_disk(struct simulator_result *result) {
-    static const struct simulator_config config = {.ignored_sync = -1, .fault_site = -1};
+    static const struct simulator_config config = {.ignored_flush = -1, .fault_site = -1};
     struct sim_disk *disk = calloc(1, sizeof *disk);
     if (disk == NULL)
         abort();
@@ -253,7 +253,7 @@ static bool add_listed(struct sc_blob *value, void *context) {
 
 // Goes on reading, or begins with the group of `number`. False: something else than what was there came.
 static bool read_on(struct sc_store *store, struct reading *reading, uint64_t number) {
-    if (!sc_listing_is_active(store)) {
+    if (!sc_read_view_is_active(store)) {
         struct place place;
         place_of(&place, number);
         struct sc_group *group = sc_store_group_find(store, &place.name);
@@ -262,12 +262,12 @@ static bool read_on(struct sc_store *store, struct reading *reading, uint64_t nu
         struct order all = {0};
         sc_group_for_each(group, add_value, &all);
         *reading = (struct reading){.expected = all.digest};
-        sc_listing_begin(store, group);
+        sc_read_view_begin(store, group);
         return true;
     }
-    int rc = sc_listing_step(store, add_listed, &reading->seen);
+    int rc = sc_read_view_step(store, add_listed, &reading->seen);
     if (rc == 0)
-        sc_listing_end(store);
+        sc_read_view_end(store);
     return rc == 1 || (rc == 0 && reading->seen.digest == reading->expected);
 }
 
@@ -294,12 +294,12 @@ static bool thin_out(struct measurement *measurement, struct sc_store *store, ui
             return false;
         more = sc_store_compact(store);
     }
-    sc_listing_end(store);
+    sc_read_view_end(store);
     return true;
 }
 
 int simulator_compact(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
-                   uint64_t *snapshots, char *message, size_t message_size) {
+                      uint64_t *snapshots, char *message, size_t message_size) {
     struct simulator_result result = {0};
     struct opened opened = {.disk = make_disk(&result)};
     opened.disk->random = seed;

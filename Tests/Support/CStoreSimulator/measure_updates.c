@@ -146,7 +146,7 @@ int simulator_measure_updates(const struct simulator_updates *config,
                               struct simulator_updated *updated, char *message,
                               size_t message_size) {
     *updated = (struct simulator_updated){0};
-    struct simulator_config faults = {.ignored_sync = -1,
+    struct simulator_config faults = {.ignored_flush = -1,
                                       .fault_site =
                                           config->without_snapshots ? SC_SITE_SNAPSHOT_OPEN : -1,
                                       .fault = SIMULATOR_EIO};

@@ -325,7 +325,7 @@ static int start(struct simulation *simulation) {
     struct sc_directory_config config = {
         .path = "store",
         .durability = simulation->config->durability,
-        .sync_interval_ms = 20,
+        .flush_interval_ms = 20,
         .shard_count = simulation->shard_count,
         .page_size = simulation->config->page_size == 0 ? SECTOR : simulation->config->page_size,
         .piece_size = 2 * SC_LOG_PAGE_SIZE, // So that many batches take more than one.
@@ -720,7 +720,7 @@ int simulator_harm_every_byte(enum simulator_harm kind, uint32_t changes, bool w
                               bool with_updates, uint64_t seed, uint64_t *refused,
                               uint64_t *prefixes, char *message, size_t message_size) {
     struct simulator_config config = {.seed = seed,
-                                      .ignored_sync = -1,
+                                      .ignored_flush = -1,
                                       .fault_site = -1,
                                       .updates = with_updates,
                                       .groups = with_updates ? 1 : 0,
@@ -776,7 +776,7 @@ int simulator_harm_every_byte(enum simulator_harm kind, uint32_t changes, bool w
 
 static const char *const site_names[] = {
     "directory_make",
-    "directory_parent_sync",
+    "directory_parent_flush",
     "directory_open",
     "lock_open",
     "recover_open",
@@ -788,20 +788,20 @@ static const char *const site_names[] = {
     "manifest_read",
     "manifest_write",
     "manifest_rename",
-    "manifest_directory_sync",
+    "manifest_directory_flush",
     "segment_open",
     "segment_allocate",
     "segment_fill",
     "segment_header",
-    "segment_directory_sync",
+    "segment_directory_flush",
     "segment_forget",
     "batch",
-    "interval_sync",
+    "interval_flush",
     "snapshot_open",
     "snapshot_write",
     "snapshot_header",
     "snapshot_rename",
-    "snapshot_directory_sync",
+    "snapshot_directory_flush",
 };
 _Static_assert(sizeof site_names / sizeof *site_names == SC_SITE_COUNT, "a name for each site");
 

@@ -1,5 +1,5 @@
 // A store on a disk that is made of memory: every operation completes when the simulator says so, fails when
-// it is told to, and a power cut keeps any subset of what was not synced, with sectors torn. What comes back
+// it is told to, and a power cut keeps any subset of what was not flushed, with sectors torn. What comes back
 // after it is compared with what had been released. Everything follows from the seed.
 #ifndef C_STORE_SIMULATOR_H
 #define C_STORE_SIMULATOR_H
@@ -31,7 +31,7 @@ struct simulator_config {
     bool updates; // Half of the changes of an item are, as far as they are small beside its value.
     uint64_t replay_work_max; // 0: as usual.
     uint32_t groups;          // Changes are made in so many. 0: in all.
-    int ignored_sync;         // Syncs of this site (enum sc_file_site) do nothing. -1: none.
+    int ignored_flush;        // Flushes of this site (enum sc_file_site) do nothing. -1: none.
     int fault_site;           // -1: none.
     enum simulator_fault fault;
     uint32_t fault_after; // Operations of that site that go well first, in each round.
@@ -47,8 +47,8 @@ struct simulator_result {
     uint64_t torn; // Sectors that a cut has left half written.
     uint64_t
         pages_split; // Writes past the cache that an end has met, of which some sectors had come to the disk.
-    uint64_t pages_again;    // Writes past the cache that began with what was durable already.
-    uint64_t metadata_syncs; // Batches whose sync had to write more than their own bytes.
+    uint64_t pages_again;      // Writes past the cache that began with what was durable already.
+    uint64_t metadata_flushes; // Batches whose flush had to write more than their own bytes.
     uint64_t written_bytes;
     uint64_t operations[64]; // By site.
 };
@@ -76,7 +76,7 @@ int simulator_measure_snapshot(uint32_t items, uint32_t large_size, uint64_t *wo
 /// start finds, against what it must be. `*used` and `*idle` are bytes of its heap in the end, `*snapshots`
 /// those taken meanwhile.
 int simulator_compact(uint32_t items, uint64_t seed, uint64_t *used, uint64_t *idle,
-                   uint64_t *snapshots, char *message, size_t message_size);
+                      uint64_t *snapshots, char *message, size_t message_size);
 
 /// Fills one group with `items` values of `size` bytes, changes one of them, and says what that alone wrote: records and
 /// bytes of batches, and bytes given to the disk.

@@ -10,14 +10,14 @@ private struct Reader {
 
 extension Store {
     fileprivate func begin(_ stream: String, _ group: String) throws {
-        sc_listing_begin(store, try #require(self.group(stream, group)))
+        sc_read_view_begin(store, try #require(self.group(stream, group)))
     }
 
     /// Reads `count` values more; whether there may be others.
     fileprivate func step(_ reader: inout Reader, _ count: Int) -> Bool {
         reader.room = count
         let rc = withUnsafeMutablePointer(to: &reader) {
-            sc_listing_step(
+            sc_read_view_step(
                 store,
                 { value, context in
                     let reader = context.assumingMemoryBound(to: Reader.self)
@@ -47,7 +47,7 @@ struct ListingTests {
         store.set("s", "g", "c", "again")
         store.set("s", "g", "e", "new")
         while store.step(&reader, 1) {}
-        sc_listing_end(store.store)
+        sc_read_view_end(store.store)
         #expect(reader.values == ["a", "b", "c", "d"])
         #expect(store.values("s", "g") == ["A", "BB", "d", "again", "new"])
     }
@@ -62,7 +62,7 @@ struct ListingTests {
         for id in ["c", "a", "b"] { store.delete("s", "g", id) }
         store.set("s", "g", "b", "new")
         while store.step(&reader, 1) {}
-        sc_listing_end(store.store)
+        sc_read_view_end(store.store)
         #expect(reader.values == ["a", "b", "c"])
     }
 
@@ -78,9 +78,9 @@ struct ListingTests {
             store.set("s", "g", "c", "C")
             store.delete("s", "g", "b")
             store.set("s", "g", "b", "b")
-            sc_listing_end(store.store)
+            sc_read_view_end(store.store)
         }
-        #expect(!sc_listing_is_active(store.store))
+        #expect(!sc_read_view_is_active(store.store))
         try store.begin("s", "g")  // The store frees what it keeps.
         store.set("s", "g", "c", "D")
     }
@@ -110,7 +110,7 @@ struct ListingTests {
                     }
                 }
             } while store.step(&reader, Int.random(in: 1...30, using: &random))
-            sc_listing_end(store.store)
+            sc_read_view_end(store.store)
             #expect(reader.values == expected)
         }
     }
