@@ -81,7 +81,7 @@ static void forge_batch(struct sc_buffer *file, const struct wal_name *name, con
         bytes.data[sizeof header + at] ^= (uint8_t)take(data, end, 1);
     }
     header.number = take_number(data, end);
-    header.synced = take_number(data, end);
+    header.flushed = take_number(data, end);
     header.ceiling_ms = take_number(data, end);
     header.size = (uint32_t)bytes.size;
     sc_wal_batch_seal(bytes.data, &header, seed_of(name, id));

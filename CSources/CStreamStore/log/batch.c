@@ -9,6 +9,7 @@
 static void batch_written(struct sc_file_op *op, ssize_t result);
 static void current_flushed(struct sc_file_op *op, ssize_t result);
 
+// The header of a batch stands before its records but is known only when it is sealed: its room is kept free.
 static void begin_open_batch(struct sc_log *log) {
     static const uint8_t room[sizeof(struct wal_batch_header)];
     log->open.size = 0;
@@ -16,6 +17,10 @@ static void begin_open_batch(struct sc_log *log) {
     log->open_count = 0;
 }
 
+// Gives what is left of the batch in flight to the disk. A short write comes back here for the rest.
+//
+// Under SC_DURABILITY_COMMIT the write and its flush are one operation. In the other modes the kernel's cache is enough, and
+// flushes come between batches.
 static void write_in_flight(struct sc_log *log) {
     log->op.on_complete = batch_written;
     log->op.site = SC_SITE_BATCH;
@@ -33,6 +38,8 @@ static void write_in_flight(struct sc_log *log) {
         log->ops->write(log->loop, &log->op, log->current.fd, bytes, size, offset);
 }
 
+// What a store that ends in order says instead of its ceiling: nothing was reserved in vain, and the next start goes on
+// right behind it.
 static uint64_t newest_stamp(const struct sc_log *log) {
     uint64_t newest = log->store->floor;
     for (const struct sc_group *group = log->store->all_first; group != NULL;
@@ -83,6 +90,8 @@ static void seal(struct sc_log *log) {
     write_in_flight(log);
 }
 
+// After a failed write or flush nobody knows what the disk has: the kernel may have dropped the pages, and a second flush
+// would succeed without them. So nothing is tried again before a start has read what is there.
 static void poison(struct sc_log *log, int error) {
     log->failed = error;
     log->counters.failures++;
@@ -95,6 +104,7 @@ static void poison(struct sc_log *log, int error) {
 }
 
 // What is not durable was never seen by anyone, and now never was.
+// The order matters: the store is as the disk is before anyone is told, since the answers that are made then may read it.
 void sc_log_roll_back(struct sc_log *log, int error, bool unknown) {
     sc_rollback_apply(&log->rollback, log->store);
     log->in_flight_size = 0;
@@ -115,6 +125,7 @@ static bool is_removed(struct sc_log *log) {
            log->ops->links(log->loop, log->current.fd) == 0;
 }
 
+// A batch that was not given to the disk is not on it: the outcome is known.
 static void refuse_removed(struct sc_log *log) {
     log->failed = -ENOENT;
     log->counters.failures++;
@@ -125,6 +136,8 @@ static void refuse_removed(struct sc_log *log) {
     sc_log_roll_back(log, -ENOENT, false);
 }
 
+// The batch in flight is durable, or with the kernel. The position moves before on_durable is called, which releases what
+// waited up to it and may append the next changes to the open batch.
 static void batch_done(struct sc_log *log) {
     log->current.offset += log->in_flight_size;
     log->bytes_since_snapshot += log->in_flight_size;
@@ -142,6 +155,7 @@ static void batch_done(struct sc_log *log) {
     log->events.on_durable(log->events.context);
 }
 
+// The end of a write. Nothing written at all counts as a failure: to try again for ever would hang the shard.
 static void batch_written(struct sc_file_op *op, ssize_t result) {
     struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, op);
     log->busy = false;
@@ -165,6 +179,8 @@ static bool is_unflushed(const struct sc_log *log) {
     return log->flushed < log->next_batch;
 }
 
+// One operation at a time goes to the current file, so no batch is in flight while it is flushed: all before the open one
+// is durable when it succeeds.
 static void start_flush(struct sc_log *log) {
     log->op.on_complete = current_flushed;
     log->op.site = SC_SITE_INTERVAL_FLUSH;
@@ -190,6 +206,8 @@ uint64_t sc_log_flush_due_ns(const struct sc_log *log) {
     return log->unflushed_since_ns + log->directory->config.flush_interval_ms * NS_PER_MS * 3 / 4;
 }
 
+// At the end of a store, and before a snapshot counts, the flush is not waited for by time: what they rely on must be on
+// the disk.
 static bool flush_is_due(const struct sc_log *log) {
     if (!is_unflushed(log))
         return false;
@@ -222,6 +240,9 @@ void sc_log_answered(struct sc_log *log, uint64_t caller, uint64_t now_ns) {
         sc_group_commit_answered(&log->commit, caller, now_ns);
 }
 
+// Starts at most one operation on the current file: a flush that is due, or the open batch. The steps have this order:
+// first what has been lost is noticed, so that no batch goes to a file without a name; then a flush, which others wait for;
+// then the batch, unless it gains from a delay; and a new file last, behind a flush of the one before.
 static void commit_turn(struct sc_log *log) {
     if (log->next.error == -ENOENT && !log->opening) {
         log->look_ns = 0; // No file can be made any more.
@@ -267,6 +288,7 @@ static void commit_turn(struct sc_log *log) {
         seal(log);
 }
 
+// Called at the end of each turn of the loop: all changes of the turn are in one batch.
 void sc_log_turn(struct sc_log *log, uint64_t now_ns) {
     log->now_ns = now_ns;
     if (log->failed == 0)
@@ -305,6 +327,7 @@ struct sc_log_counters sc_log_counters(const struct sc_log *log) {
 
 // ---- The end
 
+// A log that cannot write will not get any better: its node ends without waiting for it.
 bool sc_log_is_idle(const struct sc_log *log) {
     if (log->busy || sc_segment_is_busy(log) || sc_snapshot_is_busy(log))
         return false;
@@ -312,6 +335,7 @@ bool sc_log_is_idle(const struct sc_log *log) {
            (log->open_count == 0 && (!log->finishing || !is_unflushed(log)));
 }
 
+// The mark is a batch of its own where nothing else waits, so that the ceiling gets down to what was given out.
 void sc_log_finish(struct sc_log *log) {
     if (log->finishing)
         return;
@@ -325,6 +349,7 @@ void sc_log_finish(struct sc_log *log) {
     log->finishing = true;
 }
 
+// The kernel may write to the memory of operations under way: they are waited for, whatever their result.
 void sc_log_close(struct sc_log *log) {
     if (log == NULL)
         return;

@@ -11,6 +11,7 @@ static bool has_room(const struct sc_log *log, size_t size) {
     return segment->size - segment->offset >= needed;
 }
 
+// All that could fail does so here, before the store has changed anything: behind it a change is made as a whole.
 int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
     assert(!log->opening);
     size_t size = wal_record_size(names, value);
@@ -40,6 +41,7 @@ void sc_log_append(struct sc_log *log, const struct wal_record *record) {
     log->counters.records++;
 }
 
+// ---- The calls of the journal
 static struct sc_log *log_of(struct journal *journal) {
     return SC_CONTAINER_OF(journal, struct sc_log, journal);
 }
@@ -61,6 +63,8 @@ static size_t operations_size(const struct journal *journal, const struct sc_ope
     return log->events.apply != NULL && is_small && is_bounded ? logged : 0;
 }
 
+// The checksums of an update tell a replay that it applies the operations to the same bytes, and has made the same ones.
+// The stamp is that of the frame: it orders the update and what a snapshot has of the item.
 static void set(struct journal *journal, const struct sc_group_name *name, const struct item *item,
                 struct sc_blob *old, const struct sc_operations *operations) {
     struct sc_log *log = log_of(journal);
@@ -89,6 +93,7 @@ static void set(struct journal *journal, const struct sc_group_name *name, const
     sc_rollback_push(&log->rollback, name, id, log->store->position, old, item->created_at);
 }
 
+// Called before the item goes: name and value are still there to be kept for the way back.
 static void delete_item(struct journal *journal, const struct sc_group_name *name,
                         const struct item *item) {
     struct sc_log *log = log_of(journal);
@@ -102,6 +107,8 @@ static void delete_item(struct journal *journal, const struct sc_group_name *nam
     sc_rollback_push(&log->rollback, name, id, log->store->position, item->value, item->created_at);
 }
 
+// A stamp that was seen must not be given out again after a crash. So a batch with a ceiling over it is durable before the
+// frame with it leaves. To have one batch for many stamps, the ceiling is a second ahead.
 static void raise_ceiling(struct journal *journal, uint64_t stamp, bool changes) {
     struct sc_log *log = log_of(journal);
     if (!changes && (log->opening || sc_log_reserve(log, 0, 0) < 0))

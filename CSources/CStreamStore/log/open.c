@@ -36,6 +36,8 @@ static struct sc_log *make(struct sc_loop *loop, struct sc_directory *directory,
 }
 
 // Runs the steps of the log until `done`.
+// The steps of segments and snapshots are those of a running log: at a start they are run one after the other, and waited
+// for. A failure that a smaller file may mend is tried again at once.
 static int pump(struct sc_log *log, bool (*done)(const struct sc_log *log)) {
     for (;;) {
         sc_log_turn(log, 0);
@@ -69,6 +71,7 @@ static int explain(const struct sc_log *log, int rc, const char *what, char *rea
     return rc;
 }
 
+// First the log, then the snapshot: the snapshot says in which segment the log goes on.
 static int prepare(struct sc_log *log, char *reason) {
     int rc = pump(log, segment_is_ready);
     if (rc < 0)
@@ -109,6 +112,8 @@ int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t s
     return 0;
 }
 
+// What was recovered is written anew, whatever the page cache said: what counts from now on was written and flushed by this
+// process. Nothing names it before the directory is committed, so a start that fails leaves all as it was.
 int sc_log_start(struct sc_log *log, char *reason) {
     int rc = prepare(log, reason);
     if (rc < 0)

@@ -13,6 +13,7 @@ bool sc_pages_init(struct sc_log *log) {
     return log->pages.bytes != NULL;
 }
 
+// The first page of a file has its header, which preparing it has written. It is written once more with the first batch.
 void sc_pages_begin(struct sc_log *log, const struct wal_file_header *header) {
     struct pages *pages = &log->pages;
     pages->kept = log->current.offset % page_size_of(log);
@@ -23,6 +24,8 @@ void sc_pages_begin(struct sc_log *log, const struct wal_file_header *header) {
     memcpy(pages->bytes, header, sizeof *header);
 }
 
+// Copies: the memory must be aligned to pages, and the batch begins anywhere in one. A piece is durable before the next one
+// is copied over it.
 void sc_pages_write(struct sc_log *log) {
     struct pages *pages = &log->pages;
     size_t left = log->in_flight_size - log->in_flight_written;

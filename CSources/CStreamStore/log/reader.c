@@ -22,6 +22,8 @@ void sc_reader_deinit(struct reader *reader) {
 }
 
 // The bytes at `offset`; the file has them.
+// Reads a megabyte at a time, or a whole batch if that is larger: a batch is contiguous, as its checksum and records are
+// read where it lies.
 static ssize_t look(struct reader *reader, uint64_t offset, size_t size, const uint8_t **out) {
     struct sc_buffer *window = &reader->window;
     if (offset < reader->window_offset || offset + size > reader->window_offset + window->size) {
@@ -44,6 +46,7 @@ static ssize_t look(struct reader *reader, uint64_t offset, size_t size, const u
     return 0;
 }
 
+// The size is only believed as far as the file goes, and the batch only when its checksum is right.
 int sc_reader_batch(struct reader *reader, struct wal_batch_header *header,
                     struct sc_bytes *batch) {
     if (reader->offset > reader->file_size || reader->file_size - reader->offset < sizeof *header)
@@ -84,6 +87,8 @@ static int skip_hole(struct reader *reader) {
     return 0;
 }
 
+// Batches begin at multiples of eight, so every such place is looked at. It is the slow way behind damage, and the way
+// through the zeros at the end of each log.
 int sc_reader_search(struct reader *reader, uint64_t number, struct wal_batch_header *header) {
     for (; reader->offset + sizeof *header <= reader->file_size; reader->offset += WAL_ALIGNMENT) {
         const uint8_t *bytes;

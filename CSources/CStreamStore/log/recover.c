@@ -42,6 +42,8 @@ struct input {
 
 // ---- Files
 
+// A header that does not check out is no error yet: whether it is damage is known when it is known what should be there. The
+// checksums of batches begin with what the manifest says, so that they are found behind a damaged header.
 static int input_open(struct source *source, enum wal_file_kind kind, uint64_t number,
                       struct input *input) {
     struct sc_directory *directory = source->directory;
@@ -83,6 +85,7 @@ static void input_close(struct source *source, struct input *input) {
     sc_reader_deinit(&input->reader);
 }
 
+// An operator who waits for a large store sees that it goes on.
 static void progress(struct source *source, const struct input *input) {
     uint64_t bytes = source->bytes + input->reader.offset;
     if (!source->config->reports || bytes - source->reported < REPORT_BYTES)
@@ -95,6 +98,7 @@ static void progress(struct source *source, const struct input *input) {
 
 // ---- Damage
 
+// A repair must not be the end of what it could not read: the file is kept as it was, holes left out.
 static int copy_file(struct source *source, const struct input *input) {
     struct sc_directory *directory = source->directory;
     struct sc_loop *loop = source->config->loop;
@@ -174,10 +178,13 @@ static int update_left_out(struct source *source, const struct input *input, con
 
 // ---- Records
 
+// The size is compared first: it is there for nothing, and a wrong value seldom has the right one.
 static bool is_value(struct sc_bytes value, uint32_t size, uint32_t checksum) {
     return value.size == size && sc_crc32c(0, value.data, value.size) == checksum;
 }
 
+// Applies an update, unless the item has seen it (see above). The operations are applied by the same function as when the
+// change was made, and must make the same bytes: a store never goes on from a value that nobody wrote.
 static int apply_update(struct source *source, const struct input *input,
                         const struct wal_record *record, const struct sc_group_name *name) {
     const struct recover_config *config = source->config;
@@ -207,6 +214,7 @@ static int apply_update(struct source *source, const struct input *input,
                                       header->stamp_ms);
 }
 
+// Records of other shards' groups are shown to an inspection and left to those shards.
 static int apply(struct source *source, const struct input *input, const struct wal_record *record,
                  struct sc_bytes value) {
     const struct recover_config *config = source->config;
@@ -261,6 +269,7 @@ static int take(struct source *source, const struct input *input, const struct w
     return rc;
 }
 
+// The checksum of the batch is right, so a record that makes no sense was written so: no repair goes over that.
 static int take_batch(struct source *source, const struct input *input,
                       const struct wal_batch_header *header, struct sc_bytes batch, uint64_t *end) {
     const struct sc_inspection *inspection = source->config->inspection;
@@ -295,6 +304,7 @@ static int take_batch(struct source *source, const struct input *input,
 
 // ---- The snapshot
 
+// A snapshot must be whole, as it replaces the log before it. A repair takes what it finds of it, and the log behind.
 static int read_snapshot(struct source *source, struct input *input) {
     const char *problem = input->header_problem;
     if (problem != NULL) {
@@ -344,6 +354,7 @@ static int read_snapshot(struct source *source, struct input *input) {
 
 // ---- The log
 
+// Where the log can end at most. A segment that is prepared and not yet used is among those that are looked at.
 static uint64_t last_segment(const struct source *source) {
     uint64_t last = 0;
     for (size_t i = 0; i < source->directory->file_count; i++) {
@@ -389,6 +400,8 @@ static int read_batches(struct source *source, struct input *input) {
     }
 }
 
+// Zeros are how a log ends. Anything else is a batch that power or the process has ended in, which an operator may want to
+// know of: nobody was told of its changes.
 static void say_cut(struct source *source, const struct input *input, uint64_t offset) {
     uint8_t bytes[sizeof(struct wal_batch_header)];
     ssize_t got = sc_blocking_read(source->config->loop, source->directory->ops, input->reader.fd,
@@ -458,6 +471,8 @@ static int read_segment(struct source *source, struct input *input, uint64_t seg
     }
 }
 
+// The first segment must be there, as the snapshot names it. A later one may be: if it was never written, nothing behind it
+// claims to know it.
 static int missing(struct source *source, const struct input *input, uint64_t segment,
                    uint64_t last) {
     if (segment != source->first_segment)
@@ -490,6 +505,7 @@ static int read_log(struct source *source) {
     return rc;
 }
 
+// One shard of the last run: the newest snapshot that has its final name, then the log from where that says.
 static int recover_shard(struct source *source) {
     for (size_t i = 0; i < source->directory->file_count; i++) {
         const struct wal_name *name = &source->directory->files[i].name;

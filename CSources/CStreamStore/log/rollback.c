@@ -50,6 +50,7 @@ void sc_rollback_push(struct rollback *list, const struct sc_group_name *name, s
     assert(!list->names.failed);
 }
 
+// Offsets of names are 32 bits: those of entries that are gone do not stay in front of the others for ever.
 static void drop_names_before(struct rollback *list, uint32_t offset) {
     struct sc_buffer *names = &list->names;
     if (offset < names->size / 2)

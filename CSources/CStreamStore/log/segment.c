@@ -12,6 +12,7 @@ static const uint8_t zeros[FILL_SIZE];
 
 static void step_done(struct sc_file_op *op, ssize_t result);
 
+// One operation is under way at most: its memory is in the log, and nothing is allocated for a step.
 static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint8_t site) {
     struct preparation *next = &log->next;
     assert(!next->busy);
@@ -28,6 +29,7 @@ static uint64_t size_for_batch(const struct sc_log *log) {
     return size > log->segment_size ? size : 0;
 }
 
+// A leftover of the same name is cut off: only a manifest says which files count, and this one is not named yet.
 static void open_file(struct sc_log *log) {
     struct preparation *next = &log->next;
     uint64_t size = size_for_batch(log);
@@ -49,6 +51,8 @@ static void open_file(struct sc_log *log) {
                    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 }
 
+// Zeros that were written, not only allocated: the first write to an unwritten extent changes metadata, and its flush would
+// have to write that too. They are also how a start recognises the end of the log.
 static void fill(struct sc_log *log) {
     struct preparation *next = &log->next;
     uint64_t left = next->segment.size - next->filled;
@@ -57,6 +61,7 @@ static void fill(struct sc_log *log) {
     log->ops->write_flush(log->loop, op, next->segment.fd, zeros, size, next->filled);
 }
 
+// Behind the zeros: a file with a valid header has its whole length.
 static void write_header(struct sc_log *log) {
     struct preparation *next = &log->next;
     next->header = (struct wal_file_header){.kind = WAL_LOG,
@@ -89,6 +94,8 @@ static uint64_t retry_ns(const struct sc_log *log) {
     return log->now_ns + (log->next.tries_at_once ? 0 : SC_LOG_RETRY_MS * NS_PER_MS);
 }
 
+// What was begun is removed, so that a full disk does not keep half a file. The first failure is said, those that follow
+// are counted: an operator needs one line, not two a second.
 static void fail(struct sc_log *log, int error) {
     struct preparation *next = &log->next;
     next->tries_at_once = false;
@@ -111,6 +118,7 @@ static void fail(struct sc_log *log, int error) {
     log->ops->close(log->loop, op, next->segment.fd);
 }
 
+// From here on a change that did not fit waits no longer: the next turn goes on.
 static void is_ready(struct sc_log *log) {
     struct preparation *next = &log->next;
     next->step = PREPARE_READY;
@@ -165,6 +173,8 @@ static void after_remove(struct sc_log *log) {
     next->retry_ns = retry_ns(log);
 }
 
+// The end of each step begins the next one. Closing and removing may fail: there is nothing better to do than to go on,
+// and the next start removes what is left. A file system that cannot allocate is asked for zeros all the same.
 static void step_done(struct sc_file_op *op, ssize_t result) {
     struct sc_log *log = SC_CONTAINER_OF(op, struct sc_log, next.op);
     struct preparation *next = &log->next;
@@ -226,6 +236,7 @@ static bool is_wanted(const struct sc_log *log) {
            log->current.offset > log->current.size / 4;
 }
 
+// Begins to prepare a file when the current one is used by a quarter: at full load there is time for the three quarters.
 void sc_segment_turn(struct sc_log *log) {
     struct preparation *next = &log->next;
     if (next->busy || (log->finishing && log->open_count == 0))

@@ -14,6 +14,7 @@
 
 static void step_done(struct sc_file_op *op, ssize_t result);
 
+// One operation is under way at most: its memory is in the log.
 static struct sc_file_op *begin(struct sc_log *log, enum snapshot_step step, uint8_t site) {
     struct snapshot *snapshot = &log->snapshot;
     assert(!snapshot->busy);
@@ -30,6 +31,8 @@ static struct cursor *cursor_of(const struct sc_log *log) {
 
 // ---- Pieces
 
+// A value that takes several pieces is retained, and its names are copied: while it is written its item may be changed,
+// moved or removed. What it is then is in the log.
 static void pin(struct snapshot *snapshot, const struct wal_record *record, struct sc_blob *value) {
     uint8_t *at = snapshot->pinned_names;
     snapshot->pinned_record = *record;
@@ -67,6 +70,7 @@ static void add_pinned(struct snapshot *snapshot, uint32_t *count) {
     snapshot->items++;
 }
 
+// The cursor goes on before anything is written: the item may go while the piece is on its way.
 static void add_item(struct snapshot *snapshot, struct cursor *cursor, uint32_t *count) {
     const struct sc_group *group = cursor->group;
     const struct item *item = cursor->item;
@@ -124,6 +128,10 @@ static void write_bytes(struct sc_log *log) {
                           snapshot->offset + snapshot->written);
 }
 
+// A piece a turn, and the next one when it is durable: a snapshot of any size takes little of the disk and of a turn.
+//
+// The last piece says which batches of the log it relies on: all that are closed now, and the open one if it has changes,
+// as the items may be newer than what is durable.
 static void write_piece(struct sc_log *log) {
     static const uint8_t room[sizeof(struct wal_batch_header)], padding[WAL_ALIGNMENT];
     struct snapshot *snapshot = &log->snapshot;
@@ -166,6 +174,7 @@ static void after_write(struct sc_log *log, ssize_t result) {
 
 // ---- The end
 
+// Last of all: without it the file is none, whatever happens before.
 static void write_header(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     snapshot->header = (struct wal_file_header){.kind = WAL_SNAPSHOT,
@@ -183,6 +192,7 @@ static void write_header(struct sc_log *log) {
                           0);
 }
 
+// The snapshot counts. The log from its segment on, and what came while it was taken, is what the next one replaces.
 static void finish(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     log->bytes_since_snapshot -= snapshot->replaced_bytes;
@@ -217,6 +227,7 @@ static void trim(struct sc_log *log) {
     log->ops->unlink(log->loop, op, log->directory->fd, snapshot->name);
 }
 
+// Nothing of the store may be held on to: what is taken back or removed would stay.
 static void forget_cursor(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     sc_cursor_go(cursor_of(log), NULL);
@@ -323,6 +334,8 @@ static void step_done(struct sc_file_op *op, ssize_t result) {
     }
 }
 
+// Everything up to `begin_position` is in the snapshot or was changed later; later changes are in the log from the open
+// batch on. So items that were created later need not be looked at: they stand behind all others of their group.
 void sc_snapshot_begin(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     snapshot->number++;
@@ -363,6 +376,7 @@ static bool is_due(const struct sc_log *log) {
            log->replay_work > sc_snapshot_work_max(log);
 }
 
+// After a failure there is a pause, so that a disk that is full is not asked in each turn. The log goes on growing.
 void sc_snapshot_turn(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     if (snapshot->busy)

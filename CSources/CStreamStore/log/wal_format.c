@@ -36,6 +36,7 @@ const char *sc_wal_header_check(const struct wal_file_header *header) {
 
 #define BATCH_UNCHECKED (2 * sizeof(uint32_t))
 
+// Magic and checksum are outside of it. The size is inside, and is looked at before the checksum: it says where that ends.
 void sc_wal_batch_seal(uint8_t *batch, const struct wal_batch_header *header, uint32_t seed) {
     memcpy(batch, header, sizeof *header);
     uint32_t checksum = sc_crc32c(seed, batch + BATCH_UNCHECKED, header->size - BATCH_UNCHECKED);
@@ -67,6 +68,7 @@ void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record)
     sc_buffer_append_bytes(out, record->value);
 }
 
+// Sizes are compared with each other and with what is there before anything behind them is looked at.
 ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *record) {
     struct wal_record_header *header = &record->header;
     if (bytes.size < sizeof *header)

@@ -20,6 +20,7 @@ static size_t move_value(struct sc_store *store, struct item *item) {
     return moved->size;
 }
 
+// All that points to an item is known: its neighbours or the ends of the group, the table, the cursors and the read view.
 static size_t move_item(struct sc_store *store, struct sc_group *group, struct item *item) {
     if (!sc_heap_is_sparse(store->heap, item))
         return 0;
@@ -64,6 +65,7 @@ static bool compact_items(struct sc_store *store) {
     return true;
 }
 
+// A round goes once through all items, a little in each turn, and is begun when the heap says that it is worth it.
 bool sc_store_compact(struct sc_store *store) {
     if (!store->compacting && sc_heap_compact_begin(store->heap)) {
         store->compacting = true;

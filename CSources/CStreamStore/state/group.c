@@ -14,6 +14,7 @@ static struct stream *stream_find(struct sc_store *store, struct sc_bytes name, 
     return NULL;
 }
 
+// Streams are looked up for lists of groups only. A set or a get finds its group by one hash over both names.
 static struct stream *stream_make(struct sc_store *store, struct sc_bytes name) {
     uint64_t hash = sc_hash(name, store->seed);
     struct stream *stream = stream_find(store, name, hash);
@@ -32,6 +33,7 @@ static struct stream *stream_make(struct sc_store *store, struct sc_bytes name) 
     return stream;
 }
 
+// Also behind a group that could not be made: no stream is left without groups.
 static void stream_drop_empty(struct sc_store *store, struct stream *stream) {
     if (stream->groups != NULL)
         return;

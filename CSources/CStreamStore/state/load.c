@@ -4,6 +4,7 @@
 
 #include "state.h"
 
+// `value` may lie in the item's present one, as the result of an update does: it is copied before that is released.
 int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                       struct sc_bytes value, uint64_t created_at, uint64_t stamp) {
     struct sc_blob *blob = sc_store_value_create(store, value.size);
@@ -40,17 +41,13 @@ int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name, 
     return 0;
 }
 
+// Positions are those of a first start: they only have to grow.
 int sc_store_import(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                     struct sc_bytes value) {
     struct sc_group *group = sc_store_group_find(store, name);
     struct item *item = group == NULL ? NULL : sc_item_find(store, group, id);
     uint64_t created_at = item != NULL ? item->created_at : ++store->position;
     return sc_store_load_set(store, name, id, value, created_at, 0);
-}
-
-void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
-                          struct sc_bytes id) {
-    sc_store_remove(store, name, id);
 }
 
 static int compare_ages(const void *a, const void *b) {
@@ -101,6 +98,8 @@ void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t pos
     store->position = position;
 }
 
+// The stamp of an item that is there stays as high as it is: frames with it may have been seen, in the modes that do not
+// wait for the disk. One that comes back begins at the group's floor, which its deletion has raised.
 int sc_store_restore(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                      struct sc_blob *value, uint64_t created_at) {
     struct sc_group *group = sc_store_group_find(store, name);
@@ -126,6 +125,7 @@ int sc_store_restore(struct sc_store *store, const struct sc_group_name *name, s
     return 0;
 }
 
+// Once for each group: items come back in any order.
 void sc_store_order(struct sc_store *store, const struct sc_group_name *name) {
     struct sc_group *group = sc_store_group_find(store, name);
     if (group != NULL)

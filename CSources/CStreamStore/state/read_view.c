@@ -29,6 +29,7 @@ static void kept_free(struct read_view *view, struct kept_value *kept) {
     free(kept);
 }
 
+// Retains the value as it is. Only the first change of an item counts: later ones are not what the view shows.
 static struct kept_value *keep(struct read_view *view, const struct item *item) {
     struct kept_value *kept = kept_find(view, item->created_at);
     if (kept != NULL)
@@ -54,6 +55,7 @@ static void heap_swap(struct read_view *view, size_t a, size_t b) {
     view->gone[b] = kept;
 }
 
+// A removed item is in no list any more: the heap brings it back in its order among those that stayed.
 static bool gone_push(struct read_view *view, struct kept_value *kept) {
     if (view->gone_count == view->gone_capacity) {
         size_t capacity = view->gone_capacity == 0 ? 64 : view->gone_capacity * 2;
@@ -89,6 +91,7 @@ static struct kept_value *gone_pop(struct read_view *view) {
 
 // ---- What the store tells: before a value is replaced, before an item goes
 
+// What was read already, and what was created after the view was begun, need not be kept.
 static bool is_ahead(const struct read_view *view, const struct item *item) {
     return view->next != NULL && item->created_at >= view->next->created_at &&
            item->created_at <= view->last_created_at;
@@ -123,6 +126,7 @@ bool sc_read_view_is_active(const struct sc_store *store) {
     return store->view.active;
 }
 
+// Merges two orders: items that are there, and those that were removed meanwhile.
 int sc_read_view_step(struct sc_store *store, bool (*body)(struct sc_blob *, void *),
                       void *context) {
     struct read_view *view = &store->view;

@@ -10,6 +10,8 @@
 
 #pragma clang assume_nonnull begin
 
+/// One item. Lies in the store's heap, which may move it when a turn ends (compact.c): nothing but its neighbours, the table
+/// of its group and the cursors may point to it from turn to turn.
 struct item {
     struct sc_table_node node; // In group->items, by id.
     struct item *_Nullable next;
@@ -23,6 +25,7 @@ struct item {
 };
 _Static_assert(sizeof(struct item) == 56 && SC_NAME_SIZE_MAX < 1 << 9, "a million of them count");
 
+/// A stream exists while it has groups.
 struct stream {
     struct sc_table_node node; // In store->streams, by name.
     struct sc_group *_Nullable groups;
@@ -30,6 +33,8 @@ struct stream {
     uint8_t name[];
 };
 
+/// A group exists while it has items. What it knew of time then goes to the store's floor, so that a new one of its name
+/// does not begin below.
 struct sc_group {
     struct sc_table_node node; // In store->groups, by stream and name.
     struct stream *stream;
@@ -84,6 +89,7 @@ struct cursor {
     struct sc_group *_Nullable group; // NULL: at the end, or nowhere.
     struct item *_Nullable item;      // NULL: none is left in the group.
 };
+/// One for each that goes through all items. They are in the store, so that nobody has to be asked where it stands.
 enum cursor_kind {
     CURSOR_COMPACT,  // compact.c
     CURSOR_SNAPSHOT, // The log's.
@@ -92,6 +98,7 @@ enum cursor_kind {
 
 /// To the first item of `group`, or to the end.
 void sc_cursor_go(struct cursor *cursor, struct sc_group *_Nullable group);
+/// Before the item or group goes, or once the item lies elsewhere: cursors that stand there go on to what comes next.
 void sc_cursor_item_gone(struct sc_store *store, const struct item *item);
 void sc_cursor_item_moved(struct sc_store *store, const struct item *item, struct item *moved);
 void sc_cursor_group_gone(struct sc_store *store, const struct sc_group *group);
@@ -100,7 +107,7 @@ void sc_cursor_group_gone(struct sc_store *store, const struct sc_group *group);
 
 struct kept_value;
 
-/// A group that is being read in steps (view.c).
+/// A group that is being read in steps (read_view.c).
 struct read_view {
     struct sc_group *_Nullable group; // NULL: none, or it has lost its last item.
     struct item *_Nullable next;      // To be read, if not behind `last_created_at`.
@@ -131,37 +138,48 @@ struct sc_store {
     struct read_view view;
 };
 
+/// Makes the group, and its stream if that is new. The store owns both. NULL when memory is out.
 struct sc_group *_Nullable sc_group_create(struct sc_store *store,
                                            const struct sc_group_name *name);
+/// Unlinks and frees a group without items, and its stream with the last one.
 void sc_group_destroy(struct sc_store *store, struct sc_group *group);
+/// Borrowed until the next change of the group, or the end of the turn.
 struct item *_Nullable sc_item_find(struct sc_store *store, struct sc_group *group,
                                     struct sc_bytes id);
+/// Releases what someone derived from the group (sc_group_cache): it has changed.
 void sc_group_cache_drop(struct sc_group *group);
-/// Before the item's value is replaced, and before it is removed, in the group that is listed.
+/// Before the item's value is replaced, and before it is removed, in the group that is being read. The view retains the
+/// value until it has come to it.
 void sc_read_view_keep(struct read_view *view, const struct item *item);
 void sc_read_view_keep_gone(struct read_view *view, const struct item *item);
 
-// ---- For the log (store_load.c)
+// ---- For the log (load.c)
 
-/// What a replayed record says, without stamps, undo or a new record. -ENOMEM
+/// What a replayed record says, without stamps, a way back or a new record. Copies `value`.
+/// Errors: -ENOMEM  nothing changed but that an empty group may be there.
 SC_CHECKED int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name,
                                  struct sc_bytes id, struct sc_bytes value, uint64_t created_at,
                                  uint64_t stamp);
-void sc_store_load_delete(struct sc_store *store, const struct sc_group_name *name,
-                          struct sc_bytes id);
 /// Ends loading: orders the groups, and lifts all floors to `ceiling`.
 void sc_store_load_finish(struct sc_store *store, uint64_t ceiling, uint64_t position);
-/// Puts a value back: as the item's, or as a new item, at its place once sc_store_order was called. -ENOMEM
+/// Puts a value back: as the item's, or as a new item, in its order once sc_store_order was called. Retains the value.
+/// Errors: -ENOMEM
 SC_CHECKED int sc_store_restore(struct sc_store *store, const struct sc_group_name *name,
                                 struct sc_bytes id, struct sc_blob *value, uint64_t created_at);
 /// Sorts what sc_store_restore has put into the group, if it is there.
 void sc_store_order(struct sc_store *store, const struct sc_group_name *name);
+/// Removes the item, if it is there, and a group without items with it.
 void sc_store_remove(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id);
 
+// ---- For both
+
+/// Adds an item behind all others of the group. Consumes the reference to `value`; on NULL, memory is out, it is the
+/// caller's still.
 struct item *_Nullable sc_item_append(struct sc_store *store, struct sc_group *group,
                                       struct sc_bytes id, struct sc_blob *value);
 /// Unlinks and frees the item, its value's reference included.
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item);
+/// Keeps the sums of value bytes, of the group and of the store.
 void sc_store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less);
 
 #pragma clang assume_nonnull end

@@ -25,6 +25,7 @@ struct sc_blob *sc_store_value_create(struct sc_store *store, size_t size) {
     return sc_blob_create_in(store->heap, size);
 }
 
+// The value may be somebody else's as well, such as an event that waits to be sent: only the reference goes.
 static void item_free(struct item *item) {
     sc_blob_release(item->value);
     sc_heap_give(item);
@@ -48,6 +49,7 @@ static void free_stream(struct sc_table_node *node, void *context) {
     sc_heap_give(SC_CONTAINER_OF(node, struct stream, node));
 }
 
+// The log has ended before: it looks at the store until then.
 void sc_store_destroy(struct sc_store *store) {
     if (store == NULL)
         return;
@@ -60,6 +62,7 @@ void sc_store_destroy(struct sc_store *store) {
     free(store);
 }
 
+// Hashes are seeded, so that nobody can choose ids that collide.
 struct item *sc_item_find(struct sc_store *store, struct sc_group *group, struct sc_bytes id) {
     struct sc_table_node *node = sc_table_first(&group->items, sc_hash(id, store->seed));
     for (; node != NULL; node = sc_table_next(node)) {
@@ -150,6 +153,7 @@ void sc_store_account(struct sc_store *store, struct sc_group *group, size_t mor
     store->value_bytes += more - less;
 }
 
+// Whoever stands at the item, or has yet to read it, is told before it goes.
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
     sc_cursor_item_gone(store, item);
     if (store->view.group == group)
@@ -162,6 +166,7 @@ void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item 
     item_free(item);
 }
 
+// Before anything is changed: with a log a change that could not be written, or not be taken back, does not happen.
 static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                    size_t value) {
     struct journal *journal = store->journal;
@@ -230,6 +235,7 @@ int sc_store_update(struct sc_store *store, const struct sc_group_name *name, st
     return put(store, name, id, value, operations, now_ms, change);
 }
 
+// The stamp of the deletion stays behind as the group's floor: an item of that name that comes again is stamped above it.
 int sc_store_delete(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                     uint64_t now_ms, struct sc_change *change) {
     *change = (struct sc_change){.kind = SC_CHANGE_NONE, .position = store->position};
@@ -267,6 +273,7 @@ uint64_t sc_store_position(const struct sc_store *store) {
     return store->position;
 }
 
+// A custom event of an item is a frame of that item. One without an item has no order to keep, but for a `sync` after it.
 uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name *name,
                               const struct sc_bytes *id, uint64_t now_ms) {
     struct sc_group *group = sc_store_group_find(store, name);
@@ -280,6 +287,7 @@ uint64_t sc_store_stamp_event(struct sc_store *store, const struct sc_group_name
                         : stamp_of_item(store, group, item, now_ms, false);
 }
 
+// Identical snapshots share one stamp, so that many who join at once do not drive the stamps ahead of the clock.
 uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_name *name,
                                   struct sc_bytes id, uint64_t now_ms) {
     struct sc_group *group = sc_store_group_find(store, name);
