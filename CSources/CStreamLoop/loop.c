@@ -16,7 +16,8 @@ static inline void relax(void) {
 #endif
 }
 
-static struct sc_loop_config with_defaults(const struct sc_loop_config *config) {
+static struct sc_loop_config with_defaults(const struct sc_backend_kind *backend,
+                                           const struct sc_loop_config *config) {
     struct sc_loop_config out = *config;
     if (out.receive_buffer_size == 0)
         out.receive_buffer_size = 8192;
@@ -30,8 +31,7 @@ static struct sc_loop_config with_defaults(const struct sc_loop_config *config) 
         out.socket_count_max = SC_LOOP_SOCKET_COUNT_MAX;
     if (out.slice_us == 0)
         out.slice_us = SC_LOOP_SLICE_US;
-    if (out.backend == NULL)
-        out.backend = &sc_uring;
+    out.backend = backend;
     uint32_t count = out.receive_buffer_count;
     assert((count & (count - 1)) == 0 && count <= 32768); // What a buffer ring takes.
     return out;
@@ -60,13 +60,14 @@ static int open_backend(struct sc_loop *loop) {
     return rc;
 }
 
-int sc_loop_create(const struct sc_loop_config *config, struct sc_loop **out) {
+int sc_loop_create_with(const struct sc_backend_kind *backend, const struct sc_loop_config *config,
+                        struct sc_loop **out) {
     assert(sc_loop_current == NULL);
     static const struct sc_slot_list empty = {SC_SLOT_NONE, SC_SLOT_NONE, 0};
     struct sc_loop *loop = aligned_alloc(_Alignof(struct sc_loop), sizeof *loop);
     if (loop == NULL)
         return sc_explain_failure("allocating the loop", -ENOMEM);
-    *loop = (struct sc_loop){.config = with_defaults(config), .turn = 1};
+    *loop = (struct sc_loop){.config = with_defaults(backend, config), .turn = 1};
     loop->slots.free_head = SC_SLOT_NONE;
     loop->slots.count_max = loop->config.socket_count_max;
     loop->starved = loop->passed_over = loop->accept_idle = empty;
@@ -136,9 +137,10 @@ int sc_explain_failure(const char *step, int rc) {
     return rc;
 }
 
-const char *sc_loop_explain(int rc, char *out, size_t size) {
+const char *sc_loop_explain_as(const struct sc_backend_kind *backend, int rc, char *out,
+                               size_t size) {
     assert(size > 0);
-    sc_uring.explain(rc, failed_step, out, size);
+    backend->explain(rc, failed_step, out, size);
     return out;
 }
 

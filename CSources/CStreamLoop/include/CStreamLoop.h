@@ -15,6 +15,8 @@
 
 struct sc_loop;
 struct sc_backend_kind;
+/// The kernel's, by liburing: see backend.h.
+extern const struct sc_backend_kind sc_uring;
 
 /// Kernel features that a loop uses when they are there.
 enum sc_loop_feature {
@@ -48,15 +50,25 @@ struct sc_loop_config {
 /// Errors: -ENOSYS, -EPERM, -EINVAL, ...  the kernel refuses io_uring or is too old: see
 ///                  sc_loop_explain.
 ///         -ENOMEM, -EMFILE, -ENFILE
-SC_CHECKED int sc_loop_create(const struct sc_loop_config *config,
-                              struct sc_loop *_Nullable *_Nonnull loop);
+SC_CHECKED int sc_loop_create_with(const struct sc_backend_kind *backend,
+                                   const struct sc_loop_config *config,
+                                   struct sc_loop *_Nullable *_Nonnull loop);
+/// The same with the backend that `config` names. The choice is made here, so that the loop itself names no backend.
+SC_CHECKED static inline int sc_loop_create(const struct sc_loop_config *config,
+                                            struct sc_loop *_Nullable *_Nonnull loop) {
+    return sc_loop_create_with(config->backend == NULL ? &sc_uring : config->backend, config, loop);
+}
 /// Runs the messages that are left and frees a loop with nothing open in it (asserted).
 void sc_loop_destroy(struct sc_loop *_Nullable loop);
 
 /// Writes one sentence for an operator: why sc_loop_create failed with `rc` on this thread (kernel too
 /// old, the sysctl kernel.io_uring_disabled, a seccomp filter such as a container's default profile,
 /// memory lock limit) and the remedy. Returns `out`.
-const char *sc_loop_explain(int rc, char *out, size_t out_size);
+const char *sc_loop_explain_as(const struct sc_backend_kind *backend, int rc, char *out,
+                               size_t out_size);
+static inline const char *sc_loop_explain(int rc, char *out, size_t out_size) {
+    return sc_loop_explain_as(&sc_uring, rc, out, out_size);
+}
 /// The backend and kernel features in use, for the start-up log: "io_uring (defer_taskrun, ...)".
 const char *sc_loop_describe(const struct sc_loop *loop);
 

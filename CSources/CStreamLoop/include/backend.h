@@ -163,9 +163,6 @@ struct sc_backend_kind {
     uint64_t (*clock_ns)(const struct sc_backend *, clockid_t clock);
 };
 
-/// The kernel's, by liburing.
-extern const struct sc_backend_kind sc_uring;
-
 // ---- What the loop offers to its backend
 
 /// Takes completions early, so that the kernel has room for those of what is to be submitted. They run in their order.
