@@ -5,61 +5,17 @@
 
 #include <errno.h>
 #include <netdb.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define FILL_IN_FLIGHT 64u
 /// Calls that an open loop issues in one turn at most, so that answers are read in between.
 #define ISSUED_PER_TURN_MAX 1024u
 #define LOOK_NS 1000000u
 
-void *sc_load_allocate(size_t size) {
-    void *memory = malloc(size > 0 ? size : 1);
-    if (memory == NULL) {
-        fprintf(stderr, "iii-stream-bench: out of memory (%zu bytes)\n", size);
-        abort();
-    }
-    return memory;
-}
-
-uint64_t sc_load_now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-void sc_load_load_violation(struct sc_load *load, const char *format, ...) {
-    uint64_t index = load->violation_count++;
-    if (index >= SC_LOAD_VIOLATION_TEXTS_MAX)
-        return;
-    char text[1200];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    load->violations[index] = strdup(text);
-}
-
-uint64_t sc_load_violation_count(const struct sc_load *load) {
-    return load->violation_count;
-}
-const char *sc_load_violation(const struct sc_load *load, uint32_t index) {
-    return index < SC_LOAD_VIOLATION_TEXTS_MAX ? load->violations[index] : NULL;
-}
-
 // ---- What a work does next
-
-void sc_load_topic_hungry(struct topic *topic) {
-    struct work *work = topic->work;
-    if (!work->running || work->config.window == 0 || topic->is_hungry)
-        return;
-    topic->is_hungry = true;
-    work->hungry[work->hungry_count++] = topic;
-}
 
 // Spreads the operations evenly: of a total of 10, a weight of 3 comes in places 0, 3 and 6, or the like.
 static uint8_t next_op(struct work *work) {

@@ -228,12 +228,23 @@ struct sc_load {
     struct sc_buffer scratch;
 };
 
+void sc_load_work_feed(struct work *work);
+/// The topic may have room in its window: the work looks at it in this turn.
+static inline void sc_load_topic_hungry(struct topic *topic) {
+    struct work *work = topic->work;
+    if (!work->running || work->config.window == 0 || topic->is_hungry)
+        return;
+    topic->is_hungry = true;
+    work->hungry[work->hungry_count++] = topic;
+}
+
+// ---- violation.c
+
+/// Ends the process when memory is out.
 void *sc_load_allocate(size_t size);
 /// Notes a violation. Formats as printf.
 void sc_load_load_violation(struct sc_load *load, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void sc_load_work_feed(struct work *work);
-void sc_load_topic_hungry(struct topic *topic);
 
 // ---- text.c
 
