@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 
-#include "sessions.h"
+#include "CStreamProtocol.h"
 
 // The host of an origin or of a Host header: a name, or an address without brackets.
 struct host {
@@ -104,9 +104,9 @@ bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header) {
            read_address(&asked, other) == size && memcmp(address, other, size) == 0;
 }
 
-static bool is_listed(const struct sc_node_address *address, struct sc_bytes origin) {
-    assert(address->origins != NULL);
-    for (const char *line = address->origins; *line != '\0';) {
+static bool is_listed(const char *listed, struct sc_bytes origin) {
+    assert(listed != NULL);
+    for (const char *line = listed; *line != '\0';) {
         size_t size = strcspn(line, "\n"), at = 0;
         while (at < size && at < origin.size && lower(origin.data[at]) == (uint8_t)line[at])
             at++;
@@ -117,28 +117,28 @@ static bool is_listed(const struct sc_node_address *address, struct sc_bytes ori
     return false;
 }
 
-static bool is_allowed(const struct sc_node_address *address, struct sc_bytes origin,
+static bool is_allowed(enum sc_origin_rule rule, const char *listed, struct sc_bytes origin,
                        struct sc_bytes host_header) {
-    switch (address->origin_rule) {
+    switch (rule) {
     case SC_ORIGINS_ALL:
         return true;
     case SC_ORIGINS_LISTED:
-        return is_listed(address, origin);
+        return is_listed(listed, origin);
     case SC_ORIGINS_LOCAL:
         return sc_origin_is_local(origin, host_header);
     }
     return false;
 }
 
-bool sc_origin_refused(const struct sc_node_address *address, const struct sc_http_request *request,
-                       struct sc_bytes *origin) {
-    if (address->origin_rule == SC_ORIGINS_ALL)
+bool sc_origin_refused(enum sc_origin_rule rule, const char *listed,
+                       const struct sc_http_request *request, struct sc_bytes *origin) {
+    if (rule == SC_ORIGINS_ALL)
         return false;
     struct sc_bytes host = sc_http_header_get(request, "Host");
     // Every one of several Origin headers counts.
     for (uint32_t i = 0; i < request->header_count; i++) {
         *origin = request->headers[i].value;
-        if (equal(request->headers[i].name, "origin") && !is_allowed(address, *origin, host))
+        if (equal(request->headers[i].name, "origin") && !is_allowed(rule, listed, *origin, host))
             return true;
     }
     return false;

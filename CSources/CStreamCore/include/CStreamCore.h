@@ -58,13 +58,6 @@ struct sc_node_storage {
     bool import_skips_broken; // Goes on without those of the original's files that cannot be read.
 };
 
-/// Which pages may connect to a port; others get 403. Clients that send no Origin header may always.
-enum sc_origin_rule {
-    SC_ORIGINS_ALL,
-    SC_ORIGINS_LISTED, // Those whose Origin is in the list.
-    SC_ORIGINS_LOCAL, // Pages of this machine, and pages of the address that the client has connected to.
-};
-
 struct sc_node_address {
     const char *host;
     uint16_t port;   // 0: the kernel picks.

@@ -50,18 +50,6 @@ bool sc_upgrade_is_page(const struct connection *connection, const struct sc_htt
 bool sc_upgrade_may_wait(struct shard *shard);
 void sc_upgrade_waits_no_more(struct shard *shard);
 
-// ---- origin.c
-
-/// Whether the page that sends a request may not connect to `address`; its `origin` then.
-bool sc_origin_refused(const struct sc_node_address *address, const struct sc_http_request *request,
-                       struct sc_bytes *origin);
-/// Whether an origin is a page of this machine, or of the address that stands in the Host header.
-bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header);
-#define SC_ORIGIN_TEXT_SIZE_MAX 256
-/// Why pages of `origin` may not connect, in words that may be shown. Returns the size.
-size_t sc_origin_describe(bool is_stream_port, struct sc_bytes origin,
-                          uint8_t out[_Nonnull SC_ORIGIN_TEXT_SIZE_MAX]);
-
 // ---- stream_client.c
 
 extern const struct role sc_stream_role;

@@ -27,16 +27,18 @@ static int status_of_unknown(struct sc_bytes path) {
 
 bool sc_upgrade_is_page(const struct connection *connection,
                         const struct sc_http_request *request) {
+    const struct sc_node_address *address = entrance_of(connection->port)->address;
     struct sc_bytes origin;
     return sc_http_header_get(request, "Origin").data != NULL &&
-           !sc_origin_refused(entrance_of(connection->port)->address, request, &origin);
+           !sc_origin_refused(address->origin_rule, address->origins, request, &origin);
 }
 
 // Whether the page that opens the connection may; refuses it if not.
 static bool refuse_origin(struct connection *connection, const struct sc_http_request *request) {
     struct shard *shard = connection_shard(connection);
+    const struct sc_node_address *address = entrance_of(connection->port)->address;
     struct sc_bytes origin;
-    if (!sc_origin_refused(entrance_of(connection->port)->address, request, &origin))
+    if (!sc_origin_refused(address->origin_rule, address->origins, request, &origin))
         return false;
     shard->counters.origins_refused++;
     uint8_t text[SC_ORIGIN_TEXT_SIZE_MAX], out[SC_WS_RESPONSE_SIZE_MAX];

@@ -286,6 +286,25 @@ struct sc_stream_path {
 int sc_stream_path_read(struct sc_bytes path, struct sc_stream_path *out);
 void sc_stream_path_copy(struct sc_stream_path *out, const struct sc_stream_path *path);
 
+// ---- Pages (origin.c)
+
+/// Which pages may connect to a port; others get 403. Clients that send no Origin header may always.
+enum sc_origin_rule {
+    SC_ORIGINS_ALL,
+    SC_ORIGINS_LISTED, // Those whose Origin is in the list.
+    SC_ORIGINS_LOCAL, // Pages of this machine, and pages of the address that the client has connected to.
+};
+/// Whether the page that sends a request may not connect; its `*origin` then, which is borrowed from the request. `listed`
+/// is for SC_ORIGINS_LISTED: origins in lower case, a line each.
+bool sc_origin_refused(enum sc_origin_rule rule, const char *_Nullable listed,
+                       const struct sc_http_request *request, struct sc_bytes *origin);
+/// Whether an origin is a page of this machine, or of the address that stands in the Host header.
+bool sc_origin_is_local(struct sc_bytes origin, struct sc_bytes host_header);
+#define SC_ORIGIN_TEXT_SIZE_MAX 256
+/// Why pages of `origin` may not connect, in words that may be shown. Returns the size.
+size_t sc_origin_describe(bool is_stream_port, struct sc_bytes origin,
+                          uint8_t out[_Nonnull SC_ORIGIN_TEXT_SIZE_MAX]);
+
 // ---- Messages that the core makes (notice.c). Each returns one reference, or NULL when memory is out.
 
 /// A change or custom event: what a trigger of the type `stream` is called with.
