@@ -2,7 +2,7 @@ import CStreamStore
 import SeededRandom
 import Testing
 
-/// What a reader has got so far, and how much more it takes in this step.
+/// The values that a reader has got so far, and how much more it takes in this step.
 private struct Reader {
     var values: [String] = []
     var room = 0
@@ -32,7 +32,7 @@ extension Store {
 }
 
 @Suite("Reading a group in steps, while it changes")
-struct ListingTests {
+struct ReadViewTests {
     @Test("updates, removals and new items after its beginning do not show")
     func isolated() throws {
         let store = try Store()

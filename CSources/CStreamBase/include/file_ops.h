@@ -25,7 +25,7 @@ enum sc_file_kind {
 /// One operation on a file, embedded in what waits for it; in flight at most once.
 struct sc_file_op {
     uint8_t kind; // The table's, as `slot`.
-    uint8_t site; // Whoever asks says what for: tests make the operations of one site fail.
+    uint8_t site; // The caller says what for: tests make the operations of one site fail.
     uint32_t slot;
     // The table's too, of SC_FILE_WRITE_PAGES:
     bool linked; // Its flush is an operation of its own.

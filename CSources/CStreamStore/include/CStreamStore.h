@@ -39,7 +39,7 @@ struct sc_blob *_Nullable sc_store_value_create(struct sc_store *store, size_t s
 /// True: there is more to do at once.
 bool sc_store_compact(struct sc_store *store);
 
-/// What a write did. Positions of one store grow by one with each change.
+/// The effect of a write. Positions of one store grow by one with each change.
 struct sc_change {
     enum sc_change_kind kind;
     uint64_t position;
@@ -53,9 +53,9 @@ struct sc_change {
 SC_CHECKED int sc_store_set(struct sc_store *store, const struct sc_group_name *name,
                             struct sc_bytes id, struct sc_blob *value, uint64_t now_ms,
                             struct sc_change *change);
-/// What made a new value of an item from its present one.
+/// The operations that made a new value of an item from its present one.
 struct sc_operations {
-    struct sc_bytes text; // What sc_log_events.apply takes.
+    struct sc_bytes text; // As sc_log_events.apply takes them.
     uint64_t
         work; // To apply them once more: bytes to be read, as fast as an update of one member reads them.
 };

@@ -2,7 +2,7 @@
 //
 // A change is applied to the store at once and appended to the open batch. sc_log_turn writes the batch
 // when none is under way, and what has come meanwhile is the next one. `on_durable` tells how far the disk
-// has it. What nobody may see before that is held back by the caller, by position.
+// has it. The caller holds back, by position, all that nobody may see before that.
 #ifndef CSTREAM_STORE_DURABLE_H
 #define CSTREAM_STORE_DURABLE_H
 
@@ -18,7 +18,7 @@ enum sc_durability {
     SC_DURABILITY_NONE,     // Released at once, written at once, flushed when the store is closed.
 };
 
-/// What an operation on a file is for: `site` of struct sc_file_op.
+/// The purpose of an operation on a file: `site` of struct sc_file_op.
 enum sc_file_site {
     SC_SITE_DIRECTORY_MAKE,
     SC_SITE_DIRECTORY_PARENT_FLUSH,
@@ -102,7 +102,7 @@ struct sc_log_events {
     void *_Nullable context;
     /// More may be seen than before: see sc_log_released.
     void (*on_durable)(void *_Nullable context);
-    /// What was not durable has been taken back; the store is as the disk is. `error` is -errno.
+    /// All that was not durable has been taken back; the store is as the disk is. `error` is -errno.
     /// `unknown`: it may be on disk all the same, and come back with the next start.
     void (*on_failed)(void *_Nullable context, int error, bool unknown);
     /// Not NULL: makes the value that `operations` make of `value`, and of no other, to the last bit as sc_store_update

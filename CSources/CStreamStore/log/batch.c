@@ -38,7 +38,7 @@ static void write_in_flight(struct sc_log *log) {
         log->ops->write(log->loop, &log->op, log->current.fd, bytes, size, offset);
 }
 
-// What a store that ends in order says instead of its ceiling: nothing was reserved in vain, and the next start goes on
+// A store that ends in order says this instead of its ceiling: nothing was reserved in vain, and the next start goes on
 // right behind it.
 static uint64_t newest_stamp(const struct sc_log *log) {
     uint64_t newest = log->store->floor;
@@ -60,7 +60,7 @@ static void fill_page(struct sc_log *log) {
     log->in_flight.failed = false; // Then without.
 }
 
-// The open batch takes off, and an empty one takes its place.
+// The open batch is submitted, and an empty one becomes the open one.
 static void seal(struct sc_log *log) {
     uint8_t padding[WAL_ALIGNMENT] = {0};
     struct wal_batch_header header = {.magic = WAL_BATCH_MAGIC,
@@ -103,7 +103,7 @@ static void poison(struct sc_log *log, int error) {
     sc_log_roll_back(log, error, true);
 }
 
-// What is not durable was never seen by anyone, and now never was.
+// Changes that are not durable were never seen by anyone, and now never were.
 // The order matters: the store is as the disk is before anyone is told, since the answers that are made then may read it.
 void sc_log_roll_back(struct sc_log *log, int error, bool unknown) {
     sc_rollback_apply(&log->rollback, log->store);
@@ -116,7 +116,7 @@ void sc_log_roll_back(struct sc_log *log, int error, bool unknown) {
     log->events.on_failed(log->events.context, error, unknown);
 }
 
-// What has no name any more goes with this process, however often it is flushed.
+// A file without a name goes with this process, however often it is flushed.
 static bool is_removed(struct sc_log *log) {
     if (log->now_ns < log->look_ns)
         return false;

@@ -19,6 +19,8 @@ static struct waiting begin(uint8_t site) {
     return (struct waiting){.op = {.on_complete = completed, .site = site}};
 }
 
+// `waiting` lies on the caller's stack, which the kernel may write to: it is left only when the operation has completed. A
+// loop that fails is broken for good, and its process ends.
 static ssize_t await(struct sc_loop *loop, const struct sc_file_ops *ops, struct waiting *waiting) {
     while (!waiting->done) {
         int rc = ops->wait(loop);
@@ -91,7 +93,8 @@ void sc_blocking_unlink(struct sc_loop *loop, const struct sc_file_ops *ops, int
                         const char *path) {
     struct waiting waiting = begin(SC_SITE_REMOVE);
     ops->unlink(loop, &waiting.op, directory, path);
-    (void)await(loop, ops, &waiting); // What stays is ignored, and removed by the next start.
+    (void)await(loop, ops,
+                &waiting); // A file that stays is ignored, and removed by the next start.
 }
 
 void sc_blocking_close(struct sc_loop *loop, const struct sc_file_ops *ops, int fd) {

@@ -33,6 +33,8 @@ int sc_directory_explain(const struct sc_directory *directory, int rc, const cha
     return rc;
 }
 
+// Without waiting: to open a pipe would, until somebody writes to it. The size is asked of a regular file only, which says
+// what it is.
 int sc_directory_open_file(struct sc_loop *loop, const struct sc_directory *directory, uint8_t site,
                            const char *name, int flags, int64_t *size, char *reason) {
     int fd = sc_blocking_open(loop, directory->ops, site, directory->fd, name,
@@ -97,6 +99,7 @@ static int make_path(struct sc_loop *loop, struct sc_directory *directory) {
 
 // ---- What is in it
 
+// Names that are not ours stay unknown: whatever else lies in the directory is somebody's.
 static void note_file(const char *text, void *context) {
     struct sc_directory *directory = context;
     struct found_file file = {0};
@@ -151,6 +154,8 @@ static int check_first_start(struct sc_loop *loop, struct sc_directory *director
     return 0;
 }
 
+// A manifest that is there and not whole stops the start: it was written under another name and flushed before it got
+// this one, so no crash leaves half of it.
 static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
     int64_t size;
     int fd = sc_directory_open_file(loop, directory, SC_SITE_MANIFEST_OPEN, MANIFEST, O_RDONLY,
@@ -180,7 +185,7 @@ static int read_manifest(struct sc_loop *loop, struct sc_directory *directory, c
     return 0;
 }
 
-// What no manifest names: a start, or a snapshot, that was not finished.
+// Files that no manifest names are of a start, or a snapshot, that was not finished.
 static void remove_leftovers(struct sc_loop *loop, struct sc_directory *directory) {
     size_t kept = 0;
     for (size_t i = 0; i < directory->file_count; i++) {
@@ -197,6 +202,8 @@ static void remove_leftovers(struct sc_loop *loop, struct sc_directory *director
 
 // ---- Opening and closing
 
+// The kernel gives the lock back when the process ends, however it does. The file stays: to remove it would let two
+// processes lock two files of that name.
 static int take_lock(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
     int64_t size;
     int fd = sc_directory_open_file(loop, directory, SC_SITE_LOCK_OPEN, LOCK, O_RDWR | O_CREAT,
@@ -213,6 +220,7 @@ static int take_lock(struct sc_loop *loop, struct sc_directory *directory, char 
     return rc;
 }
 
+// The lock comes before anything is read: what another process is writing would look like damage.
 static int open_parts(struct sc_loop *loop, struct sc_directory *directory, char *reason,
                       bool make) {
     int rc = make ? make_path(loop, directory) : 0;
@@ -293,13 +301,14 @@ void sc_directory_close(struct sc_loop *loop, struct sc_directory *directory) {
     free(directory);
 }
 
+// Under another name first, flushed, then renamed, then the directory: at each moment one manifest is there, and whole.
 static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) {
     struct wal_file_header header = {.kind = WAL_MANIFEST,
                                      .epoch = directory->epoch,
                                      .shard_count = directory->config.shard_count};
     memcpy(header.directory_id, directory->id, sizeof directory->id);
     sc_wal_header_seal(&header);
-    sc_blocking_unlink(loop, directory->ops, directory->fd, MANIFEST_PART); // Whatever it is.
+    sc_blocking_unlink(loop, directory->ops, directory->fd, MANIFEST_PART); // A file of any kind.
     int fd = sc_blocking_open(loop, directory->ops, SC_SITE_MANIFEST_OPEN, directory->fd,
                               MANIFEST_PART, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -316,6 +325,8 @@ static int write_manifest(struct sc_loop *loop, struct sc_directory *directory) 
     return rc;
 }
 
+// From the rename on the new epoch counts. The old one is removed only then, and what cannot be removed is ignored by the
+// next start, as no manifest names it.
 int sc_directory_commit(struct sc_loop *loop, struct sc_directory *directory, char *reason) {
     int rc = write_manifest(loop, directory);
     if (rc < 0)

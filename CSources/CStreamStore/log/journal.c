@@ -1,4 +1,4 @@
-// What the store tells its log: each change becomes a record of the open batch, and an entry of what takes it back.
+// The store's calls of its log: each change becomes a record of the open batch, and an entry of what takes it back.
 #include <errno.h>
 
 #include "crc32c.h"
@@ -21,7 +21,7 @@ int sc_log_reserve(struct sc_log *log, size_t names, size_t value) {
     if (rc == 0 && log->open.size + size > UINT32_MAX / 2)
         rc = -ENOBUFS;
     if (rc == 0 && sc_buffer_reserve(&log->open, size) == NULL) {
-        log->open.failed = false; // What was collected is still good.
+        log->open.failed = false; // The records in it are still good.
         rc = -ENOMEM;
     }
     if (rc == 0 && log->too_large != 0 && size >= log->too_large && !has_room(log, size))

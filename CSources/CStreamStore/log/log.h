@@ -1,4 +1,4 @@
-// What is on disk: journal.c (what the store tells), batch.c (batches and flushes), group_commit.c (what they wait for),
+// The files: journal.c (what the store tells), batch.c (batches and flushes), group_commit.c (what they wait for),
 // pages.c (their bytes, past the kernel's cache), rollback.c (what takes changes back), segment.c (files prepared ahead),
 // snapshot.c (what replaces the log), recover.c and reader.c (reading the last run), open.c (beginning the next),
 // directory.c (what the shards have in common), blocking.c (operations that a start waits for).
@@ -19,7 +19,7 @@ struct found_file {
     char text[WAL_NAME_SIZE];
 };
 
-/// What the shards of a node have in common. Filled in by the thread that opens it, before the others read it; from then
+/// The part that the shards of a node have in common. Filled in by the thread that opens it, before the others read it; from then
 /// on nobody changes it but the one that commits, while the others wait.
 struct sc_directory {
     struct sc_directory_config config;
@@ -52,7 +52,7 @@ SC_CHECKED int sc_directory_open_file(struct sc_loop *loop, const struct sc_dire
 // ---- Operations that are waited for (blocking.c)
 //
 // Each starts one operation and runs the loop until it has completed. Only a start does so, when nobody is served yet.
-// What they are given is borrowed until they return; a descriptor that is returned is the caller's to close.
+// Arguments are borrowed until they return; a descriptor that is returned is the caller's to close.
 
 /// Fewer bytes than asked for only at the end of the file. Or -errno.
 ssize_t sc_blocking_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
@@ -102,7 +102,7 @@ SC_CHECKED int sc_reader_search(struct reader *reader, uint64_t number,
 
 // ---- The log
 
-/// What takes a change back. Retains the old value, so that it costs no copy.
+/// One change that can be taken back. Retains the old value, so that it costs no copy.
 struct rollback_entry {
     uint64_t position;
     struct sc_blob *_Nullable old; // NULL: there was no item.
@@ -206,8 +206,9 @@ struct snapshot {
 
 /// For a segment that is direct. The memory is the kernel's while a batch is under way.
 struct pages {
-    uint8_t *_Nullable bytes; // What of the page is written already, then a piece of the batch.
-    size_t kept;              // Of that which is written already.
+    uint8_t
+        *_Nullable bytes; // The part of the page that is written already, then a piece of the batch.
+    size_t kept;          // Of that which is written already.
     size_t piece_size;
 };
 

@@ -51,6 +51,7 @@ static int pump(struct sc_log *log, bool (*done)(const struct sc_log *log)) {
     }
 }
 
+// The conditions that a start waits for.
 static bool segment_is_ready(const struct sc_log *log) {
     return log->next.step == PREPARE_READY;
 }
@@ -59,6 +60,7 @@ static bool snapshot_is_done(const struct sc_log *log) {
     return log->snapshot.step == SNAPSHOT_IDLE;
 }
 
+// A disk without room is the failure that an operator meets most: the sentence names the setting that helps, and the size.
 static int explain(const struct sc_log *log, int rc, const char *what, char *reason) {
     const struct sc_directory *directory = log->directory;
     if (rc != -ENOSPC && rc != -EDQUOT)
@@ -112,7 +114,7 @@ int sc_log_open(struct sc_loop *loop, struct sc_directory *directory, uint32_t s
     return 0;
 }
 
-// What was recovered is written anew, whatever the page cache said: what counts from now on was written and flushed by this
+// The recovered state is written anew, whatever the page cache said: what counts from now on was written and flushed by this
 // process. Nothing names it before the directory is committed, so a start that fails leaves all as it was.
 int sc_log_start(struct sc_log *log, char *reason) {
     int rc = prepare(log, reason);
@@ -124,6 +126,7 @@ int sc_log_start(struct sc_log *log, char *reason) {
     return 0;
 }
 
+// As after a failed write: what is in memory is what is on the disk, in the files of the last run.
 void sc_log_refuse(struct sc_log *log, int error) {
     log->failed = error;
     log->opening = false;

@@ -1,4 +1,4 @@
-// Goes through a file batch by batch. What does not check out is nothing; whoever reads decides what that means.
+// Goes through a file batch by batch. Bytes that do not check out are nothing; the caller decides what that means.
 #include <errno.h>
 #include <stdlib.h>
 

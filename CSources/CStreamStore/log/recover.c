@@ -104,7 +104,7 @@ static int copy_file(struct source *source, const struct input *input) {
     struct sc_loop *loop = source->config->loop;
     char name[WAL_NAME_SIZE + 16];
     snprintf(name, sizeof name, "%s.damaged", input->name);
-    sc_blocking_unlink(loop, directory->ops, directory->fd, name); // Whatever it is.
+    sc_blocking_unlink(loop, directory->ops, directory->fd, name); // A file of any kind.
     int fd = sc_blocking_open(loop, directory->ops, SC_SITE_RECOVER_COPY, directory->fd, name,
                               O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     uint8_t *bytes = malloc(1u << 20);
@@ -242,6 +242,8 @@ static int apply(struct source *source, const struct input *input, const struct 
 }
 
 // One record. Sets `*end` for that of a snapshot, with its number of items.
+// Pieces are collected until the set that they belong to: a value is applied as a whole. Positions go on above the highest
+// one that was ever seen, also of records that belong to others.
 static int take(struct source *source, const struct input *input, const struct wal_record *record,
                 uint64_t *end) {
     if (record->header.position > source->out->position)
@@ -418,6 +420,8 @@ static void say_cut(struct source *source, const struct input *input, uint64_t o
 }
 
 // Reads one segment. 1: it goes on in the next. 0: that was the end.
+// The end of a log is where no valid batch follows. Whether that is so can only be said by what lies behind: a later batch,
+// here or in a later file, that was written when the missing one was durable. A crash cannot make that, so it is damage.
 static int read_segment(struct source *source, struct input *input, uint64_t segment,
                         uint64_t last) {
     if (input->header_problem != NULL && input->reader.file_size >= WAL_HEADER_SIZE &&
@@ -431,7 +435,7 @@ static int read_segment(struct source *source, struct input *input, uint64_t seg
         int rc = read_batches(source, input);
         if (rc < 0)
             return rc;
-        // What follows here, or in a later file?
+        // Does anything follow, here or in a later file?
         uint64_t offset = input->reader.offset, next = segment;
         struct wal_batch_header header;
         int found = find_proof(source, &input->reader, &header);
@@ -489,6 +493,7 @@ static int missing(struct source *source, const struct input *input, uint64_t se
     return segment < last ? 1 : 0;
 }
 
+// Segments have consecutive numbers, and the first is the one that the snapshot names.
 static int read_log(struct source *source) {
     uint64_t last = last_segment(source);
     int rc = 1;
@@ -536,6 +541,8 @@ static int recover_shard(struct source *source) {
     return rc;
 }
 
+// Shard by shard of the last run. Groups do not go over shards, so their order does not matter; the highest ceiling and
+// position of all of them do, as a group may come to any shard now.
 int sc_recover(const struct recover_config *config, struct recovered *out, char *reason) {
     *out = (struct recovered){0};
     struct sc_directory *directory = config->directory;

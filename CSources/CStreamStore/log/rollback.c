@@ -1,10 +1,11 @@
-// What takes changes back that could not be written. Names are copied, not pointed to: groups and items come
+// The rollback of changes that could not be written. Names are copied, not pointed to: groups and items come
 // and go in between.
 #include <errno.h>
 #include <stdlib.h>
 
 #include "log.h"
 
+// Entries go in front and come behind: the array is moved down when half of it is free, and doubled when it is not.
 int sc_rollback_reserve(struct rollback *list, size_t names) {
     if (list->first + list->count == list->capacity) {
         if (list->first > list->capacity / 2) {
@@ -26,7 +27,7 @@ int sc_rollback_reserve(struct rollback *list, size_t names) {
     if (list->names.size + names > UINT32_MAX)
         return -ENOBUFS;
     if (names > 0 && sc_buffer_reserve(&list->names, names) == NULL) {
-        list->names.failed = false; // What is there stays.
+        list->names.failed = false; // Its contents stay.
         return -ENOMEM;
     }
     return 0;
@@ -61,6 +62,7 @@ static void drop_names_before(struct rollback *list, uint32_t offset) {
         list->entries[list->first + i].name_offset -= offset;
 }
 
+// With every batch: what it has changed needs no way back.
 void sc_rollback_forget(struct rollback *list, uint64_t position) {
     while (list->count > 0 && list->entries[list->first].position <= position) {
         struct sc_blob *old = list->entries[list->first].old;
@@ -84,6 +86,7 @@ static struct sc_group_name name_of(const struct rollback *list, const struct ro
     return name;
 }
 
+// Later changes of the same item were taken back before: the entry finds the item as its change has left it.
 static void roll_back(const struct rollback *list, const struct rollback_entry *entry,
                       struct sc_store *store) {
     struct sc_group_name name = name_of(list, entry, store->seed);
@@ -95,7 +98,7 @@ static void roll_back(const struct rollback *list, const struct rollback_entry *
     sc_blob_release(entry->old);
 }
 
-// Each group is put in order once, when all of its items are back: to look for the place of each would take a time
+// Each group is put in order once, when all of its items are back: to look for the right neighbour of each would take a time
 // that grows with the square of their number.
 void sc_rollback_apply(struct rollback *list, struct sc_store *store) {
     for (size_t i = list->count; i > 0; i--)

@@ -23,7 +23,7 @@ static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint
     return &next->op;
 }
 
-// What the batch that waits takes, if that is more than the log's files have.
+// The size of a file for the batch that waits, if it needs more than the log's files have.
 static uint64_t size_for_batch(const struct sc_log *log) {
     uint64_t size = 2 * log->wanted + WAL_HEADER_SIZE; // It grows while the file is prepared.
     return size > log->segment_size ? size : 0;
@@ -75,8 +75,8 @@ static void write_header(struct sc_log *log) {
     log->ops->write_flush(log->loop, op, next->segment.fd, &next->header, sizeof next->header, 0);
 }
 
-// Less may be had: a file as usual, a smaller one, or none for a record that is too large for what is left. What waits
-// for room is the next turn's to ask for again.
+// Less may be had: a file as usual, a smaller one, or none for a record that is too large for what is left. The
+// next turn asks again for a batch that still waits.
 static void ask_for_less(struct sc_log *log) {
     bool was_for_batch = size_for_batch(log) > 0;
     if (log->wanted > log->segment_size) {
@@ -94,7 +94,7 @@ static uint64_t retry_ns(const struct sc_log *log) {
     return log->now_ns + (log->next.tries_at_once ? 0 : SC_LOG_RETRY_MS * NS_PER_MS);
 }
 
-// What was begun is removed, so that a full disk does not keep half a file. The first failure is said, those that follow
+// An unfinished file is removed, so that a full disk does not keep half a file. The first failure is said, those that follow
 // are counted: an operator needs one line, not two a second.
 static void fail(struct sc_log *log, int error) {
     struct preparation *next = &log->next;

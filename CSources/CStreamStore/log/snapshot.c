@@ -1,9 +1,9 @@
 // Compaction: a snapshot of the items, put together piece by piece while changes go on, and then the removal of
 // the log's files that it replaces.
 //
-// It is fuzzy: an item is written as it is when the cursor comes by. What changes from the beginning on is in
+// It is fuzzy: an item is written as it is when the cursor comes by. Each change from the beginning on is in
 // the log from `first_batch` on as well, and replaying it over the snapshot ends in the right state: a set says all
-// about its item, the value and the place in the group, and an update that the item has already seen is known by its
+// about its item, the value and where it stands in the group, and an update that the item has already seen is known by its
 // time stamp (recover.c). The snapshot counts once it has its final name, which it gets when the log has all that it
 // may contain.
 #include <errno.h>
@@ -32,7 +32,7 @@ static struct cursor *cursor_of(const struct sc_log *log) {
 // ---- Pieces
 
 // A value that takes several pieces is retained, and its names are copied: while it is written its item may be changed,
-// moved or removed. What it is then is in the log.
+// moved or removed. The log has what it is then.
 static void pin(struct snapshot *snapshot, const struct wal_record *record, struct sc_blob *value) {
     uint8_t *at = snapshot->pinned_names;
     snapshot->pinned_record = *record;
@@ -120,6 +120,7 @@ static bool collect(struct sc_log *log, uint32_t *count) {
     return false;
 }
 
+// A short write is no failure: what is left follows.
 static void write_bytes(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
     struct sc_file_op *op = begin(log, SNAPSHOT_WRITE, SC_SITE_SNAPSHOT_WRITE);
@@ -209,7 +210,7 @@ static void finish(struct sc_log *log) {
     snapshot->step = SNAPSHOT_TRIM;
 }
 
-// Removes one file that the snapshot replaces. What cannot be removed is ignored by a start, and by the
+// Removes one file that the snapshot replaces. A file that cannot be removed is ignored by a start, and by the
 // next one removed.
 static void trim(struct sc_log *log) {
     struct snapshot *snapshot = &log->snapshot;
@@ -254,6 +255,8 @@ static void abandon(struct sc_log *log) {
     log->ops->close(log->loop, op, snapshot->fd);
 }
 
+// An operation under way is waited for first: the kernel has the file and the memory until then. When it ends, `abandon`
+// keeps the next step from being begun.
 void sc_snapshot_abandon(struct sc_log *log) {
     switch (log->snapshot.step) {
     case SNAPSHOT_OPEN:
@@ -270,6 +273,7 @@ void sc_snapshot_abandon(struct sc_log *log) {
 
 // ---- Steps
 
+// The end of each step begins the next one, but for pieces, which wait for the turn.
 static void succeeded(struct sc_log *log, ssize_t result) {
     struct snapshot *snapshot = &log->snapshot;
     struct sc_file_op *op;
@@ -347,7 +351,8 @@ void sc_snapshot_begin(struct sc_log *log) {
     snapshot->first_batch = log->next_batch;
     snapshot->begin_position = log->store->position;
     snapshot->replaced_bytes = log->bytes_since_snapshot;
-    snapshot->replaced_work = log->replay_work; // What is replayed of it all the same is skipped.
+    snapshot->replaced_work =
+        log->replay_work; // Updates of it that are replayed all the same are skipped.
     sc_cursor_go(cursor_of(log), log->store->all_first);
     snapshot->seed = sc_wal_seed(log->directory->id, WAL_SNAPSHOT, log->directory->epoch,
                                  log->shard, snapshot->number, WAL_VERSION);

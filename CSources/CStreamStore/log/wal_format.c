@@ -6,6 +6,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+// A file system may bring back blocks of an older file. A checksum that begins with where a batch belongs makes them
+// invalid there, though they are whole.
 uint32_t sc_wal_seed(const uint8_t *directory_id, enum wal_file_kind kind, uint64_t epoch,
                      uint32_t shard, uint64_t number, uint32_t version) {
     uint64_t words[5] = {kind, epoch, shard, number, version};
@@ -50,6 +52,7 @@ bool sc_wal_batch_is_valid(const uint8_t *batch, uint32_t seed) {
            sc_crc32c(seed, batch + BATCH_UNCHECKED, header.size - BATCH_UNCHECKED);
 }
 
+// Sizes follow from what is written: nobody who fills in a record has to keep them right.
 void sc_wal_record_write(struct sc_buffer *out, const struct wal_record *record) {
     struct wal_record_header header = record->header;
     header.stream_size = (uint16_t)record->stream.size;
@@ -109,6 +112,7 @@ void sc_wal_snapshot_name(char *out, uint64_t epoch, uint32_t shard, uint64_t nu
              number, finished ? "snapshot" : "part");
 }
 
+// Numbers may be longer than the digits they are padded to, so sizes say nothing.
 bool sc_wal_name_read(const char *text, struct wal_name *name) {
     char again[WAL_NAME_SIZE];
     *name = (struct wal_name){0};

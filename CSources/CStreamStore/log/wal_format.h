@@ -1,4 +1,4 @@
-// What the files of a store look like, byte by byte: docs/wal-format.md. All numbers little-endian.
+// The files of a store, byte by byte: docs/wal-format.md. All numbers little-endian.
 #ifndef CSTREAM_STORE_WAL_FORMAT_H
 #define CSTREAM_STORE_WAL_FORMAT_H
 
@@ -55,7 +55,7 @@ enum wal_record_kind {
     WAL_DELETE = 2,
     WAL_MARK = 3, // Nothing changed: a batch was needed for its ceiling.
     WAL_END =
-        4, // The last record of a snapshot. `place` is the number of its items, `position` that of the last
+        4, // The last record of a snapshot. `created_at` is the number of its items, `position` that of the last
     // change that may be in it.
     WAL_PIECE = 5,  // The first bytes of the value of the next WAL_SET. In snapshots only.
     WAL_UPDATE = 6, // Operations, to be applied to the item's value. In logs only.
@@ -119,7 +119,7 @@ SC_CHECKED ssize_t sc_wal_record_read(struct sc_bytes bytes, struct wal_record *
 void sc_wal_log_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number);
 void sc_wal_snapshot_name(char *_Nonnull out, uint64_t epoch, uint32_t shard, uint64_t number,
                           bool finished);
-/// What a file name says. False: not one of ours.
+/// The parts of a file name. False: not one of ours.
 struct wal_name {
     enum wal_file_kind kind;
     bool finished; // Not `.part`.

@@ -1,5 +1,5 @@
-// Memory that stays dense. After many changes slabs of the heap may hold a few survivors each. What lies in
-// those is copied to others, item by item along a cursor, a little in each turn, until they are empty.
+// Memory that stays dense. After many changes slabs of the heap may hold a few survivors each. Objects in
+// those are copied to others, item by item along a cursor, a little in each turn, until they are empty.
 #include "state.h"
 
 static bool lies_in_heap(const struct sc_blob *blob) {

@@ -1,5 +1,6 @@
 #include "state.h"
 
+// The stream's hash is the seed of the group's: no two pairs of names are the same bytes in a row.
 uint64_t sc_store_hash(struct sc_bytes stream, struct sc_bytes group, uint64_t seed) {
     return sc_hash(group, sc_hash(stream, seed));
 }
@@ -41,6 +42,7 @@ static void stream_drop_empty(struct sc_store *store, struct stream *stream) {
     sc_heap_give(stream);
 }
 
+// The group's name is compared first: groups of one stream share the other.
 struct sc_group *sc_store_group_find(struct sc_store *store, const struct sc_group_name *name) {
     struct sc_table_node *node = sc_table_first(&store->groups, name->hash);
     for (; node != NULL; node = sc_table_next(node)) {
@@ -86,13 +88,13 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
     return group;
 }
 
-// What the group knew of time goes to the store's floor: a group of that name that comes again starts
+// The time stamps that the group knew of go to the store's floor: a group of that name that comes again starts
 // above it.
 void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
     sc_cursor_group_gone(store, group);
     if (store->view.group == group)
-        store->view.group = NULL; // What it had is among what the listing keeps.
+        store->view.group = NULL; // Its items are among those that the view keeps.
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
         group->all_next;
     *(group->all_next != NULL ? &group->all_next->all_previous : &store->all_last) =
@@ -126,6 +128,7 @@ struct sc_blob *sc_group_cache(const struct sc_group *group) {
     return group->cache;
 }
 
+// An earlier cache is of an older state, if it is there at all.
 void sc_group_cache_set(struct sc_group *group, struct sc_blob *blob) {
     sc_blob_release(group->cache);
     group->cache = sc_blob_retain(blob);

@@ -1,6 +1,6 @@
-// Reading a group in steps while it changes: what it had at one position, in insertion order. What is changed
+// Reading a group in steps while it changes: what it had at one position, in insertion order. An item that is changed
 // or removed before the reader has come to it is kept aside as it was, by created_at: the positions at which
-// items were created order a group, so those that came later are behind the last place of the listing.
+// items were created order a group, so those that came later are behind the last one of the view.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -8,12 +8,12 @@
 
 /// A value as it was.
 struct kept_value {
-    struct sc_table_node node; // In view->kept, by place.
+    struct sc_table_node node; // In view->kept, by created_at.
     uint64_t created_at;
     struct sc_blob *value;
 };
 
-// Neighbouring places fall into neighbouring buckets: the table takes the low bits.
+// Neighbouring positions fall into neighbouring buckets: the table takes the low bits.
 static uint64_t hash_of(uint64_t created_at) {
     return created_at * 0x9E3779B97F4A7C15u;
 }
@@ -47,7 +47,7 @@ static struct kept_value *keep(struct read_view *view, const struct item *item) 
     return NULL;
 }
 
-// ---- Removed items that are still to be read: a heap, the first place on top
+// ---- Removed items that are still to be read: a heap, the oldest on top
 
 static void heap_swap(struct read_view *view, size_t a, size_t b) {
     struct kept_value *kept = view->gone[a];
@@ -91,7 +91,7 @@ static struct kept_value *gone_pop(struct read_view *view) {
 
 // ---- What the store tells: before a value is replaced, before an item goes
 
-// What was read already, and what was created after the view was begun, need not be kept.
+// Items that were read already, or created after the view was begun, need not be kept.
 static bool is_ahead(const struct read_view *view, const struct item *item) {
     return view->next != NULL && item->created_at >= view->next->created_at &&
            item->created_at <= view->last_created_at;

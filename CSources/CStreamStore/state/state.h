@@ -1,4 +1,4 @@
-// What is in memory: store.c (items and their time stamps), group.c (streams and groups), cursor.c (places that survive
+// The state in memory: store.c (items and their time stamps), group.c (streams and groups), cursor.c (places that survive
 // changes), read_view.c (a group read in steps), compact.c (dense memory), load.c (what a log puts in). The log is below
 // nothing here: the store tells it of changes through `struct journal`, which the log fills in.
 //
@@ -33,7 +33,7 @@ struct stream {
     uint8_t name[];
 };
 
-/// A group exists while it has items. What it knew of time then goes to the store's floor, so that a new one of its name
+/// A group exists while it has items. The highest stamp that it knew then goes to the store's floor, so that a new one of its name
 /// does not begin below.
 struct sc_group {
     struct sc_table_node node; // In store->groups, by stream and name.
@@ -53,14 +53,14 @@ struct sc_group {
         floor_is_sync; // The floor is the stamp of a sync, of the group or of an item that is not here.
     bool is_synced; // It is that of the group, and nothing has been stamped since.
     uint16_t name_size;
-    size_t unordered; // So many at the end, at most, have yet to be sorted by place.
+    size_t unordered; // So many at the end, at most, have yet to be sorted by created_at.
     uint8_t name[];
 };
 
 // ---- The journal
 
 struct journal;
-/// What a store with a log asks of it, and tells it.
+/// The calls that a store with a log makes.
 struct journal_calls {
     /// Before a change: 0 when it may happen, and there is room for its record and for taking it back. `names` and `value`
     /// are the sizes of both in the record.
@@ -155,7 +155,7 @@ void sc_read_view_keep_gone(struct read_view *view, const struct item *item);
 
 // ---- For the log (load.c)
 
-/// What a replayed record says, without stamps, a way back or a new record. Copies `value`.
+/// Sets an item as a replayed record says, without a new stamp, a way back or a new record. Copies `value`.
 /// Errors: -ENOMEM  nothing changed but that an empty group may be there.
 SC_CHECKED int sc_store_load_set(struct sc_store *store, const struct sc_group_name *name,
                                  struct sc_bytes id, struct sc_bytes value, uint64_t created_at,

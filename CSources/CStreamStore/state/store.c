@@ -1,5 +1,5 @@
 // Time stamps. Every frame about an item carries one, and real clients drop a frame whose stamp did not
-// grow. An item remembers its own last stamp. What is not there (any more) is covered by floors: a group
+// grow. An item remembers its own last stamp. An item that is not there (any more) is covered by floors: a group
 // keeps the highest stamp of anything it forgot or sent in a sync, the store that of all groups it forgot.
 #include "CStreamStore.h"
 
@@ -8,6 +8,7 @@
 
 #include "state.h"
 
+// The seed is the process's: names of a directory are spread in another way by each start.
 struct sc_store *sc_store_create(uint64_t seed) {
     struct sc_store *store = calloc(1, sizeof *store);
     if (store == NULL)
@@ -148,12 +149,13 @@ struct item *sc_item_append(struct sc_store *store, struct sc_group *group, stru
     return item;
 }
 
+// Unsigned sums wrap around and back: `less` may be larger than `more`.
 void sc_store_account(struct sc_store *store, struct sc_group *group, size_t more, size_t less) {
     group->value_bytes += more - less;
     store->value_bytes += more - less;
 }
 
-// Whoever stands at the item, or has yet to read it, is told before it goes.
+// Cursors that stand at the item, and a view that has yet to read it, are told before it goes.
 void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item *item) {
     sc_cursor_item_gone(store, item);
     if (store->view.group == group)
@@ -310,6 +312,7 @@ uint64_t sc_store_stamp_item_sync(struct sc_store *store, const struct sc_group_
     return item->stamp;
 }
 
+// The stamp becomes the group's floor: each later frame of each item is above the snapshot that it changes.
 uint64_t sc_store_stamp_group_sync(struct sc_store *store, const struct sc_group_name *name,
                                    uint64_t now_ms) {
     struct sc_group *group = sc_store_group_find(store, name);

@@ -186,7 +186,7 @@ static bool is_write(const struct sim_pending *pending) {
     return kind == SC_FILE_WRITE || kind == SC_FILE_WRITE_FLUSH || kind == SC_FILE_WRITE_PAGES;
 }
 
-// What is durable in a page is written once more as it is: whatever subset of the new and the old sectors the disk has in the
+// Durable bytes of a page are written once more as they are: whatever subset of the new and the old sectors the disk has in the
 // end, it is there. All else in the page was zeros.
 static void check_pages(struct sim_disk *disk, const struct sim_pending *pending) {
     const struct sim_file *file = &disk->files[sim_target(disk, pending->fd)];
@@ -382,7 +382,7 @@ void sim_end_process(struct sim_disk *disk) {
 }
 
 // A sector whose write the cut has met: its first bytes are new, or its last, or any of those that the write
-// changes are new, old or neither. What it does not change stays.
+// changes are new, old or neither. All others stay.
 static void tear_sector(struct sim_disk *disk, uint8_t *durable, const uint8_t *data) {
     uint8_t before[SECTOR];
     memcpy(before, durable, SECTOR);

@@ -83,7 +83,7 @@ int sim_target(const struct sim_disk *disk, int fd);
 bool sim_complete_one(struct sim_disk *disk);
 /// The process ends: what is under way happens, or in part, or not.
 void sim_end_process(struct sim_disk *disk);
-/// What was not durable is so by chance from here on.
+/// From here on chance decides which of the bytes that were not durable are.
 void sim_cut_power(struct sim_disk *disk);
 /// After the store has been closed by or for the process that ended.
 void sim_begin_process(struct sim_disk *disk);

@@ -1,4 +1,4 @@
-// What happens to a store on the disk, and what must be true afterwards: of each group a prefix of its changes,
+// The lives of a store on the disk, and what must be true afterwards: of each group a prefix of its changes,
 // with all that had been released; in its order; and no time stamp that is not greater than those before.
 #include <assert.h>
 #include <errno.h>
@@ -27,7 +27,7 @@ struct change {
 
 struct group {
     char stream[12], name[12];
-    struct list base; // What was there when this process began.
+    struct list base; // Its items when this process began.
     struct change *changes;
     int count, capacity;
     uint64_t stamps[ITEMS]; // The highest released one of each item.
@@ -48,7 +48,7 @@ struct process_shard {
     struct sc_log *log;
     struct stamp *stamps;
     int stamp_count, stamp_capacity;
-    struct sc_blob *applied; // What `apply` has lent.
+    struct sc_blob *applied; // The value that `apply` has lent.
 };
 
 struct simulation {
@@ -220,7 +220,7 @@ static void describe(const struct list *list, char *out, size_t size) {
                                (unsigned long long)(list->values[i] & 0xffffffffffffff));
 }
 
-// What was recovered must be what some prefix of the changes makes, no shorter than what was released.
+// The recovered state must be what some prefix of the changes makes, no shorter than what was released.
 static void check_recovered(struct simulation *simulation, struct group *group) {
     struct list found = read_group(simulation, group), list = group->base;
     int least = last_released(group);
@@ -244,7 +244,7 @@ static void check_recovered(struct simulation *simulation, struct group *group) 
              group->stream, group->name, text_of_found, text_of_least, group->count, least);
 }
 
-// What is in memory now: all changes, or with a failed log those that were released. In every mode the others are taken
+// The state in memory now: all changes, or with a failed log those that were released. In every mode the others are taken
 // back: the kernel does not have them.
 static void check_memory(struct simulation *simulation, struct group *group) {
     struct process_shard *shard = shard_of(simulation, group);
@@ -298,7 +298,7 @@ static void on_failed(void *context, int error, bool unknown) {
         return;
     (void)error;
     simulation->result->failures++;
-    shard->stamp_count = 0; // What they were for was not sent, or is sent anew.
+    shard->stamp_count = 0; // Their frames were not sent, or are sent anew.
     for (int g = 0; g < GROUPS && !unknown; g++) {
         struct group *group = &simulation->groups[g];
         if (shard_of(simulation, group) == shard)
@@ -399,7 +399,7 @@ static void crash(struct simulation *simulation) {
         sim_cut_power(&simulation->disk);
 }
 
-// Whatever the mode, what was ended in order is there. What failed before that ends like a crash.
+// A store that was ended in order has everything, in every mode. A shard that failed before that ends like a crash.
 static void end_shard(struct process_shard *shard) {
     struct simulation *simulation = shard->simulation;
     bool failed = sc_log_health(shard->log) != 0 || simulation->failed || simulation->disk.dead;

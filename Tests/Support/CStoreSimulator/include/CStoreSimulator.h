@@ -1,5 +1,5 @@
 // A store on a disk that is made of memory: every operation completes when the simulator says so, fails when
-// it is told to, and a power cut keeps any subset of what was not flushed, with sectors torn. What comes back
+// it is told to, and a power cut keeps any subset of what was not flushed, with sectors torn. The state that comes back
 // after it is compared with what had been released. Everything follows from the seed.
 #ifndef C_STORE_SIMULATOR_H
 #define C_STORE_SIMULATOR_H
@@ -101,7 +101,7 @@ int simulator_measure_updates(const struct simulator_updates *config,
 
 struct simulator_callers {
     uint32_t callers; // At most 256.
-    uint64_t disk_ns; // What a batch takes.
+    uint64_t disk_ns; // The time of a batch.
     uint64_t
         think_ns; // In a closed loop: the last one of those answered asks again after it, the others evenly before.
     uint64_t straggler_ns; // Not 0: what the first one takes instead.
