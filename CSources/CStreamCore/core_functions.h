@@ -337,11 +337,14 @@ void sc_client_extra_free(struct connection *connection);
 
 // ---- answer.c
 
-/// The worker that has made a call with that connection, or NULL when it is gone.
+/// The worker that has made a call with that connection, or NULL when it is gone. Only workers call (asserted).
 static inline struct worker *_Nullable sc_caller_find(const struct shard *shard,
                                                       uint64_t connection) {
     struct connection *found = sc_connection_find(shard, connection);
-    return found == NULL ? NULL : worker_of(found);
+    if (found == NULL)
+        return NULL;
+    assert(entrance_of(found->port)->door == DOOR_WORKER);
+    return worker_of(found);
 }
 /// Gives a place in the ring of answers.
 uint32_t sc_worker_answer_begin(struct connection *connection);

@@ -276,12 +276,12 @@ void sc_connection_free(struct connection *connection) {
 static void look_for_life(struct connection *connection, uint32_t quiet_ms) {
     struct transport *transport = connection->transport;
     const struct transport_limits *limits = &transport->limits;
-    bool behind = sc_backlog_waits(connection);
     if (quiet_ms < limits->ping_interval_ms) {
         if (connection->silent)
             say_alive(connection, true);
         return;
     }
+    bool behind = sc_backlog_waits(connection);
     if (connection->paused && !behind)
         return;
     if (sc_out_progress(connection) && connection->pinged)
@@ -307,15 +307,17 @@ static void look_for_life(struct connection *connection, uint32_t quiet_ms) {
 
 static void look_at(struct connection *connection) {
     struct transport *transport = connection->transport;
-    bool is_due = (int32_t)(transport->tick - connection->tick) >= 0;
-    if (connection->state == STATE_HEAD && is_due) {
+    if (sc_connection_serves(connection)) { // As nearly all do.
+        look_for_life(connection, (transport->tick - connection->tick) * transport->tick_ms);
+        return;
+    }
+    if ((int32_t)(transport->tick - connection->tick) < 0)
+        return;
+    if (connection->state == STATE_HEAD) {
         transport->counters.handshakes_timed_out++;
         sc_connection_end(connection, END_RESET);
-    } else if (connection->state >= STATE_CLOSING && connection->state < STATE_TERMINATING &&
-               is_due) {
+    } else if (connection->state >= STATE_CLOSING && connection->state < STATE_TERMINATING) {
         sc_connection_end(connection, END_AT_ONCE);
-    } else if (sc_connection_serves(connection)) {
-        look_for_life(connection, (transport->tick - connection->tick) * transport->tick_ms);
     }
 }
 
