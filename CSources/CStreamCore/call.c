@@ -1,54 +1,50 @@
 // Calls of stream functions, at the shard that owns the group: evaluated when they arrive, in one order.
-// What follows from a change (its event, its answer, a join) is an effect at the change's position, and
-// effects leave in order once their position is durable (revoke.c). In memory that is at once.
+// What follows from a change (its event, its answer, a join) is an outcome at the change's position, see outcomes.c.
 #include "core_functions.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-// ---- Effects
+// ---- Events
 
-struct effect *sc_effect_push(struct shard *shard) {
-    struct effects *effects = &shard->effects;
-    uint32_t capacity = effects->ring == NULL ? 0 : effects->mask + 1;
-    if (effects->tail - effects->head == capacity) {
-        uint32_t larger = capacity == 0 ? 64 : capacity * 2;
-        struct effect *ring = sc_allocate(larger * sizeof *ring);
-        for (uint32_t i = effects->head; i != effects->tail; i++)
-            ring[i & (larger - 1)] = effects->ring[i & effects->mask];
-        free(effects->ring);
-        effects->ring = ring;
-        effects->mask = larger - 1;
-    }
-    struct effect *effect = &effects->ring[effects->tail++ & effects->mask];
-    *effect = (struct effect){.position = sc_store_position(shard->store)};
-    return effect;
-}
-
-// While changes wait for the disk all the time the ring is never empty: names go when half of them are done.
-static void drop_names(struct effects *effects, const struct effect *effect) {
-    struct sc_buffer *names = &effects->names;
-    uint32_t done = effect->item_offset + effect->item_size - effects->names_dropped;
-    if (!effect->has_item || done < 4096 || done < names->size / 2)
-        return;
-    memmove(names->data, names->data + done, names->size - done);
-    names->size -= done;
-    effects->names_dropped += done;
-}
-
-static void release_event(struct shard *shard, struct effect *effect) {
-    struct topic *topic = effect->topic;
-    uint32_t offset = effect->item_offset - shard->effects.names_dropped;
-    struct sc_bytes item = {shard->effects.names.data + offset, effect->item_size};
-    const struct sc_bytes *id = effect->has_item ? &item : NULL;
-    sc_topic_deliver(shard, topic, id, effect->slice);
+static void release_event(struct shard *shard, struct outcome *outcome) {
+    struct topic *topic = outcome->topic;
+    struct sc_bytes item = sc_outcome_text(&shard->outcomes, outcome, 0);
+    if (item.data == NULL)
+        item = SC_LITERAL("");
+    const struct sc_bytes *id = outcome->has_item ? &item : NULL;
+    sc_topic_deliver(shard, topic, id, outcome->slice);
     if (topic->remotes != NULL)
-        sc_event_to_peers(shard, topic, id, effect->slice);
-    sc_slice_release(shard, effect->slice);
+        sc_event_to_peers(shard, topic, id, outcome->slice);
+    sc_slice_release(shard, outcome->slice);
     topic->in_flight--;
     sc_topic_drop_idle(shard, topic);
-    drop_names(&shard->effects, effect);
 }
+
+static void revoke_event(struct shard *shard, struct outcome *outcome,
+                         const struct revocation *revocation) {
+    (void)revocation;
+    sc_slice_release(shard, outcome->slice);
+    outcome->topic->in_flight--;
+    sc_topic_drop_idle(shard, outcome->topic);
+}
+
+static const struct outcome_kind event_kind = {release_event, revoke_event};
+
+static void release_trigger(struct shard *shard, struct outcome *outcome) {
+    sc_announce(shard, outcome->connection, outcome->message);
+}
+
+static void revoke_trigger(struct shard *shard, struct outcome *outcome,
+                           const struct revocation *revocation) {
+    (void)shard;
+    (void)revocation;
+    sc_message_release(outcome->message);
+}
+
+static const struct outcome_kind trigger_kind = {release_trigger, revoke_trigger};
+
+// ---- Answers that leave
 
 static void answer_connection(struct shard *shard, uint64_t id, uint32_t place,
                               struct slice slice) {
@@ -58,69 +54,52 @@ static void answer_connection(struct shard *shard, uint64_t id, uint32_t place,
     sc_slice_release(shard, slice);
 }
 
-static void release_answer(struct shard *shard, struct effect *effect) {
-    if (effect->awaited)
-        sc_log_answered(shard->log, effect->connection, sc_loop_monotonic_ns(shard->loop));
-    if (effect->message != NULL)
-        sc_announce(shard, SC_NODE_CONNECTION, effect->message);
-    else if (effect->request != NULL)
-        sc_request_finish(effect->request);
+static void release_answer(struct shard *shard, struct outcome *outcome) {
+    if (outcome->awaited)
+        sc_log_answered(shard->log, outcome->connection, sc_loop_monotonic_ns(shard->loop));
+    if (outcome->message != NULL)
+        sc_announce(shard, SC_NODE_CONNECTION, outcome->message);
+    else if (outcome->request != NULL)
+        sc_request_finish(outcome->request);
     else
-        answer_connection(shard, effect->connection, effect->answer, effect->slice);
+        answer_connection(shard, outcome->connection, outcome->answer, outcome->slice);
 }
 
-// Of an effect that has to wait for the disk. Others leave before anything else is looked at.
-static void effect_charge(struct shard *shard, struct effect *effect, struct sc_account *account,
-                          uint64_t size) {
-    if (account == NULL || effect->position <= sc_durable_position(shard))
+// The answer becomes what is true without the change. One that says that something is wrong is true still.
+static void revoke_answer(struct shard *shard, struct outcome *outcome,
+                          const struct revocation *revocation) {
+    struct request *request = outcome->request;
+    if (request != NULL) {
+        sc_blob_release(request->reply);
+        request->reply = NULL;
+        sc_durable_explain(shard, &request->call, revocation->error, revocation->unknown);
         return;
-    effect->account = sc_account_retain(account);
-    effect->charged = sizeof *effect + size;
-    sc_account_charge(account, SC_PLACE_EFFECTS, effect->charged);
-}
-
-void sc_effect_settle(struct shard *shard, struct effect *effect) {
-    if (effect->account == NULL)
-        return;
-    sc_account_discharge(effect->account, SC_PLACE_EFFECTS, effect->charged);
-    sc_account_fell(shard, effect->account);
-    sc_account_release(effect->account);
-    effect->account = NULL;
-}
-
-// Nothing is before it, and it needs not wait: an effect of now may leave without having been one.
-static bool leaves_at_once(const struct shard *shard) {
-    return shard->effects.head == shard->effects.tail &&
-           (shard->log == NULL || sc_store_position(shard->store) <= sc_durable_position(shard));
-}
-
-void sc_effects_release_some(struct shard *shard) {
-    struct effects *effects = &shard->effects;
-    uint64_t durable = sc_durable_position(shard);
-    while (effects->head != effects->tail) {
-        struct effect effect = effects->ring[effects->head & effects->mask];
-        if (effect.position > durable)
-            return;
-        effects->head++;
-        sc_effect_settle(shard, &effect);
-        if (effect.kind == EFFECT_EVENT)
-            release_event(shard, &effect);
-        else if (effect.kind == EFFECT_TRIGGER)
-            sc_announce(shard, effect.connection, effect.message);
-        else if (effect.kind == EFFECT_ANSWER)
-            release_answer(shard, &effect);
-        else if (effect.kind == EFFECT_JOIN)
-            sc_join_release(shard, &effect);
-        else
-            sc_hold_release(shard, &effect);
     }
-    effects->names.size = effects->names_dropped = 0;
+    struct sc_bytes function_id = sc_outcome_text(revocation->of, outcome, 1);
+    if (function_id.data == NULL) {
+        sc_outcome_again(shard, outcome);
+        return;
+    }
+    struct call call = {.op = outcome->op,
+                        .echo = {.invocation_id = sc_outcome_text(revocation->of, outcome, 0),
+                                 .function_id = function_id,
+                                 .traceparent = sc_outcome_text(revocation->of, outcome, 2),
+                                 .baggage = sc_outcome_text(revocation->of, outcome, 3)},
+                        .connection = outcome->connection,
+                        .answer = outcome->answer,
+                        .size_max = UINT64_MAX,
+                        .wants_answer = true};
+    sc_durable_explain(shard, &call, revocation->error, revocation->unknown);
+    sc_slice_release(shard, outcome->slice);
+    sc_message_release(outcome->message);
 }
 
-void sc_effects_deinit(struct shard *shard) {
-    assert(shard->effects.head == shard->effects.tail);
-    free(shard->effects.ring);
-    sc_buffer_deinit(&shard->effects.names);
+const struct outcome_kind sc_outcome_answer = {release_answer, revoke_answer};
+
+// Nothing is before it, and it needs not wait: an outcome of now may leave without having been one.
+static bool leaves_at_once(const struct shard *shard) {
+    return shard->outcomes.head == shard->outcomes.tail &&
+           (shard->log == NULL || sc_store_position(shard->store) <= sc_durable_position(shard));
 }
 
 // ---- Calls of other shards, and those that have waited
@@ -184,7 +163,7 @@ void sc_node_answered(struct shard *shard, struct sc_bytes text) {
 }
 
 // The answer to a call of the node itself is a message, not a frame.
-static void answer_node(struct call *call, struct effect *effect, const struct sc_bytes *parts,
+static void answer_node(struct call *call, struct outcome *outcome, const struct sc_bytes *parts,
                         size_t count) {
     struct sc_buffer text = {0};
     for (size_t i = 0; i < count; i++)
@@ -192,7 +171,7 @@ static void answer_node(struct call *call, struct effect *effect, const struct s
     if (text.failed)
         abort(); // Whoever waits for it would wait for ever.
     if (call->request == NULL) {
-        effect->message = node_answer(sc_buffer_bytes(&text));
+        outcome->message = node_answer(sc_buffer_bytes(&text));
     } else {
         sc_blob_release(call->request->reply);
         call->request->reply = sc_blob_create(text.size);
@@ -205,37 +184,49 @@ static void answer_node(struct call *call, struct effect *effect, const struct s
 // An answer that is too large becomes an error.
 static size_t answer_parts_or_error(struct shard *shard, struct sc_bytes *parts,
                                     const struct call *call, const struct sc_bytes *body,
-                                    size_t count) {
+                                    size_t count, bool *is_error) {
     size_t part_count = sc_answer_parts(parts, &call->echo, body, count);
     if (sc_parts_size(parts, part_count) <= call->size_max)
         return part_count;
     shard->counters.results_too_large++;
+    *is_error = true;
     struct sc_bytes error[2];
     return sc_answer_parts(parts, &call->echo, error,
                            sc_error_value(error, SC_ERROR_RESULT_TOO_LARGE));
 }
 
+// What an error in place of the answer would repeat of the call, which is gone by then.
+static void keep_echo(struct shard *shard, const struct call *call, struct outcome *outcome) {
+    const struct sc_bytes texts[OUTCOME_TEXTS] = {call->echo.invocation_id, call->echo.function_id,
+                                                  call->echo.traceparent, call->echo.baggage};
+    outcome->op = call->op;
+    sc_outcome_keep(shard, outcome, texts, OUTCOME_TEXTS);
+}
+
 static void fill_answer(struct shard *shard, struct call *call, const struct sc_bytes *body,
-                        size_t count, struct effect *effect) {
-    effect->kind = EFFECT_ANSWER;
-    effect->connection = call->connection;
-    effect->answer = call->answer;
-    effect->request = call->request;
+                        size_t count, bool is_error, struct outcome *outcome) {
+    outcome->kind = &sc_outcome_answer;
+    outcome->connection = call->connection;
+    outcome->answer = call->answer;
+    outcome->request = call->request;
     if (!call->wants_answer)
         return;
     bool changes =
         call->op == SC_CALL_SET || call->op == SC_CALL_DELETE || call->op == SC_CALL_UPDATE;
     if (changes && call->connection != SC_NODE_CONNECTION &&
-        effect->position > sc_durable_position(shard)) {
-        effect->awaited = true;
+        outcome->position > sc_durable_position(shard)) {
+        outcome->awaited = true;
         sc_log_asked(shard->log, call->connection, sc_loop_monotonic_ns(shard->loop));
     }
     struct sc_bytes parts[SC_TEXT_PARTS_MAX];
-    size_t part_count = answer_parts_or_error(shard, parts, call, body, count);
+    size_t part_count = answer_parts_or_error(shard, parts, call, body, count, &is_error);
+    bool waits = outcome->position > sc_durable_position(shard);
+    if (waits && !is_error && call->request == NULL)
+        keep_echo(shard, call, outcome);
     if (call->connection == SC_NODE_CONNECTION)
-        answer_node(call, effect, parts, part_count);
+        answer_node(call, outcome, parts, part_count);
     else if (call->request == NULL)
-        effect->slice = sc_frame_build(shard, LANE_PRIVATE, parts, part_count);
+        outcome->slice = sc_frame_build(shard, LANE_PRIVATE, parts, part_count);
     else {
         sc_blob_release(call->request->reply); // Of a list that could not be read to its end.
         call->request->reply = sc_frame_build_blob(parts, part_count, 0);
@@ -243,35 +234,25 @@ static void fill_answer(struct shard *shard, struct call *call, const struct sc_
     if (call->request != NULL)
         sc_request_charge_reply(call->request);
     else
-        effect_charge(shard, effect, call->account, effect->slice.size);
+        sc_outcome_charge(shard, outcome, call->account, outcome->slice.size);
 }
 
 bool sc_read_waits(const struct shard *shard) {
     return shard->log == NULL || shard->node->config.storage.durability == SC_NODE_COMMIT;
 }
 
-static void answer_effect(struct shard *shard, struct call *call, const struct sc_bytes *body,
-                          size_t count) {
-    if (!sc_call_writes(call->op) && !sc_read_waits(shard)) {
-        struct effect answer = {0};
-        fill_answer(shard, call, body, count, &answer);
-        release_answer(shard, &answer);
-    } else {
-        fill_answer(shard, call, body, count, sc_effect_push(shard));
-    }
-}
-
-void sc_read_answered(struct shard *shard, struct request *request) {
-    struct effect answer = {
-        .kind = EFFECT_ANSWER, .request = request, .position = sc_store_position(shard->store)};
+void sc_read_answered(struct shard *shard, struct request *request,
+                      const struct outcome_kind *kind) {
+    struct outcome answer = {
+        .kind = kind, .request = request, .position = sc_store_position(shard->store)};
     if (sc_read_waits(shard))
-        *sc_effect_push(shard) = answer;
+        *sc_outcome_push(shard) = answer;
     else
-        release_answer(shard, &answer);
+        kind->release(shard, &answer);
 }
 
-void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,
-                    size_t count) {
+static void answer_with(struct shard *shard, struct call *call,
+                        const struct sc_bytes *_Nullable body, size_t count, bool is_error) {
     if (!call->wants_answer && call->request == NULL)
         return;
     if (call->request == NULL && call->connection != SC_NODE_CONNECTION && leaves_at_once(shard)) {
@@ -281,7 +262,18 @@ void sc_call_answer(struct shard *shard, struct call *call, const struct sc_byte
             return;
         }
     }
-    answer_effect(shard, call, body, count);
+    if (!sc_call_writes(call->op) && !sc_read_waits(shard)) {
+        struct outcome answer = {0};
+        fill_answer(shard, call, body, count, is_error, &answer);
+        release_answer(shard, &answer);
+    } else {
+        fill_answer(shard, call, body, count, is_error, sc_outcome_push(shard));
+    }
+}
+
+void sc_call_answer(struct shard *shard, struct call *call, const struct sc_bytes *_Nullable body,
+                    size_t count) {
+    answer_with(shard, call, body, count, false);
 }
 
 void sc_call_fail(struct shard *shard, struct call *call, const char *code,
@@ -291,7 +283,7 @@ void sc_call_fail(struct shard *shard, struct call *call, const char *code,
     struct sc_buffer text = {0};
     sc_error_write(&text, code, message);
     struct sc_bytes body = sc_buffer_bytes(&text);
-    sc_call_answer(shard, call, &body, 1);
+    answer_with(shard, call, &body, 1, true);
     sc_buffer_deinit(&text);
 }
 
@@ -315,7 +307,7 @@ static void fail_without_memory(struct shard *shard, struct call *call, const ch
     sc_call_fail(shard, call, code, (struct sc_bytes){(const uint8_t *)text, size + 13});
 }
 
-// ---- Events
+// ---- What happens
 
 // The topic of the call's group when anyone, on any shard, subscribes to it.
 static struct topic *interested(struct shard *shard, const struct call *call) {
@@ -344,20 +336,14 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     struct slice slice =
         sc_stream_frame(shard, lane_of_topic(topic->node.hash), timestamp, topic_prefix(topic),
                         item, happening->parts, happening->part_count);
-    struct sc_buffer *names = &shard->effects.names;
-    struct effect *effect = sc_effect_push(shard);
-    effect->kind = EFFECT_EVENT;
-    effect->topic = topic;
-    effect->slice = slice;
-    effect->has_item = item != NULL;
-    if (item != NULL) {
-        effect->item_offset = (uint32_t)names->size + shard->effects.names_dropped;
-        effect->item_size = (uint32_t)item->size;
-        sc_buffer_append_bytes(names, *item);
-        if (names->failed)
-            abort();
-    }
-    effect_charge(shard, effect, happening->account, slice.size);
+    struct outcome *outcome = sc_outcome_push(shard);
+    outcome->kind = &event_kind;
+    outcome->topic = topic;
+    outcome->slice = slice;
+    outcome->has_item = item != NULL;
+    if (item != NULL)
+        sc_outcome_keep(shard, outcome, item, 1);
+    sc_outcome_charge(shard, outcome, happening->account, slice.size);
     topic->in_flight++;
     shard->counters.events++;
     if (topic->kept != NULL)
@@ -374,10 +360,10 @@ static void emit_to_triggers(struct shard *shard, uint64_t timestamp,
                                       .event_count = happening->part_count,
                                       .kind = happening->kind};
     struct sc_message *message = sc_change_message(&notice, happening->account);
-    struct effect *effect = sc_effect_push(shard);
-    effect->kind = EFFECT_TRIGGER;
-    effect->connection = happening->writer;
-    effect->message = message;
+    struct outcome *outcome = sc_outcome_push(shard);
+    outcome->kind = &trigger_kind;
+    outcome->connection = happening->writer;
+    outcome->message = message;
 }
 
 // Subscribers come first, then triggers.
@@ -427,7 +413,6 @@ void sc_emit_override(struct shard *shard, const struct sc_group_name *name, str
         .kind = kinds[kind],
         .timestamp_ms = sc_store_stamp_event(shard->store, name, &item, sc_now_ms(shard))};
     emit_change(shard, &call, &change, data);
-    sc_effects_release(shard);
 }
 
 // ---- The functions
@@ -641,7 +626,6 @@ void sc_call_execute(struct shard *shard, struct call *call) {
     case SC_CALL_LIST_GROUPS:
     case SC_CALL_LIST_ALL:
         sc_names_start(shard, call); // Groups are on all shards: gathered by the caller's.
-        return;
+        break;
     }
-    sc_effects_release(shard);
 }

@@ -114,12 +114,17 @@ void sc_call_queue_append(struct shard *shard, struct request *request) {
     sc_shard_turn_again(shard);
 }
 
+static void run(struct shard *shard, struct request *request) {
+    request->kind->evaluate(shard, request);
+    sc_outcomes_release(shard);
+}
+
 void sc_call_queue_take(struct shard *shard, struct request *request) {
     if (sc_call_queue_holds(shard, request->call.connection, request_writes(request)) ||
         !may_answer(shard, request))
         sc_call_queue_append(shard, request);
     else
-        request->kind->evaluate(shard, request);
+        run(shard, request);
 }
 
 // ---- What makes them wait
@@ -156,7 +161,7 @@ static void run_first(struct shard *shard, struct call_queue *queue) {
     if (queue->first == NULL)
         queue->last = NULL;
     shard->call_queues.waiting--;
-    request->kind->evaluate(shard, request);
+    run(shard, request);
 }
 
 static uint64_t paid(uint64_t debt_ns, uint64_t payment_ns) {

@@ -101,7 +101,6 @@ void sc_join_with_sync(struct shard *owner, struct topic *topic, struct request 
                        struct sc_blob *sync);
 /// The join has been evaluated; `slice` is its `sync`, without a chunk when there is none.
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice);
-void sc_join_release(struct shard *shard, struct effect *effect);
 void sc_join_decided(struct shard *shard, struct connection *_Nullable connection, uint64_t id,
                      const struct sc_message *message, bool allowed);
 /// Closes a connection for which too much has come while its `sync` is made.
@@ -120,10 +119,9 @@ void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count);
 
 // ---- hold.c
 
-/// From here on, in the order of effects, frames of the topic are held back for the connection that joins. What was
+/// From here on, in the order of outcomes, frames of the topic are held back for the connection that joins. What was
 /// held back before is handed over.
 void sc_hold_push(struct shard *owner, struct topic *topic, struct request *request);
-void sc_hold_release(struct shard *owner, const struct effect *effect);
 /// Holds a frame back.
 void sc_held_back_append(struct topic *topic, struct slice frame);
 /// Hands over what was held back for the connection, if anything was, and makes it a member again.
@@ -145,18 +143,41 @@ void sc_call_list(struct shard *shard, struct call *call);
 /// Whether a read waits for the changes before it to be durable. Where changes are answered without that, it sees
 /// what they have made of the store, and waits for nothing.
 bool sc_read_waits(const struct shard *shard);
-/// The reply of the request leaves: now, or in its place among the effects.
-void sc_read_answered(struct shard *shard, struct request *request);
-struct effect *sc_effect_push(struct shard *shard);
-void sc_effects_release_some(struct shard *shard);
-/// Lets those effects leave whose position is durable.
-static inline void sc_effects_release(struct shard *shard) {
-    if (shard->effects.head != shard->effects.tail)
-        sc_effects_release_some(shard);
+/// The reply of the request leaves: now, or in its place among the outcomes. Consumes the request, as `kind` does.
+void sc_read_answered(struct shard *shard, struct request *request,
+                      const struct outcome_kind *kind);
+/// The answer to a call: `slice` or `message` for one of this shard, else the reply of `request`.
+extern const struct outcome_kind sc_outcome_answer;
+
+// ---- outcomes.c
+
+/// One more, of the store's position; the caller sets its kind and what that needs.
+///
+/// Owns: the outcome is the ring's, and valid until the next one is pushed.
+struct outcome *sc_outcome_push(struct shard *shard);
+/// Within a revocation: has an outcome that is still true wait in the new ring.
+void sc_outcome_again(struct shard *shard, const struct outcome *outcome);
+/// Keeps copies of `count` texts with the outcome that was pushed last.
+void sc_outcome_keep(struct shard *shard, struct outcome *outcome, const struct sc_bytes *texts,
+                     size_t count);
+/// A text that was kept; data == NULL: it was empty. Borrowed from the ring until the next push.
+struct sc_bytes sc_outcome_text(const struct outcomes *outcomes, const struct outcome *outcome,
+                                uint32_t index);
+/// Charges an outcome that has to wait for the disk, with its texts and `size` bytes more, until it leaves.
+void sc_outcome_charge(struct shard *shard, struct outcome *outcome,
+                       struct sc_account *_Nullable account, uint64_t size);
+/// Changes were taken back: each outcome that waits becomes what is true without them.
+void sc_outcomes_revoke(struct shard *shard, int error, bool unknown);
+void sc_outcomes_release_some(struct shard *shard);
+/// The end of a step: lets those outcomes leave whose position is durable. For who hands out the work of a shard:
+/// see outcomes.c.
+static inline void sc_outcomes_release(struct shard *shard) {
+    if (shard->outcomes.head != shard->outcomes.tail)
+        sc_outcomes_release_some(shard);
 }
-void sc_effects_deinit(struct shard *shard);
-/// What the effect keeps is given back to whom it is charged; nothing for one that is charged to nobody.
-void sc_effect_settle(struct shard *shard, struct effect *effect);
+void sc_outcomes_deinit(struct shard *shard);
+// ---- call.c
+
 /// Announces what an overriding function has done.
 void sc_emit_override(struct shard *shard, const struct sc_group_name *name, struct sc_bytes item,
                       enum sc_event_kind kind, struct sc_bytes data, uint64_t writer);
@@ -217,19 +238,16 @@ void sc_listing_taken_back(struct shard *shard, int error, bool unknown);
 
 // ---- revoke.c
 
-/// The position up to which effects may leave.
+/// The position up to which outcomes may leave.
 uint64_t sc_durable_position(const struct shard *shard);
 /// Refuses a change that the store did not take: `rc` of sc_store_set or sc_store_delete.
 void sc_durable_refuse(struct shard *shard, struct call *call, int rc);
 /// Answers a call whose changes, or what it has read, were taken back.
 void sc_durable_explain(struct shard *shard, struct call *call, int error, bool unknown);
-/// Changes were taken back: `on_failed` of the log's events. `context` is the shard.
-void sc_effects_revoke(void *context, int error, bool unknown);
 
 // ---- names.c
 
 void sc_names_start(struct shard *shard, struct call *call);
-void sc_names_collect(struct shard *shard, struct request *request);
 
 // ---- request.c
 

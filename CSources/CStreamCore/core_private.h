@@ -180,7 +180,7 @@ struct topic {
     struct held_join *_Nullable held_joins;
     struct held_back *_Nullable held_back; // Frames for who waits for another `sync`, see hold.c.
     struct kept_sync *_Nullable kept;      // At the owner.
-    uint32_t in_flight;                    // Effects that wait to be released.
+    uint32_t in_flight;                    // Outcomes that wait to be released.
     uint16_t owner;
     bool dirty;
     uint16_t stream_size, group_size;
@@ -210,12 +210,34 @@ struct call {
     struct sc_account *_Nullable account;
 };
 
-// What follows from a change leaves when its position is durable, in the order of positions.
-enum effect_kind { EFFECT_EVENT, EFFECT_TRIGGER, EFFECT_ANSWER, EFFECT_JOIN, EFFECT_HOLD };
-struct effect {
+// ---- Outcomes (outcomes.c)
+
+struct outcome;
+struct outcomes;
+
+/// Changes were taken back: `error` (-errno) of the disk, and whether they may reappear after a restart.
+struct revocation {
+    const struct outcomes *of; // The ring that the outcome was in, for its texts.
+    int error;
+    bool unknown;
+};
+
+/// What becomes of something that follows from a change. One constant a kind, in the file that makes such outcomes. Each
+/// of the two consumes what the outcome holds, but for its account, which is settled.
+struct outcome_kind {
+    /// The outcome's position is durable, and its place in the order has come.
+    void (*release)(struct shard *shard, struct outcome *outcome);
+    /// The change was taken back: whoever waits hears what is true without it. What it needs for that was kept when the
+    /// outcome was made.
+    void (*revoke)(struct shard *shard, struct outcome *outcome,
+                   const struct revocation *revocation);
+};
+
+/// What follows from a change leaves when its position is durable, in the order of positions.
+#define OUTCOME_TEXTS 4u
+struct outcome {
+    const struct outcome_kind *kind;
     uint64_t position;
-    uint8_t kind;
-    uint32_t answer;
     struct slice slice;
     uint64_t connection;
     struct topic *_Nullable topic;
@@ -223,16 +245,20 @@ struct effect {
     struct sc_account *_Nullable account; // Charged with so many bytes until it leaves.
     uint64_t charged;
     struct sc_message
-        *_Nullable message; // EFFECT_TRIGGER; EFFECT_ANSWER: of a call of the node itself.
+        *_Nullable message; // Of a trigger, and the answer to a call of the node itself.
+    uint32_t answer;
+    uint8_t op; // Of an answer: of the call.
     bool has_item;
-    bool awaited;                    // EFFECT_ANSWER: the log was told who waits for it.
-    uint32_t item_offset, item_size; // EFFECT_EVENT: the item's id in `names`.
+    bool awaited; // Of an answer: the log was told who waits for it.
+    uint32_t
+        text_offset; // In `texts`: the id of an event's item; of an answer what it is to repeat.
+    uint32_t text_sizes[OUTCOME_TEXTS];
 };
-struct effects {
-    struct effect *_Nullable ring;
+struct outcomes {
+    struct outcome *_Nullable ring;
     uint32_t mask, head, tail;
-    struct sc_buffer names;
-    uint32_t names_dropped; // Bytes no longer needed that were taken off the front of `names`.
+    struct sc_buffer texts;
+    uint32_t texts_dropped; // Bytes no longer needed that were taken off the front of `texts`.
 };
 
 /// What a piece of work for another shard does there, and here when it is back. One constant a kind, in the file that
@@ -347,7 +373,7 @@ struct shard {
     struct sc_table watches;
     uint32_t watch_all; // Watched in all streams.
     struct topic *_Nullable dirty_topics;
-    struct effects effects;
+    struct outcomes outcomes;
     struct listings listings;
     struct sc_wait_list gathers; // Lists of names that are being sorted and written (names.c).
     uint32_t stepped;            // Those and the listings: each takes a step in a turn.

@@ -2,8 +2,8 @@
 // group already and gets more of them while the `sync` is made, which is of the position p at which the
 // reading began, and would come behind them. So they are held back from p on.
 //
-// The order, for its shard: among the effects, EFFECT_HOLD is put at p, behind all events up to p and before those
-// that follow, and EFFECT_JOIN at q, where the reading ends. Effects leave in order, and what goes to another
+// The order, for its shard: among the outcomes, that of a hold is put at p, behind all events up to p and before those
+// that follow, and that of the join at q, where the reading ends. Outcomes leave in order, and what goes to another
 // shard arrives in order (events in batches, which are posted before either). So the connection has all its
 // frames up to p, and none after, when the first is released; what comes then is the frames of p+1 to q, held
 // back once for all who wait; and when the second is released it gets the `sync` of p, those frames, and from
@@ -11,7 +11,7 @@
 // before it and under those of the frames behind it.
 //
 // A reading that is given up (changes were taken back, memory is out) ends with a `sync` of later than p. Another
-// EFFECT_HOLD comes before it: what was held back until then is handed over ahead of that `sync`.
+// hold comes before it: what was held back until then is handed over ahead of that `sync`.
 #include <stdlib.h>
 
 #include "core_functions.h"
@@ -26,11 +26,13 @@ struct held_back {
 
 // ---- At the owner
 
+static const struct outcome_kind hold_outcome;
+
 void sc_hold_push(struct shard *owner, struct topic *topic, struct request *request) {
-    struct effect *effect = sc_effect_push(owner);
-    effect->kind = EFFECT_HOLD;
-    effect->topic = topic;
-    effect->request = request;
+    struct outcome *outcome = sc_outcome_push(owner);
+    outcome->kind = &hold_outcome;
+    outcome->topic = topic;
+    outcome->request = request;
 }
 
 /// To the shard of the connection.
@@ -49,10 +51,10 @@ static void arrived(struct sc_loop_message *message) {
     free(own);
 }
 
-void sc_hold_release(struct shard *owner, const struct effect *effect) {
-    const struct request *request = effect->request;
+static void release(struct shard *owner, struct outcome *outcome) {
+    const struct request *request = outcome->request;
     if (request->origin == owner) {
-        hold(owner, effect->topic, request->call.connection);
+        hold(owner, outcome->topic, request->call.connection);
         return;
     }
     // Not in the request's own memory: that may be on its way back before this has arrived.
@@ -64,6 +66,16 @@ void sc_hold_release(struct shard *owner, const struct effect *effect) {
     sc_batches_post(owner); // Earlier frames of the group go first.
     sc_loop_post(message->shard->loop, &message->message);
 }
+
+// The reading begins again, or has ended with the join that comes behind.
+static void revoke(struct shard *owner, struct outcome *outcome,
+                   const struct revocation *revocation) {
+    (void)owner;
+    (void)outcome;
+    (void)revocation;
+}
+
+static const struct outcome_kind hold_outcome = {release, revoke};
 
 // ---- At the connection's shard
 

@@ -159,20 +159,22 @@ static void evaluate(struct shard *owner, struct request *request) {
     sc_join_snapshot(owner, topic, request);
 }
 
+static const struct outcome_kind join_outcome;
+static void release(struct shard *owner, struct outcome *outcome);
+
 static void push(struct shard *owner, struct topic *topic, struct request *request,
                  struct slice sync) {
-    struct effect effect = {.kind = EFFECT_JOIN,
-                            .topic = topic,
-                            .request = request,
-                            .slice = sync,
-                            .position = sc_store_position(owner->store)};
+    struct outcome outcome = {.kind = &join_outcome,
+                              .topic = topic,
+                              .request = request,
+                              .slice = sync,
+                              .position = sc_store_position(owner->store)};
     // Nothing of the group waits before it but the join itself: its place is now.
     if (topic->in_flight == 1 && !request->fresh && !sc_read_waits(owner)) {
-        sc_join_release(owner, &effect);
+        release(owner, &outcome);
         return;
     }
-    *sc_effect_push(owner) = effect;
-    sc_effects_release(owner);
+    *sc_outcome_push(owner) = outcome;
 }
 
 void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request) {
@@ -219,24 +221,43 @@ static void reply_with(struct request *request, struct slice slice) {
         memcpy(request->reply->data, slice_data(slice), slice.size);
 }
 
-// The joiner's place in the order of effects has come: what follows is for it.
-void sc_join_release(struct shard *owner, struct effect *effect) {
-    struct topic *topic = effect->topic;
-    struct request *request = effect->request;
+// The joiner's place in the order of outcomes has come: what follows is for it.
+static void release(struct shard *owner, struct outcome *outcome) {
+    struct topic *topic = outcome->topic;
+    struct request *request = outcome->request;
     topic->in_flight--;
     if (request->origin == owner) {
         request->topic = topic;
-        sc_join_complete(owner, request, effect->slice);
-        sc_slice_release(owner, effect->slice);
+        sc_join_complete(owner, request, outcome->slice);
+        sc_slice_release(owner, outcome->slice);
         sc_request_free(request);
         return;
     }
     note_remote_interest(owner, topic, request);
-    reply_with(request, effect->slice);
-    sc_slice_release(owner, effect->slice);
+    reply_with(request, outcome->slice);
+    sc_slice_release(owner, outcome->slice);
     sc_batches_post(owner); // Earlier frames of the group go first.
     sc_request_finish(request);
 }
+
+// Its `sync` is one of after the rollback. The frames of a connection that has some already are held back anew, ahead of that.
+static void revoke(struct shard *owner, struct outcome *outcome,
+                   const struct revocation *revocation) {
+    (void)revocation;
+    struct request *request = outcome->request;
+    const struct call *call = &request->call;
+    if (!request->custom) {
+        sc_slice_release(owner, outcome->slice);
+        sc_blob_release(request->tail);
+        request->tail = NULL;
+        if (request->fresh)
+            sc_hold_push(owner, outcome->topic, request);
+        outcome->slice = sc_sync_build(owner, &call->name, call->has_item ? &call->item : NULL);
+    }
+    sc_outcome_again(owner, outcome);
+}
+
+static const struct outcome_kind join_outcome = {release, revoke};
 
 // ---- At the joiner's shard
 

@@ -202,7 +202,7 @@ static void answer(struct shard *shard, struct listing_job *job) {
     for (size_t i = ARRAY_AT + 1; i < count; i++)
         sc_ws_writer_put(&job->writer, parts[i]);
     assert(job->writer.left == 0);
-    sc_read_answered(shard, request);
+    sc_read_answered(shard, request, &sc_outcome_answer);
 }
 
 // Joins are evaluated in the order in which they came. Those whose frames are held back get this very `sync`; without one
@@ -268,7 +268,6 @@ static void finish(struct shard *shard) {
     if (topic != NULL)
         evaluate_joins(shard, topic, joins, blob);
     sc_blob_release(blob);
-    sc_effects_release(shard);
 }
 
 // It cannot be read in steps, or need not be any more: at once then, with whatever error that gives.
@@ -287,7 +286,6 @@ static void finish_at_once(struct shard *shard) {
         sc_kept_drop(topic);
         evaluate_joins(shard, topic, joins, NULL);
     }
-    sc_effects_release(shard);
 }
 
 #define SNAPSHOTS_LOOK_MS 20
@@ -333,7 +331,6 @@ static void begin(struct shard *shard) {
     for (struct request *join = job->joins; join != NULL; join = join->next_waiting)
         if (join->fresh)
             sc_hold_push(shard, job->topic, join);
-    sc_effects_release(shard);
 }
 
 void sc_listing_turn(struct shard *shard) {

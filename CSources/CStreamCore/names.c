@@ -218,7 +218,6 @@ static void finish(struct shard *shard, struct gather *gather) {
     sc_buffer_deinit(&gather->names);
     sc_request_free(gather->call);
     free(gather);
-    sc_effects_release(shard);
 }
 
 static bool has_caller(const struct gather *gather) {
@@ -285,7 +284,7 @@ void sc_names_start(struct shard *shard, struct call *call) {
         hold(shard, gather);
 }
 
-void sc_names_collect(struct shard *shard, struct request *request) {
+static void collect_reply(struct shard *shard, struct request *request) {
     struct sc_buffer names = {0};
     collect_all(shard, &request->call, &names);
     request->reply = names.failed ? NULL : sc_blob_create(names.size);
@@ -294,10 +293,24 @@ void sc_names_collect(struct shard *shard, struct request *request) {
     sc_buffer_deinit(&names);
 }
 
+static void release(struct shard *shard, struct outcome *outcome) {
+    (void)shard;
+    sc_request_finish(outcome->request);
+}
+
+static void revoke(struct shard *shard, struct outcome *outcome,
+                   const struct revocation *revocation) {
+    (void)revocation;
+    sc_blob_release(outcome->request->reply);
+    collect_reply(shard, outcome->request);
+    sc_outcome_again(shard, outcome);
+}
+
+static const struct outcome_kind names_outcome = {release, revoke};
+
 static void evaluate(struct shard *shard, struct request *request) {
-    sc_names_collect(shard, request);
-    sc_read_answered(shard, request);
-    sc_effects_release(shard);
+    collect_reply(shard, request);
+    sc_read_answered(shard, request, &names_outcome);
 }
 
 static void reply(struct shard *shard, struct request *request) {

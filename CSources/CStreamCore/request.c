@@ -113,6 +113,7 @@ static void returned(struct sc_loop_message *message) {
         sc_account_discharge(request->call.account, SC_PLACE_REQUESTS, size_of(request));
     request->kind->finish(shard, request);
     sc_request_free(request);
+    sc_outcomes_release(shard);
 }
 
 void sc_request_finish(struct request *request) {

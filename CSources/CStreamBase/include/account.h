@@ -33,7 +33,7 @@
           "no further call of the connection starts", "calls_parked")                              \
     PLACE(ANSWERS, answers, CONNECTION, ANY, "limits.worker_budget_bytes",                         \
           "the worker's calls wait", "calls_parked")                                               \
-    PLACE(EFFECTS, effects, CONNECTION, ANY, "limits.worker_budget_bytes",                         \
+    PLACE(OUTCOMES, outcomes, CONNECTION, ANY, "limits.worker_budget_bytes",                       \
           "the worker's calls wait", "calls_parked")                                               \
     PLACE(DELIVERIES, deliveries, CONNECTION, ONE, "limits.worker_budget_bytes",                   \
           "a result that waits beyond twice the budget reaches its caller as an error",            \
@@ -187,7 +187,7 @@ static inline void sc_account_end(struct sc_account *_Nullable account,
 static inline uint64_t sc_account_outgoing(const struct sc_account *account) {
     return sc_account_bytes(account, SC_PLACE_OUTBOX) +
            sc_account_bytes(account, SC_PLACE_ANSWERS) +
-           sc_account_bytes(account, SC_PLACE_EFFECTS) +
+           sc_account_bytes(account, SC_PLACE_OUTCOMES) +
            sc_account_bytes(account, SC_PLACE_DELIVERIES);
 }
 /// A call that has to start, as far as its answer takes room.

@@ -307,4 +307,5 @@ static void run(struct sc_loop_message *loop_message) {
     else if (command->kind == COMMAND_CALL)
         sc_undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
     sc_command_free(command);
+    sc_outcomes_release(shard);
 }

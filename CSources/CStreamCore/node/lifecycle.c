@@ -79,7 +79,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
-    return shard->effects.head != shard->effects.tail || shard->listings.first != NULL ||
+    return shard->outcomes.head != shard->outcomes.tail || shard->listings.first != NULL ||
            shard->call_queues.waiting > 0 || !sc_wait_list_is_empty(&shard->gathers);
 }
 

@@ -44,6 +44,7 @@ static void on_turn(void *context) {
     if (shard->stepped > 0) {
         sc_listing_turn(shard);
         sc_names_turn(shard);
+        sc_outcomes_release(shard);
     }
     if (!sc_wait_list_is_empty(&shard->transport.parked))
         sc_transport_resume(&shard->transport);
@@ -202,7 +203,7 @@ static int set_up(struct shard *shard) {
 static void tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_storage_close_directory(shard);
-        sc_effects_deinit(shard);
+        sc_outcomes_deinit(shard);
         sc_transport_deinit(&shard->transport);
     }
     sc_snapshots_deinit(shard);

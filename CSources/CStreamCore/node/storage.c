@@ -55,7 +55,16 @@ static int open_directory(struct shard *shard, char *reason) {
 
 static void on_durable(void *context) {
     struct shard *shard = context;
-    sc_effects_release(shard);
+    sc_outcomes_release(shard);
+}
+
+static void on_failed(void *context, int error, bool unknown) {
+    struct shard *shard = context;
+    shard->taken_back++;
+    sc_kept_drop_all(shard);
+    sc_outcomes_revoke(shard, error, unknown);
+    sc_listing_taken_back(shard, error, unknown);
+    sc_outcomes_release(shard);
 }
 
 int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
@@ -84,7 +93,7 @@ static bool is_full(int rc) {
 static int open_log(struct shard *shard, char *reason) {
     struct sc_node *node = shard->node;
     struct sc_log_events events = {
-        .context = shard, .on_durable = on_durable, .on_failed = sc_effects_revoke, .apply = apply};
+        .context = shard, .on_durable = on_durable, .on_failed = on_failed, .apply = apply};
     struct sc_log *log = NULL;
     int rc = sc_log_open(shard->loop, node->directory, shard->index, shard->store, owns, &events,
                          &log, reason);

@@ -41,7 +41,6 @@ static void fail(struct connection *connection, struct call *call, const char *c
         return;
     call->answer = sc_worker_answer_begin(connection);
     sc_call_fail(connection_shard(connection), call, code, message);
-    sc_effects_release(connection_shard(connection));
 }
 
 // A message that cannot be understood is answered when it says which call it is, and never fatal.
@@ -327,8 +326,8 @@ static bool telemetry(struct connection *connection, struct sc_bytes text, bool 
     return true;
 }
 
-bool sc_worker_message(struct connection *connection, struct sc_bytes text,
-                       enum message_source source) {
+static bool handle(struct connection *connection, struct sc_bytes text,
+                   enum message_source source) {
     if ((text.size == 0 || text.data[0] <= ' ') && sc_text_is_blank(text))
         return true;
     struct sc_json_index *index = &connection_shard(connection)->index_scratch;
@@ -375,6 +374,13 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text,
         sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX)
         sc_connection_throttle(connection);
     return true;
+}
+
+bool sc_worker_message(struct connection *connection, struct sc_bytes text,
+                       enum message_source source) {
+    bool handled = handle(connection, text, source);
+    sc_outcomes_release(connection_shard(connection));
+    return handled;
 }
 
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) {
@@ -431,6 +437,5 @@ void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
         bad_input_text(&reason, &call, input.reason);
         sc_call_fail(shard, &call, "deserialization_error", sc_buffer_bytes(&reason));
         sc_buffer_deinit(&reason);
-        sc_effects_release(shard);
     }
 }

@@ -288,14 +288,14 @@ def test_what_waits_for_a_disk_that_stalls_is_charged_to_its_caller(tmp_path, di
         frozen = Frozen(disk, 1.5)
         began = time.monotonic()
         writer.send(invoke(2, "stream::set", {"stream_name": "s", "group_id": "g", "item_id": "j", "data": "x"}))
-        while node.counters()["waiting_effects_bytes"] == 0:
+        while node.counters()["waiting_outcomes_bytes"] == 0:
             assert time.monotonic() - began < 1
         count = 200
         sending = threading.Thread(target=lambda: caller.send(message * count))
         sending.start()
-        while (counters := node.counters())["waiting_effects_bytes"] < budget or counters["calls_parked"] == 0:
+        while (counters := node.counters())["waiting_outcomes_bytes"] < budget or counters["calls_parked"] == 0:
             assert time.monotonic() - began < 1.4, json.dumps(counters)[:900]
-        assert counters["waiting_effects_bytes"] < budget + 256 * 1024
+        assert counters["waiting_outcomes_bytes"] < budget + 256 * 1024
         frozen.wait()
         if what == "answers":
             for _ in range(count):
@@ -305,7 +305,7 @@ def test_what_waits_for_a_disk_that_stalls_is_charged_to_its_caller(tmp_path, di
             for _ in range(count):
                 assert json.loads(reader.message())["event"]["type"] == "event"
         sending.join()
-        while node.counters()["waiting_effects_bytes"] > 0:
+        while node.counters()["waiting_outcomes_bytes"] > 0:
             assert time.monotonic() - began < 20
     finally:
         node.kill()
