@@ -13,6 +13,7 @@ import threading
 import pytest
 
 from clients import Closed, Subscriber, Worker
+from executor import Executor
 from node import BINARY, PATIENCE_SECONDS, Node, configuration
 
 
@@ -110,6 +111,22 @@ def test_end_right_after_the_first_line_is_heard(tmp_path):
             node.stop()
         finally:
             node.kill()
+
+
+def test_join_in_progress_does_not_hold_up_the_end(tmp_path):
+    node = Node(tmp_path, configuration({"timeouts": {"shutdown_ms": 200}}))
+    try:
+        node.start()
+        with Executor(node.worker_url()) as worker, Subscriber(node.stream_url()) as subscriber:
+            worker.serve("join")
+            worker.trigger("stream:join", "join")
+            subscriber.join("s", "g")
+            worker.called("join")
+            node.stop()
+            assert subscriber.close_code() == 1001
+            assert worker.closed() == 1012
+    finally:
+        node.kill()
 
 
 # ---- Addresses

@@ -1,4 +1,4 @@
-"""Many changes through one remote handler: all are handled, in order, and the node stays small."""
+"""Many changes, or leaves, through one remote handler: all are handled, in order, and the node stays small."""
 
 import os
 import random
@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from clients import Worker
+from clients import Subscriber, Worker
+from executor import Executor
 from node import FULL
 
 CHANGES = 100_000 if FULL else 5_000
@@ -179,3 +180,29 @@ def test_connection_that_serves_a_trigger_is_never_held(node):
         assert "result" in handler.answer(handler.invoke("stream::list_all", data={}))
         counters = wait_for_counter(node, "trigger_events_dropped")
         assert counters["trigger_writers_held"] == 0
+
+
+# ---- Leaves
+
+
+def test_every_leave_of_a_mass_disconnect_is_heard(start_node):
+    """Far more leaves at once than a trigger's queue holds of other events."""
+    node = start_node({"limits": {"subscriptions_per_connection": 2000}})
+    connections, each = 6, 2000
+    with Executor(node.worker_url()) as worker:
+        left = set()
+        worker.serve("left", lambda data: left.add(data["subscription_id"]))
+        worker.trigger("stream:leave", "left")
+        subscribers = [Subscriber(node.stream_url()) for _ in range(connections)]
+        for number, subscriber in enumerate(subscribers):
+            for sub in range(each):
+                subscriber.join("s", f"g{sub % 7}", subscription=f"{number}/{sub}")
+            for _ in range(each):
+                assert subscriber.event()["type"] == "sync"
+        for subscriber in subscribers:
+            subscriber.socket.socket.close()  # Without a word.
+        deadline = time.monotonic() + 30
+        while len(left) < connections * each and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert len(left) == connections * each
+        assert node.counters()["trigger_events_dropped"] == 0
