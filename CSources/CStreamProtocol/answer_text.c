@@ -22,6 +22,7 @@ static size_t add_trace(struct sc_bytes *parts, struct sc_bytes traceparent,
     return at;
 }
 
+// Parts in place of one text: a value of 16 MiB is copied once, into the frame that leaves.
 size_t sc_answer_parts(struct sc_bytes parts[SC_TEXT_PARTS_MAX], const struct sc_echo *echo,
                        const struct sc_bytes *body, size_t count) {
     assert(count <= SC_ANSWER_BODY_PARTS_MAX);
@@ -71,6 +72,7 @@ void sc_input_error_write(struct sc_buffer *out, struct sc_bytes function, struc
     sc_buffer_append_bytes(out, reason);
 }
 
+// The cut is at a whole character as it is written, so what is left is a JSON string still.
 static struct sc_bytes cut(struct sc_bytes id, size_t size_max, uint8_t *room) {
     struct sc_bytes inner = {id.data + 1, id.size - 2};
     size_t size = sc_json_prefix_size(inner, size_max);
@@ -97,6 +99,7 @@ static struct sc_bytes quoted(struct sc_buffer *out, struct sc_bytes characters)
     return sc_buffer_bytes(out);
 }
 
+// The ids are characters, since the control plane decodes them to look them up; they are escaped anew here.
 bool sc_forward_call(struct sc_forward *out, const struct sc_message *message,
                      struct sc_bytes invocation_id, struct sc_bytes function_id) {
     *out = (struct sc_forward){0};
@@ -143,6 +146,8 @@ bool sc_forward_result(struct sc_forward *out, const struct sc_message *message,
     return !out->id.failed && !out->function.failed && !out->data.failed;
 }
 
+// The ids of the parts that are there already: the caller looks at the size of the whole first. The trace context goes, so
+// that the error fits whatever the limit is.
 void sc_forward_result_too_large(struct sc_forward *out) {
     begin_result(out, out->parts[1], out->parts[3]);
     out->count += sc_error_value(&out->parts[out->count], SC_ERROR_RESULT_TOO_LARGE);

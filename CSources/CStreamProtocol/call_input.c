@@ -21,6 +21,8 @@ enum { KEY_SIZE_MAX = 11, REQUIRED_MAX = 4 };
 #define BIT(field) (1u << (field))
 #define NAMES (BIT(STREAM) | BIT(GROUP))
 
+// Which fields count, which must be there, and in which order a missing one is named: the order is part of the wire, since
+// callers see the first complaint only.
 struct shape {
     struct sc_bytes expected; // How a wrong input is told what it should have been.
     uint8_t uses;             // A bit for each field that counts,
@@ -132,6 +134,7 @@ static inline int take_field(struct input_fields *fields, const struct sc_json_m
     return field;
 }
 
+// The members of `data` follow it in the index, so the walk ends at the first one that is not its own.
 static void collect(const struct sc_json_index *index, const struct sc_json_member *data,
                     struct input_fields *fields) {
     if (index->overflow) {
@@ -173,6 +176,7 @@ static char *reason_room(struct sc_call_input *input) {
     return (char *)input->reason_text;
 }
 
+// Types first, for all fields: a field of the wrong type is named even when another one is missing.
 static int check_types(const struct shape *shape, const struct input_fields *fields,
                        struct sc_call_input *input) {
     unsigned typed = shape->uses & fields->present & ~BIT(DATA);
@@ -201,6 +205,7 @@ static int check_missing(const struct shape *shape, const struct input_fields *f
                            (const char *)keys[shape->required[i]].data));
 }
 
+// Names with escapes, and those that may be too long: few, so that the common ones are slices without a copy.
 static int take_odd_name(struct sc_call_input *input, enum field field,
                          const struct sc_json_value *value, uint8_t room[SC_NAME_SIZE_MAX],
                          struct sc_bytes *name) {
@@ -240,6 +245,7 @@ static int take_names(enum sc_call_op op, const struct input_fields *fields,
     return rc;
 }
 
+// The limits of a value leave room for the frame around it: see SC_VALUE_DEPTH_MAX.
 static int take_data(struct sc_json_value data, struct sc_call_input *input) {
     if (data.depth > SC_VALUE_DEPTH_MAX)
         return refuse(input, snprintf(reason_room(input), sizeof input->reason_text,
@@ -253,6 +259,7 @@ static int take_data(struct sc_json_value data, struct sc_call_input *input) {
     return 0;
 }
 
+// The input is not cleared as a whole: its rooms for names are two kilobytes, and most calls use none of them.
 int sc_call_input_read(enum sc_call_op op, const struct sc_json_index *index,
                        const struct sc_json_member *data, struct sc_call_input *input) {
     assert(op <= SC_CALL_UPDATE);

@@ -22,6 +22,7 @@ static const struct name_field name_fields[] = {[SUBSCRIPTION_ID] = NAME_FIELD("
                                                 [ITEM_ID] = NAME_FIELD("id")};
 
 // Reads a name. `out` has no data when the message has none. Returns what is wrong, or NULL.
+// A name with escapes is decoded into a room for six times its limit first: that is what its longest spelling takes.
 static const char *read_name(const struct sc_json_index *index, int parent,
                              const struct name_field *field, uint8_t *storage,
                              struct sc_bytes *out) {
@@ -63,6 +64,8 @@ static const char *read_type(const struct sc_json_index *index, bool *is_join) {
     return NULL;
 }
 
+// Names are read in the order in which they are named in words, so that the log says the first thing that is wrong. All
+// are read of a leave, too, though it needs one: a long name must not be taken just because nobody looks at it.
 const char *sc_client_message_read(struct sc_client_message *message,
                                    const struct sc_json_index *index) {
     if (index->root.kind != SC_JSON_OBJECT)

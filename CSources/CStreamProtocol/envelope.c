@@ -33,6 +33,7 @@ static int field_of(struct sc_bytes key) {
     }
 }
 
+// A key may be spelt with escapes; nobody does, so this may take its time.
 static int field_of_escaped(struct sc_bytes key) {
     for (int field = 0; field < SC_ENVELOPE_FIELD_COUNT; field++)
         if (sc_json_string_equal(key, true, keys[field]))
@@ -40,6 +41,8 @@ static int field_of_escaped(struct sc_bytes key) {
     return -1;
 }
 
+// One walk over the members that the scan met, in place of a search for each field: of a duplicate key the last is met last.
+// An index that overflowed has not all members, so each field is then looked for in the text.
 void sc_envelope_read(struct sc_envelope *out, const struct sc_json_index *index) {
     out->index = index;
     memset(out->fields, 0, sizeof out->fields);
@@ -69,6 +72,8 @@ static inline bool says(const struct sc_json_value *string, struct sc_bytes text
 
 #define NAME(text) {(const uint8_t *)(text), sizeof(text) - 1}
 
+// The types that come with every call stand first. Those of newer clients are known so that they are ignored in silence,
+// and not answered as mistakes.
 int sc_envelope_type(const struct sc_envelope *envelope) {
     static const struct {
         struct sc_bytes name;
@@ -104,6 +109,7 @@ int sc_envelope_type(const struct sc_envelope *envelope) {
     return -1;
 }
 
+// An action that is not understood makes the call invalid: to carry it out as a plain call would be a guess.
 enum sc_action sc_envelope_action_read(const struct sc_json_member *action) {
     if (action->value.kind == SC_JSON_NULL)
         return SC_ACTION_CALL;

@@ -11,6 +11,7 @@ bool sc_head_is_python(const struct sc_http_request *request) {
            memmem(agent.data, agent.size, second, sizeof second - 1) != NULL;
 }
 
+// Only visible ASCII, space and tab can be told in JSON as they were sent. RFC 9110 leaves the meaning of other bytes open.
 static bool is_plain(struct sc_bytes value) {
     for (size_t i = 0; i < value.size; i++)
         if (value.data[i] != '\t' && (value.data[i] < 0x20 || value.data[i] > 0x7e))
@@ -40,6 +41,7 @@ static bool is_last(const struct sc_http_request *request, uint32_t at) {
     return true;
 }
 
+// Names in lower case, each once: what an auth function gets is an object, and HTTP compares names without case.
 static void add_headers(struct sc_message_builder *builder, const struct sc_http_request *request) {
     bool begun = false;
     for (uint32_t i = 0; i < request->header_count; i++) {
@@ -61,6 +63,7 @@ struct parameter {
     struct sc_bytes key, value;
 };
 
+// By name, and in the order of the query among those of one name: the sort is not stable by itself.
 static int compare_parameters(const void *a, const void *b) {
     const struct parameter *left = a, *right = b;
     size_t size = left->key.size < right->key.size ? left->key.size : right->key.size;
@@ -72,6 +75,7 @@ static int compare_parameters(const void *a, const void *b) {
     return left->key.data < right->key.data ? -1 : 1; // As sent.
 }
 
+// Nothing is decoded: what `%20` or `+` mean in a query is for the auth function to say.
 static size_t split_query(struct sc_bytes query, struct parameter *out) {
     size_t count = 0;
     for (size_t at = 0; at < query.size;) {
@@ -89,6 +93,7 @@ static size_t split_query(struct sc_bytes query, struct parameter *out) {
     return count;
 }
 
+// Sorting brings the values of one name together in n log n; a query of 16 KiB may have thousands of parameters.
 static void add_query(struct sc_message_builder *builder, struct sc_bytes query) {
     struct parameter *parameters = malloc((query.size / 2 + 1) * sizeof *parameters);
     if (parameters == NULL) {

@@ -3,6 +3,11 @@
 
 #include "builder.h"
 
+// The copy is one block: the struct, then the text, which the fields are slices of. So a message is one allocation, however
+// many fields its type has, and one free on whatever thread gives up the last reference.
+//
+// Only `references` and `account` change once somebody else has the message; both are atomic. The rest is written by the
+// thread of the shard before it hands the message on, and read by any thread after that.
 struct sc_message {
     _Atomic uint32_t references;
     _Atomic(struct sc_account *) account; // NULL once the message is settled, or is nobody's.
@@ -22,6 +27,8 @@ struct sc_message {
 
 #define NULL_VALUE SC_LITERAL("null")
 
+// What each type must and may have is a table, not code: a field of a new type is one line, and the reader of the fields is
+// one loop for all types.
 enum requirement { OPTIONAL_ANY, OPTIONAL_STRING, OPTIONAL_OBJECT, REQUIRED_STRING, VALUE };
 struct field_rule {
     enum sc_message_field field;
@@ -87,6 +94,7 @@ static const struct type_rules rules_of[] = {
 };
 static const struct type_rules error_rules = TABLE(error_fields);
 
+// A member that is null counts as absent, but where a value is asked for: null is a value.
 static bool fits(enum requirement requirement, uint8_t kind) {
     switch (requirement) {
     case OPTIONAL_ANY:
@@ -102,6 +110,8 @@ static bool fits(enum requirement requirement, uint8_t kind) {
     return false;
 }
 
+// Reads the fields of a table from the members of `parent`. Returns the key of the first that is not what it must be. The
+// fields before it are read all the same: a result that is broken further on still says whose call it ends.
 static const char *read_fields(struct sc_bytes *fields, struct type_rules table,
                                const struct sc_json_index *index, int parent) {
     for (size_t i = 0; i < table.count; i++) {
@@ -146,6 +156,7 @@ static void check_error(struct sc_bytes *fields, const struct sc_json_index *ind
         fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
 }
 
+// What could be read of a broken result may be half of a value: its caller gets this error in place of all of it.
 void sc_message_set_malformed(struct sc_message *message) {
     message->fields[SC_FIELD_ERROR] = MALFORMED_RESULT;
     message->fields[SC_FIELD_ERROR_CODE] = message->fields[SC_FIELD_ERROR_MESSAGE] =
@@ -155,6 +166,7 @@ void sc_message_set_malformed(struct sc_message *message) {
 
 #define CALLER_KEY SC_LITERAL("_caller_worker_id")
 
+// Notes while the index is at hand what sending the data on will need: after this the text is only copied.
 static void look_at_data(struct sc_message *message, const struct sc_json_index *index) {
     struct sc_json_member scratch;
     const struct sc_json_member *data = find(index, SC_LITERAL("data"), &scratch);
@@ -170,6 +182,7 @@ static void look_at_data(struct sc_message *message, const struct sc_json_index 
     }
 }
 
+// From slices of the scanned text, which is gone soon, to slices of the copy.
 static void move_fields(struct sc_message *message, const struct sc_bytes *fields,
                         struct sc_bytes text) {
     for (size_t i = 0; i < SC_FIELD_COUNT; i++) {
@@ -187,6 +200,7 @@ static enum sc_place place_of(enum sc_message_type type) {
     return type == SC_MESSAGE_RESULT ? SC_PLACE_RESULTS : SC_PLACE_MESSAGES;
 }
 
+// The account holds a reference of its own until the message is settled, since a message may outlive its connection.
 static struct sc_message *message_allocate(struct sc_heap *heap, enum sc_message_type type,
                                            size_t size, struct sc_account *account) {
     bool of_heap = heap != NULL && sizeof(struct sc_message) + size <= SC_HEAP_SIZE_MAX;
@@ -202,6 +216,7 @@ static struct sc_message *message_allocate(struct sc_heap *heap, enum sc_message
     return message;
 }
 
+// A result is never refused for what stands beside its id: its caller would wait for ever. It becomes an error instead.
 struct sc_message *sc_message_make(enum sc_message_type type, struct sc_bytes text,
                                    const struct sc_json_index *index, struct sc_bytes caller_id,
                                    struct sc_account *account, const char **why) {
@@ -247,6 +262,7 @@ void sc_message_release(struct sc_message *message) {
         free(message);
 }
 
+// Whoever comes first takes the account out, so that a message that is settled and then released is taken back once.
 void sc_message_settle(struct sc_message *message) {
     sc_account_take_back(atomic_exchange_explicit(&message->account, NULL, memory_order_acq_rel),
                          place_of((enum sc_message_type)message->type),
@@ -307,6 +323,7 @@ bool sc_message_is_void(const struct sc_message *message) {
     return message->is_void || message->fields[SC_FIELD_INVOCATION_ID].data == NULL;
 }
 
+// Without the closing brace: the caller's id follows. A caller may write the key itself, but must not pass for another.
 static void copy_without_caller(const struct sc_message *message, struct sc_buffer *out) {
     struct sc_json_value data = {.text = message->fields[SC_FIELD_DATA], .kind = SC_JSON_OBJECT};
     size_t offset = 0;
@@ -322,6 +339,7 @@ static void copy_without_caller(const struct sc_message *message, struct sc_buff
     }
 }
 
+// Nearly always the data is sent as it was written, with the id put before its closing brace: no copy, whatever its size.
 size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer *scratch,
                              struct sc_bytes parts[SC_MESSAGE_DATA_PARTS_MAX]) {
     struct sc_bytes data = message->fields[SC_FIELD_DATA];

@@ -8,6 +8,7 @@ void sc_names_text_begin(struct sc_names_text *text, bool of_one_stream) {
                            of_one_stream ? SC_LITERAL("[") : SC_LITERAL("{\"stream\":["));
 }
 
+// One name at a time: a list of 300,000 groups is written in many turns, and nobody else waits for it.
 void sc_names_text_add(struct sc_names_text *text, struct sc_bytes stream, struct sc_bytes group) {
     struct sc_buffer *out = &text->out;
     bool first = text->group_count++ == 0;

@@ -111,6 +111,7 @@ struct sc_message *sc_logs_message(struct sc_bytes records, struct sc_account *a
 
 // ---- Calls of overridden functions
 
+// Names are written as characters: how the caller spelt them must not reach a handler.
 static void add_name(struct sc_message_builder *builder, enum sc_message_field field,
                      struct sc_bytes key, struct sc_bytes name) {
     sc_builder_add(builder, key);

@@ -36,6 +36,8 @@ static bool ends_with(struct sc_bytes text, const char *lower_case) {
 }
 
 // Reads `host`, `host:port`, `[address]` or `[address]:port`. False: it is none of these.
+// Strict on purpose: what is not read in full is not local. A browser would show a page its own way of reading a host, and a
+// lax reading here would let in what that shows as a foreign one.
 static bool read_host(struct sc_bytes text, struct host *out) {
     size_t end = 0;
     out->bracketed = text.size > 0 && text.data[0] == '[';
@@ -63,6 +65,7 @@ static bool read_host(struct sc_bytes text, struct host *out) {
 }
 
 // An address of 4 or 16 bytes; 0: the host is a name.
+// By the C library, so that `127.1` or `0x7f000001`, which only some programs take for addresses, are names.
 static size_t read_address(const struct host *host, uint8_t out[16]) {
     char text[INET6_ADDRSTRLEN];
     if (host->text.size >= sizeof text || memchr(host->text.data, '\0', host->text.size) != NULL)

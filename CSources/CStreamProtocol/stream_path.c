@@ -1,6 +1,8 @@
 // The path of a stream client's request.
 #include "CStreamProtocol.h"
 
+// A segment is at most as long as a name whose every byte is written as an escape: a longer one names nothing, and decoding
+// needs a room of fixed size. Empty segments name nothing either, since a name that was left out by mistake looks like one.
 int sc_stream_path_read(struct sc_bytes path, struct sc_stream_path *out) {
     out->joins = out->has_item = false;
     if (sc_bytes_equal(path, SC_LITERAL("/")))
@@ -28,6 +30,7 @@ int sc_stream_path_read(struct sc_bytes path, struct sc_stream_path *out) {
     return count < 2 ? 404 : 0;
 }
 
+// The parts point into the path's own storage, so a plain copy would point into the original.
 void sc_stream_path_copy(struct sc_stream_path *out, const struct sc_stream_path *path) {
     *out = *path;
     for (size_t i = 0; i < sizeof out->parts / sizeof out->parts[0]; i++)

@@ -8,6 +8,7 @@
 #define HEAD SC_LITERAL("{\"type\":\"stream\",\"timestamp\":")
 #define SYNC_EVENT SC_LITERAL("\"sync\",\"data\":")
 
+// The names are escaped once a topic, not once an event.
 void sc_stream_prefix_write(struct sc_buffer *out, struct sc_bytes stream, struct sc_bytes group) {
     sc_buffer_append_bytes(out, SC_LITERAL(",\"streamName\":"));
     sc_json_write_string(out, stream);
@@ -66,6 +67,7 @@ size_t sc_event_sync(struct sc_bytes parts[2], struct sc_bytes data) {
     return 2;
 }
 
+// The array itself comes from the store, in steps when it is large, so only what stands around it is written here.
 size_t sc_sync_head(struct sc_bytes parts[SC_SYNC_HEAD_PARTS], uint8_t digits[20],
                     struct sc_bytes prefix, uint64_t timestamp) {
     parts[0] = HEAD;

@@ -1,6 +1,8 @@
 // Ids that nobody can guess, made of numbers.
 #include "CStreamProtocol.h"
 
+// SipHash is a keyed hash for short inputs (Aumasson and Bernstein, 2012): whoever sees ids learns neither the key nor the
+// next id, and the node keeps no table of the ids that it gave.
 static void sip_round(uint64_t v[4]) {
     v[0] += v[1];
     v[2] += v[3];

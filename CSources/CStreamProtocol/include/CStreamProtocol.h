@@ -2,6 +2,11 @@
 // socket, a shard or a connection. An account is charged for a message in the control plane's hands, and no more.
 //
 // A parser takes what a JSON scan has found, and borrows the scanned text. A peer's bytes never reach an assert.
+//
+// A text that is told is given as parts, an array of slices: values may have megabytes, and are copied once, into the frame
+// that leaves. The parts borrow all that they are made of, until they have been written.
+//
+// Thread: any. What a function knows stands in its arguments; there is no state beside them.
 #ifndef CSTREAM_PROTOCOL_H
 #define CSTREAM_PROTOCOL_H
 
@@ -13,6 +18,7 @@
 
 // ---- Messages for the control plane (message.c)
 
+/// The order is known elsewhere: registrations come first, since they hold what their connection says next.
 enum sc_message_type {
     SC_MESSAGE_REGISTER_FUNCTION,
     SC_MESSAGE_UNREGISTER_FUNCTION,
@@ -119,6 +125,7 @@ size_t sc_message_data_parts(const struct sc_message *message, struct sc_buffer 
                              struct sc_bytes parts[_Nonnull SC_MESSAGE_DATA_PARTS_MAX]);
 
 /// The names that the core has written into a CHANGE, JOIN, LEAVE, SYNC or OVERRIDE message, decoded.
+/// A decision about them comes back with the message, so that the core needs to keep nothing while it waits.
 struct sc_message_names {
     struct sc_bytes id, stream, group, item; // Slices of `storage`; data == NULL: not there.
     struct sc_bytes context;                 // JSON text of the message; data == NULL: none.
@@ -201,6 +208,7 @@ static inline const char *_Nullable sc_envelope_call_check(const struct sc_envel
 
 /// Whether a message has nothing but white space, which JSON allows around a value. It is no message then.
 bool sc_text_is_blank(struct sc_bytes text);
+/// The SDKs send traces and metrics, too; the node has no use for them, and says nothing.
 enum sc_telemetry { SC_TELEMETRY_NONE, SC_TELEMETRY_LOGS, SC_TELEMETRY_OTHER };
 /// Whether a binary message is telemetry: it begins with four letters then, and only of log records there is a use.
 enum sc_telemetry sc_telemetry_kind(struct sc_bytes binary);
@@ -211,6 +219,7 @@ bool sc_head_is_python(const struct sc_http_request *request);
 
 // ---- The input of a `stream::*` call (call_input.c)
 
+/// The order is known elsewhere: the bits of overrides and of allowed operations follow it.
 enum sc_call_op {
     SC_CALL_SET,
     SC_CALL_GET,
@@ -360,6 +369,7 @@ struct sc_message *_Nullable sc_override_message(const struct sc_override *call,
 
 // ---- What callers and executors are told (answer_text.c). Texts are parts: they borrow what they are made of.
 
+/// The most parts of any text: the longest is an answer with a body of SC_ANSWER_BODY_PARTS_MAX and a trace context.
 #define SC_TEXT_PARTS_MAX 24u
 
 /// What an answer repeats of its call: JSON text as the caller wrote it. Without data: none.
