@@ -337,11 +337,11 @@ static inline struct connection *_Nullable sc_connection_find(const struct shard
 
 /// Whether there is room for what another message of the connection may bring.
 bool sc_credit_has_room(const struct connection *connection);
-/// What has come and is not started is no reason not to start it: all else.
+/// What has come and is not started is no reason not to start it, nor is what waits for triggers: all else.
 static inline uint64_t account_in_work(const struct sc_account *account) {
     return sc_account_total(account) - sc_account_bytes(account, SC_PLACE_PARKED) -
            sc_account_bytes(account, SC_PLACE_UNFINISHED) -
-           sc_account_bytes(account, SC_PLACE_RESULTS);
+           sc_account_bytes(account, SC_PLACE_RESULTS) - sc_account_bytes(account, SC_PLACE_EVENTS);
 }
 
 // ---- subscriber.c

@@ -415,6 +415,8 @@ struct sc_node {
     struct sc_node_events events;
     struct sc_node_address *_Nullable worker_addresses;
     struct sc_directory *_Nullable directory;
+    struct sc_account *account; // Of what waits for triggers and that no connection has caused.
+    struct sc_account_sums *sums;
     uint64_t id_key[2]; // Of the ids that subscriptions by path are given, and of nothing else.
     struct listen_place *places; // Of the stream port, then of each worker port.
     uint32_t shard_count;

@@ -109,7 +109,8 @@ static void join(struct connection *connection, const struct sc_subscription_nam
     client_of(connection)->join_pending = client_of(connection)->join_asked = true;
     shard->counters.joins_asked++;
     sc_announce(shard, connection->id,
-                sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), connection->id, name, NULL));
+                sc_join_message(SC_MESSAGE_JOIN, sc_now_ms(shard), connection->id, name,
+                                sc_connection_account(connection)));
 }
 
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,4 +60,8 @@ int sc_process_is_journal(int fd) {
     struct stat status;
     return stream != NULL && sscanf(stream, "%ju:%ju", &device, &inode) == 2 &&
            fstat(fd, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
+void sc_process_return_memory(void) {
+    (void)malloc_trim(0);
 }

@@ -125,18 +125,22 @@ static void begin_result(struct sc_forward *out, struct sc_bytes invocation_id,
     out->parts[out->count++] = function;
 }
 
+static struct sc_bytes field_of(const struct sc_message *message, enum sc_message_field field) {
+    return message == NULL ? (struct sc_bytes){0} : sc_message_field(message, field);
+}
+
 bool sc_forward_result(struct sc_forward *out, const struct sc_message *message,
                        const struct sc_echo *caller) {
     *out = (struct sc_forward){0};
     begin_result(out, caller->invocation_id, quoted(&out->function, caller->function_id));
-    struct sc_bytes error = sc_message_field(message, SC_FIELD_ERROR);
-    struct sc_bytes result = sc_message_field(message, SC_FIELD_RESULT);
+    struct sc_bytes error = field_of(message, SC_FIELD_ERROR);
+    struct sc_bytes result = field_of(message, SC_FIELD_RESULT);
     if (error.data != NULL)
         out->count += sc_error_value(&out->parts[out->count], error);
     else if (result.data != NULL)
         out->count += sc_result_value(&out->parts[out->count], result);
-    struct sc_bytes traceparent = sc_message_field(message, SC_FIELD_TRACEPARENT);
-    struct sc_bytes baggage = sc_message_field(message, SC_FIELD_BAGGAGE);
+    struct sc_bytes traceparent = field_of(message, SC_FIELD_TRACEPARENT);
+    struct sc_bytes baggage = field_of(message, SC_FIELD_BAGGAGE);
     if (caller->traceparent.data != NULL && traceparent.data == NULL)
         traceparent = quoted(&out->id, caller->traceparent);
     if (caller->baggage.data != NULL && baggage.data == NULL)

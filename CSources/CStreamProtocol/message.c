@@ -197,7 +197,9 @@ static void move_fields(struct sc_message *message, const struct sc_bytes *field
 // Results pass whatever else of their connection waits: they have a place of their own, which waits for nothing but the
 // control plane's next turn.
 static enum sc_place place_of(enum sc_message_type type) {
-    return type == SC_MESSAGE_RESULT ? SC_PLACE_RESULTS : SC_PLACE_MESSAGES;
+    return type == SC_MESSAGE_RESULT ? SC_PLACE_RESULTS
+           : type == SC_MESSAGE_JOIN ? SC_PLACE_JOINS
+                                     : SC_PLACE_MESSAGES;
 }
 
 // The account holds a reference of its own until the message is settled, since a message may outlive its connection.
@@ -267,6 +269,10 @@ void sc_message_settle(struct sc_message *message) {
     sc_account_take_back(atomic_exchange_explicit(&message->account, NULL, memory_order_acq_rel),
                          place_of((enum sc_message_type)message->type),
                          sizeof *message + message->size);
+}
+
+struct sc_account *sc_message_account(const struct sc_message *message) {
+    return atomic_load_explicit(&message->account, memory_order_acquire);
 }
 
 enum sc_message_type sc_message_type(const struct sc_message *message) {

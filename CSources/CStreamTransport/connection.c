@@ -198,6 +198,27 @@ static void say_alive(struct connection *connection, bool alive) {
         role->on_life(connection, alive);
 }
 
+static void send_ping(struct connection *connection) {
+    uint8_t ping[2];
+    connection->pinged = true;
+    sc_out_append_control(connection, ping, sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
+}
+
+void sc_connection_ask(struct connection *connection) {
+    if (!sc_connection_serves(connection))
+        return;
+    if (connection->paused || sc_backlog_waits(connection)) {
+        say_alive(connection, true);
+        return;
+    }
+    struct transport *transport = connection->transport;
+    uint32_t interval = transport->limits.ping_interval_ms / transport->tick_ms + 1;
+    if (transport->tick - connection->tick < interval)
+        connection->tick = transport->tick - interval;
+    connection->silent = true; // So that its next byte is told.
+    send_ping(connection);
+}
+
 static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
     struct connection *connection = CONNECTION(socket);
     // Of a peer for which something waits only what it takes counts.
@@ -297,12 +318,8 @@ static void look_for_life(struct connection *connection, uint32_t quiet_ms) {
     }
     if (quiet_ms >= limits->ping_deadline_ms && !connection->silent && connection->pinged)
         say_alive(connection, false);
-    if (!connection->pinged) {
-        uint8_t ping[2];
-        connection->pinged = true;
-        sc_out_append_control(connection, ping,
-                              sc_ws_header_write(ping, SC_WS_PING, true, 0, NULL));
-    }
+    if (!connection->pinged)
+        send_ping(connection);
 }
 
 static void look_at(struct connection *connection) {

@@ -45,6 +45,13 @@
     PLACE(MESSAGES, messages, CONNECTION, ANY,                                                     \
           "limits.stream_client_budget_bytes, limits.worker_budget_bytes",                         \
           "further messages of the connection are parked", "calls_parked")                         \
+    PLACE(                                                                                         \
+        EVENTS, events, CONNECTION, ANY, "limits.writer_event_bytes",                              \
+        "what the connection writes to watched streams and logs waits; after timeouts.handler_ms " \
+        "the oldest events are dropped",                                                           \
+        "trigger_writers_held")                                                                    \
+    PLACE(JOINS, joins, CONNECTION, ANY, "limits.client_message_bytes",                            \
+          "a connection joins once at a time: its further messages are parked", "joins_asked")     \
     PLACE(SNAPSHOTS, snapshots, SHARD, ONE, "limits.snapshot_bytes",                               \
           "joins of large groups wait until there is room", "joins_waited")
 

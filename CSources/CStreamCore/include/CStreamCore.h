@@ -124,6 +124,8 @@ enum sc_start_step sc_node_start_step(const struct sc_node *node);
 uint16_t sc_node_port(const struct sc_node *node, int worker);
 uint32_t sc_node_address_count(const struct sc_node *node, int worker);
 const char *sc_node_address_text(const struct sc_node *node, int worker, uint32_t index);
+/// The account of what no connection has caused, borrowed until the node is destroyed. Thread: the control plane's.
+struct sc_account *sc_node_account(struct sc_node *node);
 /// The backend in use, for the log.
 const char *sc_node_backend(const struct sc_node *node);
 /// Takes no new connections and closes the stream clients with 1001 after what waits for them; workers go
@@ -168,6 +170,9 @@ void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc
 /// Messages over `size` bytes are not sent to this worker: results become `result_too_large`, calls are
 /// undeliverable.
 void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t size);
+/// Pings a worker now; `worker_alive` says when a byte of it comes, whatever it is. A worker that has not read all that
+/// was sent to it, or that is not read itself, counts as heard at once: it falls under the deadline of pings.
+void sc_node_ping(struct sc_node *node, uint64_t connection);
 /// Starts the close handshake with `code`.
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code);
 /// Lets a worker's messages pass again: each registration message holds them until it is dealt with.

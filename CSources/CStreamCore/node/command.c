@@ -117,6 +117,10 @@ void sc_node_limit_outbound(struct sc_node *node, uint64_t connection, uint64_t 
                  (struct command){.kind = COMMAND_LIMIT, .connection = connection, .number = size});
 }
 
+void sc_node_ping(struct sc_node *node, uint64_t connection) {
+    command_post(node, (struct command){.kind = COMMAND_PING, .connection = connection});
+}
+
 void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
     command_post(node,
                  (struct command){.kind = COMMAND_CLOSE, .connection = connection, .number = code});
@@ -205,6 +209,9 @@ static void run_for_worker(struct connection *connection, struct command *comman
         break;
     case COMMAND_CLOSE:
         sc_connection_close(connection, (uint16_t)command->number, "");
+        break;
+    case COMMAND_PING:
+        sc_connection_ask(connection);
         break;
     case COMMAND_RELEASE: // What waits is looked at when the turn ends.
         assert(worker->barriers > 0);

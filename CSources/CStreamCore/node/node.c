@@ -76,6 +76,10 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
         free(node);
         return NULL;
     }
+    node->sums = sc_account_sums_create();
+    node->account = node->sums == NULL ? NULL : sc_account_create(UINT64_MAX, node->sums);
+    if (node->account == NULL)
+        abort();
     node->config = *config;
     node->events = *events;
     node->shard_count = config->shard_count;
@@ -270,6 +274,8 @@ void sc_node_destroy(struct sc_node *node) {
     if (node == NULL)
         return;
     assert(!node->running);
+    sc_account_release(node->account);
+    sc_account_sums_release(node->sums);
     for (uint32_t i = 0; i < node->shard_count; i++)
         free(node->shards[i]);
     for (uint32_t i = 0; i < node->config.worker_count; i++)
@@ -283,6 +289,10 @@ void sc_node_destroy(struct sc_node *node) {
     pthread_cond_destroy(&node->changed);
     pthread_mutex_destroy(&node->lock);
     free(node);
+}
+
+struct sc_account *sc_node_account(struct sc_node *node) {
+    return node->account;
 }
 
 // ---- Counters
@@ -357,5 +367,7 @@ struct sc_node_counters sc_node_counters(struct sc_node *node) {
     _Static_assert(sizeof sum % sizeof(uint64_t) == 0, "counters are 64-bit numbers");
     if (node->running)
         broadcast(node, gather_counters, &sum);
+    for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)
+        sum.waiting[place] += sc_account_sums_bytes(node->sums, place);
     return sum;
 }

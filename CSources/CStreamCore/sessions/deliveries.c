@@ -8,8 +8,6 @@
 // Results that wait for their caller beyond so many of its budgets reach it as errors: it has asked for more than it
 // takes.
 #define RESULTS_FACTOR 2u
-// COMMAND_RESULT: in `number`.
-#define DOES_NOT_FIT 1u
 
 void sc_worker_send(struct connection *connection, const struct sc_bytes *parts, size_t count) {
     struct slice slice = sc_frame_build(connection_shard(connection), LANE_PRIVATE, parts, count);
@@ -51,7 +49,7 @@ static void run_result(struct connection *connection, struct command *command) {
     struct sc_forward result;
     if (!sc_forward_result(&result, command->content, &caller))
         abort();
-    if (command->number == DOES_NOT_FIT ||
+    if (command->content == NULL ||
         sc_parts_size(result.parts, result.count) > worker_of(connection)->outbound_size_max) {
         connection_shard(connection)->counters.results_too_large++;
         sc_forward_result_too_large(&result);
@@ -92,10 +90,13 @@ static void delivery_wait(struct connection *connection, struct command *command
     command->charged = sizeof *command + command->first.size + command->second.size +
                        command->third.size + command->fourth.size;
     if (command->kind == COMMAND_RESULT) {
-        command->charged += sc_message_text(command->content).size;
         sc_message_settle(command->content);
-        if (account_in_work(account) > RESULTS_FACTOR * account->limit)
-            command->number = DOES_NOT_FIT;
+        if (account_in_work(account) > RESULTS_FACTOR * account->limit) {
+            sc_message_release(command->content); // The caller is told that it was too large.
+            command->content = NULL;
+        } else {
+            command->charged += sc_message_text(command->content).size;
+        }
     }
     sc_account_charge(account, SC_PLACE_DELIVERIES, command->charged);
     sc_wait_list_add(&worker_of(connection)->deliveries, &command->wait);

@@ -6,13 +6,15 @@
 
 // Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
 #define PARKED_JOINS_MAX 64u
+// Of one that waits for the auth function: also its address, which the control plane keeps for the log.
+#define PENDING_SIZE (sizeof(struct pending_upgrade) + PEER_ADDRESS_SIZE_MAX)
 
 static void upgrade_free(struct stream_client *client) {
     struct pending_upgrade *upgrade = client->extra->upgrade;
     if (upgrade == NULL)
         return;
     client->extra->upgrade = NULL;
-    sc_account_discharge(client->connection.account, SC_PLACE_UPGRADES, sizeof *upgrade);
+    sc_account_discharge(client->connection.account, SC_PLACE_UPGRADES, PENDING_SIZE);
     sc_upgrade_waits_no_more(connection_shard(&client->connection));
     sc_heap_give(upgrade);
 }
@@ -42,7 +44,7 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
     struct pending_upgrade *pending = sc_heap_take(shard->heap, sizeof *pending);
     if (pending == NULL)
         abort(); // Bookkeeping without memory: see sc_allocate.
-    sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, sizeof *pending);
+    sc_account_charge(sc_connection_account(connection), SC_PLACE_UPGRADES, PENDING_SIZE);
     memcpy(pending->accept, upgrade->accept, sizeof pending->accept);
     pending->authorization = upgrade->authorization;
     pending->page = page;

@@ -21,6 +21,10 @@ int sc_process_write(int fd, const void *bytes, uint64_t size, uint64_t *written
 /// Whether the descriptor is the journal's, as $JOURNAL_STREAM says.
 int sc_process_is_journal(int fd);
 
+/// Gives pages of the heap that hold nothing back to the kernel. It looks at all free pieces, while others wait for the
+/// heap: for what was large, and not on a thread that serves.
+void sc_process_return_memory(void);
+
 #pragma clang assume_nonnull end
 
 #endif

@@ -96,6 +96,8 @@ void sc_message_release(struct sc_message *_Nullable message);
 /// Says that the message is dealt with, though somebody may still hold it: it no longer counts against what
 /// its connection may have in the control plane's hands. Once only.
 void sc_message_settle(struct sc_message *message);
+/// The account that it is charged to, borrowed until it is settled; NULL once it is, or when it is nobody's.
+struct sc_account *_Nullable sc_message_account(const struct sc_message *message);
 
 enum sc_message_type sc_message_type(const struct sc_message *message);
 /// The text that the message was made of. Valid as long as the message.
@@ -478,11 +480,12 @@ struct sc_forward {
 /// Owns: borrows `message` until sc_forward_end, which the caller owes also after false: memory is out.
 SC_CHECKED bool sc_forward_call(struct sc_forward *out, const struct sc_message *message,
                                 struct sc_bytes invocation_id, struct sc_bytes function_id);
-/// The result `message` with the ids that its caller knows: `invocation_id` is JSON text, the others are characters. The
+/// The result `message` (NULL: it was given up, see below) with the ids that its caller knows: `invocation_id` is JSON text, the others are characters. The
 /// trace context is the executor's, or else the caller's.
 ///
 /// Owns: borrows `message` and `caller` until sc_forward_end, which the caller owes also after false: memory is out.
-SC_CHECKED bool sc_forward_result(struct sc_forward *out, const struct sc_message *message,
+SC_CHECKED bool sc_forward_result(struct sc_forward *out,
+                                  const struct sc_message *_Nullable message,
                                   const struct sc_echo *caller);
 /// Makes a result the error that it is larger than its caller accepts.
 void sc_forward_result_too_large(struct sc_forward *out);

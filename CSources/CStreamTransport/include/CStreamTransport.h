@@ -179,6 +179,9 @@ void sc_connection_free(struct connection *connection);
 /// The account of what waits because of the connection, which is made when there is first something. Borrowed: who
 /// keeps it longer than the connection retains it.
 struct sc_account *sc_connection_account(struct connection *connection);
+/// Pings the peer now, as if it had been silent for the interval of pings. The role's `on_life` hears when a byte of it
+/// comes; at once of a peer that is not read, or that has yet to take what waits for it.
+void sc_connection_ask(struct connection *connection);
 /// Something came from the peer, or it took something.
 void sc_connection_lives(struct connection *connection);
 

@@ -200,3 +200,120 @@ def test_versions_of_a_large_group_that_clients_do_not_take_are_bounded(start_no
         sync = json.loads(last.message())["event"]
         assert sync["type"] == "sync" and len(sync["data"]) == 2
         last.close()
+
+
+# ---- What waits for the control plane, and behind that
+
+
+def overridden(number, size=1):
+    data = {"stream_name": "o", "group_id": "g", "item_id": "i", "data": "x" * size}
+    return invoke(number, "stream::set", data)
+
+
+@pytest.mark.parametrize("count, size, fits", [
+    (1025, 1, True), (1026, 1, False),  # The one that goes over the limit is the last.
+    (9, 130_000, True), (10, 130_000, False),
+], ids=["the last message", "one message more", "the last bytes", "bytes more"])
+def test_messages_in_the_control_planes_hands_are_bounded_and_further_ones_are_parked(start_node, count, size, fits):
+    """Calls that a worker's function is asked about, which does not answer: 1,024 of them, or the budget of 1 MiB."""
+    node = start_node(worker={"limits": {"worker_budget_bytes": BUDGET}})
+    with Executor(node.worker_url()) as executor, Raw(node.worker_port).upgrade() as caller:
+        executor.serve("stream::set(o)")
+        executor.barrier()
+        caller.message()
+        caller.send(b"".join(overridden(number, size) for number in range(count)))
+        calls = [executor.called("stream::set(o)") for _ in range(count - (not fits))]
+        if not fits:
+            deadline = time.monotonic() + 5
+            while waiting(node, "parked") == 0 and time.monotonic() < deadline:
+                pass
+            assert executor.all_called("stream::set(o)") == []
+        assert (waiting(node, "parked") > 0) == (not fits)
+        assert waiting(node, "messages") > (count - 2) * size
+        executor.handlers["stream::set(o)"] = {"old_value": None, "new_value": 1}
+        for call in calls:
+            call.answer({"old_value": None, "new_value": 1})
+        for _ in range(count):
+            assert "error" not in json.loads(caller.message())
+    nothing_waits(node)
+
+
+def test_connection_is_read_no_further_than_a_mebibyte_of_parked_messages(start_node):
+    node = start_node({"shards": 1})
+    count, size = 1400, 32_000
+    with Executor(node.worker_url()) as executor, Raw(node.worker_port).upgrade() as caller:
+        executor.serve("stream::set(o)")
+        executor.barrier()
+        caller.message()
+        caller.send(b"".join(overridden(number) for number in range(1025)))
+        first = [executor.called("stream::set(o)") for _ in range(1025)]
+        sending = threading.Thread(target=lambda: caller.send(b"".join(overridden(n, size) for n in range(1025, count))))
+        sending.start()
+        kept = -1
+        while (now := waiting(node, "parked")) != kept or now == 0:
+            kept = now
+            time.sleep(0.1)  # Until it does not grow any more.
+        assert (1 << 20) - size < kept < (1 << 20) + 10 * size, "what is read at once may go over"
+        assert sending.is_alive(), "the rest is with the sender"
+        executor.handlers["stream::set(o)"] = {"old_value": None, "new_value": 1}
+        for call in first:
+            call.answer({"old_value": None, "new_value": 1})
+        for _ in range(count):
+            assert "error" not in json.loads(caller.message())
+        sending.join()
+    nothing_waits(node)
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["a caller that reads", "a caller that does not read"])
+def test_results_beyond_twice_the_budget_of_their_caller_are_errors(start_node, reads):
+    """All calls are answered, in any case; what the caller does not take beyond that it gets as result_too_large."""
+    node = start_node(worker={"limits": {"worker_budget_bytes": BUDGET}})
+    count, size = 100, 250_000
+    with Executor(node.worker_url()) as executor, Raw(node.worker_port, receive_buffer=4096).upgrade() as caller:
+        executor.serve("large", "x" * size)
+        executor.barrier()
+        caller.message()
+        caller.socket.settimeout(30)
+        answers = []
+        for number in range(count):
+            caller.send(invoke(number, "large", {}))
+            if reads:
+                answers.append(json.loads(caller.message()))
+        if not reads:
+            deadline = time.monotonic() + 20
+            while node.counters()["calls_answered"] < count and time.monotonic() < deadline:
+                pass
+            assert waiting(node, "deliveries") < 3 * BUDGET + count * 4096
+            answers = [json.loads(caller.message()) for _ in range(count)]
+        assert {answer["invocation_id"] for answer in answers} == {f"{number}" for number in range(count)}
+        refused = [answer["error"]["code"] for answer in answers if "error" in answer]
+        assert set(refused) == (set() if reads else {"result_too_large"})
+        assert node.counters()["results_too_large"] == len(refused)
+    nothing_waits(node)
+
+
+def test_a_call_of_all_that_a_message_may_hold_arrives(node):
+    """64 MiB between two workers, and not a byte more: limits.message_bytes."""
+    limit = 64 << 20
+    with Executor(node.worker_url()) as executor:
+        executor.serve("large", lambda data: len(data))
+        executor.barrier()
+        executor.call("engine::workers::register", {"runtime": "node", "version": "0.25.0"})
+        for over, expected in ((0, True), (1, False)):
+            with Raw(node.worker_port).upgrade() as caller:
+                caller.message()
+                caller.socket.settimeout(30)
+                head, tail = b'{"type":"invokefunction","invocation_id":"i","function_id":"large","data":"', b'"}'
+                # What the node adds of its own, a longer id, must fit too.
+                room = limit - len(head) - len(tail) - 64
+                size = room if expected else limit - len(head) - len(tail) + over
+                text = head + b"x" * size + tail
+                pieces = [text[at : at + (8 << 20)] for at in range(0, len(text), 8 << 20)]
+                for index, piece in enumerate(pieces):
+                    caller.send(frame(piece, 1 if index == 0 else 0, final=index == len(pieces) - 1))
+                if expected:
+                    answer = json.loads(caller.message())
+                    assert answer.get("result") == size, answer
+                else:
+                    assert caller.close_code() == 1009
+    nothing_waits(node)

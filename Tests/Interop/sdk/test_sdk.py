@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from clients import Subscriber
+from clients import Subscriber, Worker
 from conftest import SDK_VERSIONS, environment
 from node import PROGRAMS
 
@@ -267,6 +267,32 @@ def test_answer_too_large_for_the_old_sdk_costs_the_call_not_the_connection(pair
     else:
         assert len(caller.call("blob", {"size": 4_000_000})) == 4_000_000
     assert caller.ask("state") == {"state": "connected", "worker_id": connected}
+
+
+@pytest.mark.parametrize("old", ["0.11.6", "0.23.0"])
+def test_published_sdks_that_take_no_large_message_keep_their_connection(node, start_worker, old):
+    """Those before 0.24.5 close it on more than 1 MiB, and lose every call that they wait for."""
+    sdk = start_worker(old, node)
+    sdk.register("echo", "echo")
+    sdk.register("changed", "record")
+    sdk.ask("trigger", name="watch", type="stream", function_id="changed", config={"stream_name": "large"})
+    sdk.barrier()
+    connected = sdk.ask("state")["worker_id"]
+    group = {"stream_name": "large", "group_id": "g"}
+    with Worker(node.worker_url()) as other:
+        for number in range(12):
+            other.set("large", "g", f"{number}", "x" * 100_000)
+            assert sdk.called("changed")["id"] == f"{number}"
+        assert failing(sdk, "stream::list", group).code == "result_too_large"
+        answer = other.call("echo", {"text": "x" * 1_048_577})
+        assert answer["error"]["code"] == "payload_too_large"
+        undelivered = node.counters()["calls_undeliverable"]
+        other.set("large", "g", "big", "x" * 1_048_577)
+        other.set("large", "g", "small", 1)
+        assert sdk.called("changed")["id"] == "small", "the event before it was dropped"
+        assert node.counters()["calls_undeliverable"] == undelivered + 1
+        assert other.call("echo", {"text": "x" * 1_000_000})["result"]["text"] == "x" * 1_000_000
+    assert sdk.ask("state") == {"state": "connected", "worker_id": connected}
 
 
 # ---- Streams
