@@ -13,34 +13,43 @@ extension ControlPlane {
     func fireRecords(_ work: inout LogWork, from worker: ConnectionID, until due: UInt64) -> Bool {
         repeat {
             guard !evaluator.isHeld(worker) else { return true }
+            if var event = work.firing {
+                let isDone = fire(&event, until: due)
+                work.firing = isDone ? nil : event
+                continue
+            }
             guard let record = work.reader.next() else {
                 work.message.settle()
                 return false
             }
-            fire(record, isFunction: false, from: worker, at: work.moment)
-            settle(at: work.moment)
+            work.firing = event(of: record, isFunction: false, from: worker, at: work.moment)
         } while clock.nanoseconds() < due
         return true
     }
 
     func fire(_ record: TelemetryLogRecord, from worker: ConnectionID, at moment: Moment) {
-        fire(record, isFunction: true, from: worker, at: moment)
+        guard let event = event(of: record, isFunction: true, from: worker, at: moment) else {
+            return
+        }
+        fire(event, in: .logs(worker))
     }
 
-    private func fire(
-        _ record: TelemetryLogRecord, isFunction: Bool, from worker: ConnectionID, at moment: Moment
-    ) {
+    /// What a record fires; nil: nothing.
+    private func event(
+        of record: TelemetryLogRecord, isFunction: Bool, from worker: ConnectionID,
+        at moment: Moment
+    ) -> FireWork? {
         let triggers = router.triggers.triggers(onLogOf: record.severityNumber)
-        guard !triggers.isEmpty, keepsRecord() else { return }
+        guard !triggers.isEmpty, keepsRecord() else { return nil }
         // What a handler logs while it handles a record would come back to it, for ever.
         let authors = logGuard.authors(of: record, from: worker, isFunction: isFunction)
-        guard !triggers.allSatisfy({ authors.contains($0.id) }) else { return }
+        guard !triggers.allSatisfy({ authors.contains($0.id) }) else { return nil }
         let input = record.json
-        fire(
-            TriggerEvent(
+        return FireWork(
+            event: TriggerEvent(
                 input: .text(input), lane: .single, writer: worker == .node ? nil : worker,
                 size: input.bytes.count + Evaluator.Event.overhead, authors: authors),
-            at: triggers, at: moment)
+            triggers: triggers, message: nil, moment: moment)
     }
 
     // MARK: Functions and workers
@@ -50,14 +59,14 @@ extension ControlPlane {
         let triggers = router.triggers.triggers(onEventOf: "engine::functions-available")
         // Those without rules see the same; each of the others sees what it may call.
         let open = triggers.filter { !$0.isRestricted }
-        if !open.isEmpty { fireFunctionsChanged(for: .node, open, at: moment) }
+        if !open.isEmpty { work.append(.functions(.node, open), to: .notices) }
         let restricted = Dictionary(grouping: triggers.filter(\.isRestricted), by: \.owner)
         for (owner, triggers) in restricted {
-            fireFunctionsChanged(for: owner, triggers, at: moment)
+            work.append(.functions(owner, triggers), to: .notices)
         }
     }
 
-    private func fireFunctionsChanged(
+    func fireFunctionsChanged(
         for worker: ConnectionID, _ triggers: [ActiveTrigger], at moment: Moment
     ) {
         guard let infos = router.functionInfos(includeInternal: true, for: worker) else {
@@ -87,10 +96,11 @@ extension ControlPlane {
     private func fire(_ payload: JSONText, _ triggers: [ActiveTrigger], at moment: Moment) {
         let lane = evaluator.loneLane()
         fire(
-            TriggerEvent(
-                input: .text(payload), lane: lane, writer: nil,
-                size: payload.bytes.count + Evaluator.Event.overhead),
-            at: triggers, at: moment)
+            FireWork(
+                event: TriggerEvent(
+                    input: .text(payload), lane: lane, writer: nil,
+                    size: payload.bytes.count + Evaluator.Event.overhead),
+                triggers: triggers, message: nil, moment: moment), in: .notices)
     }
 }
 
@@ -99,6 +109,8 @@ struct LogWork: Sendable {
     let message: CoreMessage
     let moment: Moment
     var reader: TelemetryLogReader
+    /// A record that not all triggers have.
+    var firing: FireWork?
 
     init(_ message: CoreMessage, at moment: Moment) {
         self.message = message

@@ -24,12 +24,50 @@ extension ControlPlane {
 
     // MARK: Triggers
 
-    func fire(_ event: Evaluator.Event, at triggers: [ActiveTrigger], at moment: Moment) {
-        guard !triggers.isEmpty else { return }
-        evaluate { evaluator, registry, server, actions in
-            evaluator.fire(
-                event, at: triggers, registry, now: moment.uptime, server: server, into: &actions)
+    /// Fires an event for few triggers at once, for many in steps. What comes behind it in `lane` waits meanwhile.
+    /// - Parameter message: is dealt with when all have it.
+    func fire(
+        _ event: Evaluator.Event, at triggers: [ActiveTrigger], in lane: Lane,
+        _ message: CoreMessage? = nil, at moment: Moment
+    ) {
+        fire(
+            FireWork(event: event, triggers: triggers, message: message, moment: moment), in: lane)
+    }
+
+    func fire(_ event: FireWork, in lane: Lane) {
+        if event.isLong {
+            // Notices come from elsewhere than their lane, so that others may wait there.
+            if lane == .notices {
+                work.append(.fire(event), to: lane)
+            } else {
+                work.putFirst(.fire(event), in: lane)
+            }
+        } else {
+            var event = event
+            fireStep(&event)
         }
+    }
+
+    /// Goes on with an event until its slice of time is over.
+    /// - Returns: whether all triggers have it.
+    func fire(_ rest: inout FireWork, until due: UInt64) -> Bool {
+        repeat {
+            fireStep(&rest)
+            settle(at: rest.moment)
+        } while !rest.isDone && clock.nanoseconds() < due
+        return rest.isDone
+    }
+
+    private func fireStep(_ rest: inout FireWork) {
+        let triggers = rest.takeStep(router.triggers)
+        if !triggers.isEmpty {
+            evaluate { evaluator, registry, server, actions in
+                evaluator.fire(
+                    rest.event, at: triggers, registry, now: rest.moment.uptime, server: server,
+                    into: &actions)
+            }
+        }
+        if rest.isDone { rest.message?.settle() }
     }
 
     private func changed(_ message: CoreMessage, by writer: ConnectionID, at moment: Moment) {
@@ -42,8 +80,8 @@ extension ControlPlane {
             TriggerEvent(
                 input: .message(message), lane: lane, writer: writer == .node ? nil : writer,
                 size: message.dataSize + Evaluator.Event.overhead),
-            at: router.triggers.triggers(onChangeOf: stream, group: group, item: item), at: moment)
-        message.settle()
+            at: router.triggers.triggers(onChangeOf: stream, group: group, item: item),
+            in: .changes, message, at: moment)
     }
 
     private func joinAsked(_ message: CoreMessage, of client: ConnectionID, at moment: Moment) {
@@ -100,8 +138,8 @@ extension ControlPlane {
                 input: .message(message),
                 lane: .subscription(client, Name(message.required(.id))), writer: nil,
                 size: message.dataSize + Evaluator.Event.overhead, isDroppable: false),
-            at: router.triggers.triggers(onLeaveOf: message.required(.stream)), at: moment)
-        message.settle()
+            at: router.triggers.triggers(onLeaveOf: message.required(.stream)),
+            in: .connection(client), message, at: moment)
     }
 
     // MARK: Authentication
@@ -115,6 +153,7 @@ extension ControlPlane {
         startCall(
             function, .message(message),
             .authentication(client, address: message.json(.data)?.view["addr"]?.string ?? ""),
+
             timeout: UInt64(configuration.timeouts.authMilliseconds), at: moment)
     }
 
@@ -212,5 +251,39 @@ extension CoreMessage.Operation {
         case .listGroups: .listGroups
         case .update: .update
         }
+    }
+}
+
+/// An event on its way to many triggers.
+struct FireWork: Sendable {
+    let event: ControlPlane.Evaluator.Event
+    private let triggers: [ActiveTrigger]
+    let message: CoreMessage?
+    let moment: Moment
+    private var next = 0
+
+    /// Triggers in one piece.
+    static let step = 32
+
+    init(
+        event: ControlPlane.Evaluator.Event, triggers: [ActiveTrigger], message: CoreMessage?,
+        moment: Moment
+    ) {
+        self.event = event
+        self.triggers = triggers
+        self.message = message
+        self.moment = moment
+    }
+
+    var isLong: Bool { triggers.count > Self.step }
+    var isDone: Bool { next == triggers.count }
+
+    /// Takes the next triggers. Those that have gone meanwhile, or are others now, are left out.
+    mutating func takeStep(_ registry: TriggerRegistry) -> [ActiveTrigger] {
+        let isFirst = next == 0
+        let end = min(next + Self.step, triggers.count)
+        defer { next = end }
+        if isFirst, end == triggers.count { return triggers }
+        return triggers[next..<end].filter { registry.active($0.id) == $0 }
     }
 }

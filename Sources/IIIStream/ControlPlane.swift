@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import StreamConfig
 internal import StreamCore
 internal import StreamFunctions
@@ -44,21 +45,37 @@ actor ControlPlane {
     private var logCount: UInt64 = 0
     private(set) var counters = ControlCounters()
     private var hasEnded = false
-    private var work = FairQueue<Lane, Work>()
+    var work = FairQueue<Lane, Work>()
+    /// What the events that wait for triggers are charged to: the connections that have caused some.
+    private var accounts: [ConnectionID: CoreAccount] = [:]
+    /// Bytes that wait for triggers, and the most since free memory was given back.
+    private var waitingSize = 0
+    private var waitingSizeMost = 0
 
     /// What keeps its order with itself, and takes turns with all others.
-    private enum Lane: Hashable {
+    enum Lane: Hashable {
         /// What a connection sends.
         case connection(ConnectionID)
         /// Changes of watched streams: those of one item have one order, whoever wrote them.
         case changes
         /// Log records of a connection, which wait while it is held.
         case logs(ConnectionID)
+        /// What the node itself announces.
+        case notices
+        /// Events of triggers that are gone.
+        case forgotten
     }
 
-    private enum Work {
+    enum Work {
         case event(CoreEvent)
         case logs(LogWork, ConnectionID)
+        /// An event with many triggers.
+        case fire(FireWork)
+        /// What a trigger type is to be told of the functions that a worker may call; of all, for the node.
+        case functions(ConnectionID, [ActiveTrigger])
+        /// What a connection that has closed has left behind.
+        case departure(ConnectionID)
+        case forget
     }
 
     init(
@@ -77,6 +94,7 @@ actor ControlPlane {
         guardedStreams = GuardedStreams(
             configuration.stream.guardedStreams,
             patience: UInt64(configuration.timeouts.handlerMilliseconds))
+        accounts[.node] = core.account
     }
 
     /// Calls that somebody is waiting for, and events that wait for their trigger.
@@ -119,27 +137,54 @@ actor ControlPlane {
     private func drain() {
         let moment = clock.moment()
         let events = inbox.take()
-        if work.count == 0, events.count <= Self.fewEvents {
-            for event in events {
+        let isFew = events.count <= Self.fewEvents
+        for event in events {
+            // What is too much for one piece waits, and all that comes behind it.
+            if isFew, work.count == 0 {
                 handle(event, at: moment)
                 settle(at: moment)
-            }
-        } else {
-            for event in events {
+            } else {
                 work.append(.event(event), to: Self.lane(of: event))
             }
         }
-        takeTurns()
         tick(at: moment)
         settle(at: moment)
+        takeTurns()
+        chargeEvents()
         setAlarm(at: moment)
+        if !work.isIdle {
+            counters.drainsCut += 1
+            signal()
+        }
     }
 
     /// So few events are handled at once, in the order in which they came.
     private static let fewEvents = 32
     /// Nanoseconds that one lane may take before the next one has its turn, and that one drain may take.
     private static let sliceNanoseconds: UInt64 = 200_000
-    private static let drainNanoseconds: UInt64 = 5_000_000
+    private static let drainNanoseconds: UInt64 = 2_000_000
+
+    /// Says in the accounts what waits for triggers now.
+    private func chargeEvents() {
+        for (writer, size, change) in evaluator.takeChangedWriters() {
+            waitingSize += change
+            accounts[writer]?.chargeEvents(size)
+            // The account of one that has gone is kept for its events only.
+            if size == 0, writer != .node, router.workerID(of: writer) == nil {
+                accounts[writer] = nil
+            }
+        }
+        waitingSizeMost = max(waitingSizeMost, waitingSize)
+        if waitingSize == 0, waitingSizeMost >= Self.keptSize {
+            waitingSizeMost = 0
+            counters.memoryReturned += 1
+            DispatchQueue.global().async { returnFreeMemory() }
+        }
+    }
+
+    /// What malloc may keep of events that have waited. Of more, pages go back once none waits: they are small pieces
+    /// between others, of which malloc by itself gives back what lies at the end.
+    private static let keptSize = 16 << 20
 
     private static func lane(of event: CoreEvent) -> Lane {
         switch event {
@@ -182,10 +227,6 @@ actor ControlPlane {
             }
             now = clock.nanoseconds()
         }
-        if !work.isIdle {
-            counters.drainsCut += 1
-            signal()
-        }
     }
 
     /// - Returns: false when the lane has to wait until its connection is released.
@@ -204,6 +245,18 @@ actor ControlPlane {
             case .logs(var records, let connection):
                 guard fireRecords(&records, from: connection, until: due) else { continue }
                 work.putBack(.logs(records, connection), in: lane)
+            case .fire(var event):
+                if !fire(&event, until: due) { work.putBack(.fire(event), in: lane) }
+            case .functions(let worker, let triggers):
+                fireFunctionsChanged(for: worker, triggers, at: moment)
+                settle(at: moment)
+            case .departure(let connection):
+                router.departMore(connection, into: &routerActions)
+                settle(at: moment)
+            case .forget:
+                evaluator.forgetMore(into: &triggerActions)
+                settle(at: moment)
+                if evaluator.hasForgotten { work.putBack(.forget, in: lane) }
             case nil:
                 return true
             }
@@ -228,6 +281,7 @@ actor ControlPlane {
             let peer = WorkerPeer(
                 listener: listener, address: address, isTelemetry: isTelemetry, messageSizeMax: size
             )
+            accounts[connection] = head.account
             route(.opened(connection, peer, head: head), at: moment)
         case .message(let connection, let message):
             if let message = WorkerMessage(message) {
@@ -242,6 +296,7 @@ actor ControlPlane {
             work.wake(.logs(connection))
             logGuard.forget(connection)
             route(.closed(connection), at: moment)
+            if !evaluator.isWaiting(for: connection) { accounts[connection] = nil }
         case .undeliverable(let connection, let invocationID, let why):
             let reason: UndeliverableReason =
                 switch why {
@@ -394,6 +449,10 @@ actor ControlPlane {
             core.limitOutbound(connection, bytes: bytes)
         case .close(let connection, let code):
             core.close(connection, code: code)
+        case .ping(let connection):
+            core.ping(connection)
+        case .departMore(let connection):
+            work.append(.departure(connection), to: .connection(connection))
         case .record(let record, let connection):
             fire(record, from: connection, at: moment)
         case .workersChanged(let event, let workerID):
@@ -408,7 +467,12 @@ actor ControlPlane {
     /// Tells the core what to listen for, where that has changed.
     private func publishChanges(at moment: Moment) {
         let gone = router.triggers.takeGoneIDs()
-        if !gone.isEmpty { evaluator.forget(gone, into: &triggerActions) }
+        if !gone.isEmpty {
+            evaluator.forget(gone, into: &triggerActions)
+            if evaluator.hasForgotten, !work.has(.forgotten) {
+                work.append(.forget, to: .forgotten)
+            }
+        }
         var streams = router.triggers.takeWatchChanges()
         let functions = router.functions.takeChangedIDs()
         if !functions.isEmpty { functionsNotice.change(at: moment) }
@@ -485,6 +549,8 @@ struct ControlCounters: Sendable {
     var clientsRefused: UInt64 = 0
     /// Joins of guarded streams that no guard was there for.
     var joinsUnguarded: UInt64 = 0
+    /// Times that free memory was given back to the kernel.
+    var memoryReturned: UInt64 = 0
     /// Turns of the control plane that were over their budget of time.
     var drainsCut: UInt64 = 0
 }

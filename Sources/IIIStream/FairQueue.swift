@@ -32,10 +32,15 @@ struct FairQueue<Key: Hashable & Sendable, Element: Sendable>: Sendable {
         return element
     }
 
-    /// Puts back what was taken from a lane that has the turn.
+    /// Puts back what was taken from a lane that has the turn, or is not empty.
     mutating func putBack(_ element: Element, in key: Key) {
         lanes[key]?.putBack(element)
         count += 1
+    }
+
+    /// Puts what is to be done before all else in a lane.
+    mutating func putFirst(_ element: Element, in key: Key) {
+        if lanes[key] == nil { append(element, to: key) } else { putBack(element, in: key) }
     }
 
     /// The turn of a lane is over.

@@ -154,6 +154,12 @@ public final class StreamNode: Sendable {
 
     private static func evaluator(_ configuration: Configuration) -> ControlPlane.Evaluator {
         var limits = TriggerLimits()
+        limits.inFlight = configuration.limits.triggerCalls
+        limits.waiting = configuration.limits.triggerEvents
+        limits.waitingSize = configuration.limits.triggerEventSize
+        limits.waitingSizePerWriter = configuration.limits.writerEventSize
+        limits.inFlightPerServer = configuration.limits.handlerCallsPerWorker
+        limits.inFlightSizePerServer = configuration.limits.handlerSizePerWorker
         limits.timeout = UInt64(configuration.timeouts.handlerMilliseconds)
         return ControlPlane.Evaluator(
             limits: limits, failOpen: configuration.compatibility.failOpen)
@@ -238,6 +244,7 @@ public final class StreamNode: Sendable {
             ("registrations_refused", workers.registrationsRefused),
             ("calls_forbidden", workers.callsForbidden),
             ("calls_timed_out", workers.callsTimedOut),
+            ("contests_won", workers.contestsWon),
             ("lists_dropped", workers.readsDropped),
             ("workers_denied", workers.connectionsDenied),
             ("clients_refused", clients.clientsRefused),
@@ -248,8 +255,10 @@ public final class StreamNode: Sendable {
             ("triggers_timed_out", triggers.timedOut),
             ("trigger_events_dropped", triggers.dropped),
             ("trigger_writers_held", triggers.holds),
+            ("trigger_call_waits", triggers.callWaits),
             ("trigger_server_waits", triggers.serverWaits),
             ("control_turns_cut", clients.drainsCut),
+            ("memory_returned", clients.memoryReturned),
             ("joins_refused", triggers.joinsRefused),
             ("trigger_calls_forbidden", triggers.forbidden),
         ]

@@ -190,6 +190,16 @@ package struct Limits: Sendable, Equatable {
     package var valueSize = 16 << 20
     package var snapshotSize = 256 << 20
     package var heldUpgrades = 4096
+    /// Events that wait for one trigger, and their bytes.
+    package var triggerEvents = 10_000
+    package var triggerEventSize = 64 << 20
+    /// Bytes of all events of one writer that wait for triggers.
+    package var writerEventSize = 64 << 20
+    /// Calls of one trigger under way.
+    package var triggerCalls = 256
+    /// Calls of triggers that one worker handles, and their bytes.
+    package var handlerCallsPerWorker = 5000
+    package var handlerSizePerWorker = 64 << 20
     package var turnedAway = 32
     package var connections = 100_000
     /// nil: no limit.

@@ -102,6 +102,12 @@ extension Limits {
         .init("snapshot_bytes", \.snapshotSize, (1 << 20)...(1 << 40)),
         .init("held_upgrades", \.heldUpgrades, 1...1_000_000),
         .init("turned_away", \.turnedAway, 1...10_000),
+        .init("trigger_events", \.triggerEvents, 1...1_000_000),
+        .init("trigger_event_bytes", \.triggerEventSize, budgets),
+        .init("writer_event_bytes", \.writerEventSize, budgets),
+        .init("trigger_calls", \.triggerCalls, 1...100_000),
+        .init("handler_calls_per_worker", \.handlerCallsPerWorker, 1...1_000_000),
+        .init("handler_bytes_per_worker", \.handlerSizePerWorker, budgets),
         .init("connections", \.connections, 1...10_000_000),
     ]
     static let memoryRange = (64 << 20)...(1 << 50)

@@ -88,6 +88,12 @@ package import StreamModel
         unsafe sc_message_settle(handle)
     }
 
+    /// The account that the message is charged to; nil once it is settled, or when it is nobody's.
+    package var account: CoreAccount? {
+        guard let account = unsafe sc_message_account(handle) else { return nil }
+        return unsafe CoreAccount(retaining: account)
+    }
+
     package func has(_ field: Field) -> Bool {
         unsafe sc_message_field(handle, field.code).data != nil
     }

@@ -124,6 +124,10 @@ package import StreamModel
             return "\(host):\(port)"
         }
     }
+    /// The account of what no connection has caused.
+    package var account: CoreAccount {
+        unsafe CoreAccount(retaining: sc_node_account(handle))
+    }
     package var backend: String { unsafe String(cString: sc_node_backend(handle)) }
 
     /// Lends `bytes` to `body` as the core takes them; nil as the view without data.
@@ -218,6 +222,11 @@ package import StreamModel
     /// Holds back what a worker writes to watched streams and logs, or lets it go on.
     package func hold(_ connection: ConnectionID, _ isHeld: Bool) {
         unsafe sc_node_hold(handle, connection.rawValue, isHeld)
+    }
+
+    /// Pings a worker now. When it is heard, an event says that it is alive.
+    package func ping(_ connection: ConnectionID) {
+        unsafe sc_node_ping(handle, connection.rawValue)
     }
 
     package func close(_ connection: ConnectionID, code: UInt16) {

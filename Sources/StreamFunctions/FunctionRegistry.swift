@@ -97,13 +97,12 @@ package struct FunctionRegistry: FunctionDirectory {
         if stacks[id] == nil { noteChange(id) } else { raiseLivingEntry(under: id, isAlive) }
     }
 
-    package mutating func unregisterAll(
-        of owner: ConnectionID, isAlive: (ConnectionID) -> Bool
-    ) {
-        for id in holdings[owner]?.ids ?? [] {
-            unregister(id, by: owner, isAlive: isAlive)
-        }
+    package mutating func raise(_ id: Name, isAlive: (ConnectionID) -> Bool) {
+        generation += 1
+        raiseLivingEntry(under: id, isAlive)
     }
+
+    package func ids(of owner: ConnectionID) -> [Name] { Array(holdings[owner]?.ids ?? []) }
 
     package func size(of id: Name, by owner: ConnectionID) -> Int? {
         stacks[id]?.last(where: { $0.owner == owner })?.function.size

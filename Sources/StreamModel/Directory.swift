@@ -28,8 +28,11 @@ package protocol FunctionDirectory: Sendable {
     mutating func unregister(
         _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool)
 
-    /// Takes out all that `owner` registered, each as `unregister` does.
-    mutating func unregisterAll(of owner: ConnectionID, isAlive: (ConnectionID) -> Bool)
+    /// Puts the highest registrant for which `isAlive` on top; nothing happens when there is none.
+    mutating func raise(_ id: Name, isAlive: (ConnectionID) -> Bool)
+
+    /// The ids that `owner` has registered, whoever serves them.
+    func ids(of owner: ConnectionID) -> [Name]
 
     /// The size of what `owner` has registered under `id`; nil when that is nothing.
     func size(of id: Name, by owner: ConnectionID) -> Int?
@@ -92,8 +95,11 @@ package protocol TriggerDirectory: Sendable {
     /// Takes out the trigger `id` if `owner` registered it last.
     mutating func unregister(_ id: Name, by owner: ConnectionID) -> TriggerRegistration?
 
-    /// Takes out all triggers of `owner`, and returns them in their order.
-    mutating func unregisterAll(of owner: ConnectionID) -> [TriggerRegistration]
+    /// The triggers of `owner`, which has closed, call nothing any more, though they have yet to be taken out.
+    mutating func depart(_ owner: ConnectionID)
+
+    /// The ids of the triggers of `owner`, in their order.
+    func ids(of owner: ConnectionID) -> [Name]
 
     func trigger(_ id: Name) -> OwnedTrigger?
 
@@ -115,8 +121,8 @@ package protocol TriggerDirectory: Sendable {
     /// Takes out the type if `provider` provides it. Its triggers stay.
     mutating func unregisterType(_ id: Name, by provider: ConnectionID)
 
-    /// Takes out all types of `provider`. Their triggers stay.
-    mutating func unregisterAllTypes(of provider: ConnectionID)
+    /// The ids of the types that `provider` provides, in their order.
+    func typeIDs(of provider: ConnectionID) -> [Name]
 
     /// The worker that provides the type; nil for built-in and for unknown types.
     func provider(of type: Name) -> ConnectionID?

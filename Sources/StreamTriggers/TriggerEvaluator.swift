@@ -29,6 +29,8 @@ package struct TriggerCounters: Hashable, Sendable {
     package var dropped: UInt64 = 0
     /// Times that a trigger had to wait because the worker of its function had enough calls.
     package var serverWaits: UInt64 = 0
+    /// Events that had to wait because their trigger had as many calls under way as it may.
+    package var callWaits: UInt64 = 0
     /// Times that a writer was made to wait.
     package var holds: UInt64 = 0
     package var joinsRefused: UInt64 = 0
@@ -79,8 +81,11 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var deadline: UInt64?
         /// Its events make the oldest go until half of its limit waits.
         var isDropping = false
+        /// Its size as ``takeChangedWriters()`` has told it last, and whether it is among those to be told.
+        var told = 0
+        var isChanged = false
 
-        var isIdle: Bool { size == 0 && holds == 0 }
+        var isIdle: Bool { size == 0 && holds == 0 && !isChanged }
     }
 
     private struct JoinRun: Sendable {
@@ -108,6 +113,10 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     private var fullQueues: Set<Name> = []
     private var servers: [ConnectionID: Server] = [:]
     private var writers: [ConnectionID: Writer] = [:]
+    /// Writers whose size has changed.
+    private var changedWriters: [ConnectionID] = []
+    /// Queues of triggers that are gone. Their events still have to be taken out.
+    private var forgotten: [TriggerQueue<Payload>] = []
     /// Writers that are held for their own bytes.
     private var fullWriters: Set<ConnectionID> = []
     /// Triggers that wait for their server.
@@ -125,7 +134,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// Handlers and conditions that have not answered, and events that wait.
     package var pendingCount: Int {
-        queues.values.reduce(runs.count) { $0 + $1.queue.waitingCount }
+        (queues.values.map(\.queue) + forgotten).reduce(runs.count) { $0 + $1.waitingCount }
     }
 
     /// How many events wait for a trigger.
@@ -150,6 +159,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     ) {
         for trigger in triggers where event.authors?.contains(trigger.id) != true {
             if queues[trigger.id] == nil { queues[trigger.id] = (takeID(), TriggerQueue()) }
+            if queues[trigger.id]?.queue.isBusy(limits) == true { counters.callWaits += 1 }
             queues[trigger.id]?.queue.append(event)
             noteWaiting(event)
             startWaiting(trigger.id, registry, serverOf, into: &actions)
@@ -160,20 +170,45 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// Whether a connection takes no changes: it is held.
     package func isHeld(_ writer: ConnectionID) -> Bool { (writers[writer]?.holds ?? 0) > 0 }
 
+    /// Whether events that a connection has caused wait.
+    package func isWaiting(for writer: ConnectionID) -> Bool { (writers[writer]?.size ?? 0) > 0 }
+
     /// A lane that keeps no order with any other event.
     package mutating func loneLane() -> TriggerLane { .alone(takeID()) }
 
     private mutating func noteWaiting(_ event: Event) {
-        writers[event.writer ?? .node, default: Writer()].size += event.size
+        change(event.writer ?? .node, by: event.size)
+    }
+
+    private mutating func change(_ writer: ConnectionID, by size: Int) {
+        var state = writers[writer] ?? Writer()
+        state.size += size
+        if !state.isChanged {
+            state.isChanged = true
+            changedWriters.append(writer)
+        }
+        writers[writer] = state
+    }
+
+    /// The writers whose bytes that wait have changed since the last call, with those bytes and the change.
+    package mutating func takeChangedWriters() -> [(writer: ConnectionID, size: Int, change: Int)] {
+        guard !changedWriters.isEmpty else { return [] }
+        defer { changedWriters = [] }
+        return changedWriters.map { writer in
+            guard var state = writers[writer] else { return (writer, 0, 0) }
+            let change = state.size - state.told
+            state.told = state.size
+            state.isChanged = false
+            writers[writer] = state.isIdle ? nil : state
+            return (writer, state.size, change)
+        }
     }
 
     /// An event waits no more: it has started, or is dropped.
     private mutating func noteTaken(_ event: Event, into actions: inout Actions) {
         let writer = event.writer ?? .node
-        guard var state = writers[writer] else { return }
-        state.size -= event.size
-        writers[writer] = state.isIdle ? nil : state
-        guard state.size <= limits.waitingSizePerWriter / 2 else { return }
+        change(writer, by: -event.size)
+        guard (writers[writer]?.size ?? 0) <= limits.waitingSizePerWriter / 2 else { return }
         writers[writer]?.isDropping = false
         if fullWriters.contains(writer) { letGo(writer, into: &actions) }
     }
@@ -201,7 +236,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             if isHoldable, mayGrow {
                 hold(writer, for: id, now: now, into: &actions)
             } else {
-                dropOldest(id, into: &actions)
+                dropOldest(id, bySizeOnly: !event.isDroppable, into: &actions)
             }
         }
         guard isOver else { return }
@@ -272,8 +307,14 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     // MARK: Events that go
 
     /// Drops until the queue is not full: one large event may take the room of many.
-    private mutating func dropOldest(_ id: Name, into actions: inout Actions) {
-        while queues[id]?.queue.isFull(limits) == true, drop(id, into: &actions) {}
+    /// - Parameter bySizeOnly: however many wait, as long as their bytes are not too many.
+    private mutating func dropOldest(
+        _ id: Name, bySizeOnly: Bool = false, into actions: inout Actions
+    ) {
+        func isOver(_ queue: TriggerQueue<Payload>?) -> Bool? {
+            bySizeOnly ? queue?.isOversized(limits) : queue?.isFull(limits)
+        }
+        while isOver(queues[id]?.queue) == true, drop(id, into: &actions) {}
     }
 
     /// The same until the writer has few enough bytes waiting, or nothing waits here.
@@ -355,6 +396,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
                 timeout: limits.timeout))
     }
 
+    /// Triggers that are looked at when one call of their server has ended.
+    private static var looksPerCall: Int { 32 }
+
     /// The call of a run has ended: its server has room for others.
     private mutating func endCall(
         of run: QueueRun, _ registry: TriggerRegistry, _ serverOf: (TriggerCall) -> ConnectionID?,
@@ -363,10 +407,15 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         guard let server = run.server, servers[server] != nil else { return }
         servers[server]?.count -= 1
         servers[server]?.size -= run.event.size
-        // Each looks once: one that goes on waiting is behind the others.
+        // Each looks once, and few at a time: one that goes on waiting is behind the others. A server without a call
+        // is never left waiting.
         var left = servers[server]?.waiting.count ?? 0
-        while left > 0, hasRoom(server, for: 0), let id = servers[server]?.waiting.popFirst() {
+        var looks = 0
+        while left > 0, looks < Self.looksPerCall || servers[server]?.count == 0,
+            hasRoom(server, for: 0), let id = servers[server]?.waiting.popFirst()
+        {
             left -= 1
+            looks += 1
             waitingForServer.remove(id)
             startWaiting(id, registry, serverOf, into: &actions)
         }
@@ -375,13 +424,38 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         }
     }
 
-    /// Triggers that are gone: their events are too.
+    /// Triggers that are gone: their events are too. Where many wait, ``forgetMore(into:)`` goes on.
     package mutating func forget(_ ids: Set<Name>, into actions: inout Actions) {
         for id in ids {
             letGo(id, into: &actions)
-            while let event = queues[id]?.queue.dropOldest() { noteTaken(event, into: &actions) }
-            queues[id] = nil
+            guard var queue = queues.removeValue(forKey: id)?.queue else { continue }
+            if !takeOut(Self.forgottenAtOnce, of: &queue, into: &actions) {
+                forgotten.append(queue)
+            }
         }
+    }
+
+    private static var forgottenAtOnce: Int { 4 }
+    private static var forgottenPerStep: Int { 128 }
+
+    /// - Returns: whether that was all.
+    private mutating func takeOut(
+        _ count: Int, of queue: inout TriggerQueue<Payload>, into actions: inout Actions
+    ) -> Bool {
+        for _ in 0..<count {
+            guard let event = queue.dropOldest() else { return true }
+            noteTaken(event, into: &actions)
+        }
+        return queue.waitingCount == 0
+    }
+
+    /// Whether events of triggers that are gone are still there.
+    package var hasForgotten: Bool { !forgotten.isEmpty }
+
+    /// Takes out some of them.
+    package mutating func forgetMore(into actions: inout Actions) {
+        guard var queue = forgotten.popLast() else { return }
+        if !takeOut(Self.forgottenPerStep, of: &queue, into: &actions) { forgotten.append(queue) }
     }
 
     /// A connection that has closed waits for nothing.

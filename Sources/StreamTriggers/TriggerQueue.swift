@@ -94,6 +94,9 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
         waitingCount > limits.waiting || waitingSize > limits.waitingSize
     }
 
+    /// Whether as many events are being handled as may be.
+    func isBusy(_ limits: TriggerLimits) -> Bool { inFlightCount >= limits.inFlight }
+
     func isOversized(_ limits: TriggerLimits) -> Bool { waitingSize > limits.waitingSize }
 
     /// So much over its limit that it is no use to hold writers: what they had sent before is too much.

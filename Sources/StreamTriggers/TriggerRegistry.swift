@@ -110,6 +110,8 @@ package struct TriggerRegistry: TriggerDirectory {
     private var logTriggers: [Int: [ActiveTrigger]] = [:]
     private var types: [Name: TypeEntry] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
+    /// Owners that have closed, whose triggers call nothing any more until they are taken out.
+    private var departed: Set<ConnectionID> = []
     private var nextPlace: UInt64 = 0
     private var watchChanges: Set<WatchedStream> = []
     private var goneIDs: Set<Name> = []
@@ -172,9 +174,11 @@ package struct TriggerRegistry: TriggerDirectory {
         return removeEntry(id)?.trigger
     }
 
-    package mutating func unregisterAll(of owner: ConnectionID) -> [TriggerRegistration] {
-        let ids = holdings[owner]?.triggers ?? []
-        return ids.compactMap { removeEntry($0) }.sorted { $0.place < $1.place }.map(\.trigger)
+    package func ids(of owner: ConnectionID) -> [Name] {
+        let placed = (holdings[owner]?.triggers ?? []).map {
+            (id: $0, place: entries[$0]?.place ?? 0)
+        }
+        return placed.sorted { $0.place < $1.place }.map(\.id)
     }
 
     package func conditionFunctionID(
@@ -274,12 +278,19 @@ package struct TriggerRegistry: TriggerDirectory {
 
     /// The trigger `id` as it is called.
     package func active(_ id: Name) -> ActiveTrigger? {
-        entries[id].map {
-            ActiveTrigger(
-                id: id, functionID: $0.trigger.functionID,
-                conditionFunctionID: $0.filter.conditionFunctionID, owner: $0.owner,
-                isRestricted: $0.trigger.isRestricted)
+        guard let entry = entries[id], departed.isEmpty || !departed.contains(entry.owner) else {
+            return nil
         }
+        return ActiveTrigger(
+            id: id, functionID: entry.trigger.functionID,
+            conditionFunctionID: entry.filter.conditionFunctionID, owner: entry.owner,
+            isRestricted: entry.trigger.isRestricted)
+    }
+
+    package mutating func depart(_ owner: ConnectionID) {
+        guard holdings[owner]?.triggers.isEmpty == false else { return }
+        departed.insert(owner)
+        logTriggers = [:]
     }
 
     /// The triggers of the type `stream` that an event calls, in their order.
@@ -357,8 +368,10 @@ package struct TriggerRegistry: TriggerDirectory {
         if types[id]?.provider == provider { removeType(id) }
     }
 
-    package mutating func unregisterAllTypes(of provider: ConnectionID) {
-        for id in holdings[provider]?.types ?? [] { removeType(id) }
+    package func typeIDs(of provider: ConnectionID) -> [Name] {
+        (holdings[provider]?.types ?? []).sorted {
+            (types[$0]?.place ?? 0) < (types[$1]?.place ?? 0)
+        }
     }
 
     package func provider(of type: Name) -> ConnectionID? {
@@ -387,6 +400,8 @@ package struct TriggerRegistry: TriggerDirectory {
     }
 
     private mutating func dropHoldingIfEmpty(of owner: ConnectionID) {
-        if holdings[owner]?.isEmpty == true { holdings[owner] = nil }
+        guard let holding = holdings[owner] else { return }
+        if holding.triggers.isEmpty { departed.remove(owner) }
+        if holding.isEmpty { holdings[owner] = nil }
     }
 }

@@ -85,19 +85,20 @@ struct CallTable: Sendable {
         case foreign
     }
 
-    /// Takes out all calls that `connection` executes, then all that it has made.
-    mutating func removeAll(of connection: ConnectionID) -> [PendingCall] {
-        var removed: [PendingCall] = []
-        while let slot = executing.first(of: connection) ?? waiting.first(of: connection),
+    /// Takes out a call that `connection` executes, or one that it has made; nil: there is none.
+    mutating func removeFirst(of connection: ConnectionID) -> PendingCall? {
+        guard let slot = executing.first(of: connection) ?? waiting.first(of: connection),
             let call = slots[slot]
-        {
-            slotByID[call.invocationID] = nil
-            clearSlot(slot)
-            removed.append(call)
-        }
+        else { return nil }
+        slotByID[call.invocationID] = nil
+        clearSlot(slot)
+        return call
+    }
+
+    /// Forgets a connection without calls.
+    mutating func forget(_ connection: ConnectionID) {
         executing.forget(connection)
         waiting.forget(connection)
-        return removed
     }
 
     private mutating func takeSlot() -> Int {

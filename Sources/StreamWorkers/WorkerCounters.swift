@@ -27,6 +27,8 @@ package struct WorkerCounters: Hashable, Sendable {
     /// Functions, triggers and trigger types that were refused.
     package var registrationsRefused: UInt64 = 0
 
+    /// Holders of an id that did not answer while another worker wanted it.
+    package var contestsWon: UInt64 = 0
     /// Void calls of lists, which were not worked out.
     package var readsDropped: UInt64 = 0
 

@@ -82,6 +82,10 @@ package enum WorkerAction<Payload: CallPayload>: Sendable {
     /// Send the connection no message over so many bytes from now on.
     case setOutboundLimit(ConnectionID, bytes: Int)
     case close(ConnectionID, code: UInt16)
+    /// Call ``WorkerRouter/departMore(_:into:)`` again soon, for a connection that has closed.
+    case departMore(ConnectionID)
+    /// Ping a worker, and tell with ``WorkerEvent/liveness(_:isAlive:)`` when it is heard.
+    case ping(ConnectionID)
     /// Somebody wrote a log record.
     case record(TelemetryLogRecord, from: ConnectionID)
     /// A worker has come, gone, or told about itself.

@@ -23,5 +23,9 @@ package struct WorkerLimits: Hashable, Sendable {
     /// caller takes: `result_too_large`. A notice: not sent, and logged.
     package var listSize = 64 << 20
 
+    /// Milliseconds that the holder of an id has to answer a ping in when another worker wants the id. Silent: it counts
+    /// as gone.
+    package var contestMilliseconds: UInt64 = 2000
+
     package init() {}
 }

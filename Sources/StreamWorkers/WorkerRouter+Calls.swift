@@ -228,15 +228,6 @@ extension WorkerRouter {
         }
     }
 
-    /// Ends all calls that a connection, which is closed, executes or waits for.
-    mutating func stopCalls(of connection: ConnectionID, into actions: inout Actions) {
-        let error = InvocationError(code: "invocation_stopped", message: "Invocation stopped")
-        for call in calls.removeAll(of: connection) {
-            counters.callsStopped += 1
-            if call.caller != connection { end(call, .failure(error), into: &actions) }
-        }
-    }
-
     // MARK: Answers
 
     /// Answers a call, unless its caller wants no answer.

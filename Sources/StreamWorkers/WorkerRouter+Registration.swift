@@ -21,11 +21,14 @@ extension WorkerRouter {
             let error = heldError("function", shown)
             actions.append(
                 .send(worker, WorkerFrame.functionRegistrationResult(id: shown, error: error)))
+            contest(.function(id), of: holder, into: &actions)
             return log(.warning, "function_held", function.id, worker, into: &actions)
         }
+        let before = functions.owner(of: id)
         if functions.register(function, by: worker) != nil {
             log(.warning, "function_taken_over", function.id, worker, into: &actions)
         }
+        if before != worker { recheckTargets(id, into: &actions) }
     }
 
     mutating func refuse(
@@ -63,11 +66,15 @@ extension WorkerRouter {
         if let error = refusal(of: type, id, by: worker) {
             return refuse(type, error, by: worker, into: &actions)
         }
+        if let holder = holder(ofType: id, against: worker) {
+            return wait(type, for: holder, by: worker, into: &actions)
+        }
         if let provider = triggers.provider(of: id), provider != worker {
             log(.warning, "trigger_type_taken_over", type.id, worker, into: &actions)
         }
         triggers.registerType(type, by: worker)
-        for owned in triggers.triggers(of: id) {
+        for owned in triggers.triggers(of: id)
+        where !targets.isWithheld(owned.trigger, of: owned.owner) {
             actions.append(.send(worker, WorkerFrame.registerTrigger(owned.trigger)))
         }
     }
@@ -117,8 +124,8 @@ extension WorkerRouter {
         if let error = refusal(of: trigger, by: worker) {
             return refuse(asked, error, by: worker, into: &actions)
         }
-        if holdsBack(trigger, by: worker) {
-            return wait(trigger, asked, by: worker, into: &actions)
+        if let holder = holder(ofTrigger: Name(trigger.id), against: worker) {
+            return wait(trigger, asked, for: holder, by: worker, into: &actions)
         }
         let replaced: OwnedTrigger?
         do {
@@ -129,7 +136,10 @@ extension WorkerRouter {
                 message: "Failed to deserialize \(trigger.triggerType) trigger: \(error.reason)")
             return refuse(asked, error, by: worker, into: &actions)
         }
-        if let replaced { tellProvider(thatGone: replaced.trigger, into: &actions) }
+        if let replaced {
+            tellProvider(thatGone: replaced.trigger, of: replaced.owner, into: &actions)
+        }
+        guard noteTarget(of: trigger, by: worker) else { return }
         if let provider = triggers.provider(of: Name(trigger.triggerType)) {
             actions.append(.send(provider, WorkerFrame.registerTrigger(trigger)))
         }
@@ -140,13 +150,16 @@ extension WorkerRouter {
     ) {
         heldTriggers.remove(Name(id), of: worker)
         guard let trigger = triggers.unregister(Name(id), by: worker) else { return }
-        tellProvider(thatGone: trigger, into: &actions)
+        tellProvider(thatGone: trigger, of: worker, into: &actions)
         registerHeld(Name(id), into: &actions)
     }
 
-    /// Tells the worker that provides the trigger's type, if there is one and it is still connected.
-    func tellProvider(thatGone trigger: TriggerRegistration, into actions: inout Actions) {
-        guard let provider = triggers.provider(of: Name(trigger.triggerType)),
+    /// Tells the worker that provides the trigger's type, if there is one that knows of it and is still connected.
+    mutating func tellProvider(
+        thatGone trigger: TriggerRegistration, of owner: ConnectionID, into actions: inout Actions
+    ) {
+        guard forgetTarget(of: trigger, by: owner),
+            let provider = triggers.provider(of: Name(trigger.triggerType)),
             workers[provider] != nil
         else { return }
         actions.append(.send(provider, WorkerFrame.unregisterTrigger(trigger)))

@@ -88,7 +88,8 @@ extension WorkerRouter {
         let target = Name(trigger.functionID)
         if let error = refusal(ofTarget: target, by: worker) { return error }
         guard triggers.isBuiltIn(type: Name(trigger.triggerType)) else {
-            // The worker that provides the type fires it, with rights of its own: nobody looks again.
+            // The worker that provides the type fires it, with rights of its own: the rules are looked at again only
+            // when the function comes into other hands.
             let isOwn = workers[worker]?.session?.functionPrefix.map { target.hasPrefix("\($0)::") }
             guard !isServed(target), isOwn != true else { return nil }
             return refusal(of: target, by: worker)?.error(of: target.string)
@@ -98,7 +99,7 @@ extension WorkerRouter {
     }
 
     /// What nobody serves yet is looked at when the trigger fires.
-    private mutating func refusal(
+    mutating func refusal(
         ofTarget id: Name, by worker: ConnectionID
     ) -> InvocationError? {
         guard let refusal = refusal(ofTriggerCall: id, by: worker),
@@ -107,7 +108,7 @@ extension WorkerRouter {
         return refusal.error(of: id.string)
     }
 
-    private func isServed(_ id: Name) -> Bool {
+    func isServed(_ id: Name) -> Bool {
         builtInIDs.contains(id) || functions.owner(of: id) != nil
     }
 

@@ -49,8 +49,14 @@ package struct WorkerRouter<
     var moment = Moment()
     /// What was decided about the calls of triggers.
     var triggerDecisions = TriggerDecisions()
-    /// Triggers whose id another worker holds.
-    var heldTriggers = HeldTriggers()
+    /// Triggers and trigger types whose id another worker holds.
+    var heldTriggers = HeldRegistrations<TriggerRegistration>()
+    var heldTypes = HeldRegistrations<TriggerTypeRegistration>()
+    var contests = Contests()
+    /// Connections that have closed, and what is left of them.
+    var departures: [ConnectionID: Departure] = [:]
+    /// The functions of triggers whose types workers provide.
+    var targets = TriggerTargets()
     let startedAt: UInt64
 
     /// Who serves which function.
@@ -103,7 +109,9 @@ package struct WorkerRouter<
     package var pendingCallCount: Int { calls.count }
 
     /// When ``WorkerEvent/tick`` has something to do, in ``Moment/uptime``.
-    package var nextDeadline: UInt64? { calls.nextDeadline }
+    package var nextDeadline: UInt64? {
+        [calls.nextDeadline, contests.nextDeadline].compactMap(\.self).min()
+    }
 
     /// The id that the worker at a connection was given.
     package func workerID(of connection: ConnectionID) -> String? {
@@ -143,6 +151,11 @@ package struct WorkerRouter<
             handle(message, from: connection, into: &actions)
         case .liveness(let connection, let isAlive):
             workers[connection]?.isAlive = isAlive
+            if isAlive {
+                contests.answered(by: connection)
+            } else {
+                yieldIDs(of: connection, into: &actions)
+            }
         case .undeliverable(let executor, let invocationID, let reason):
             failCall(invocationID, to: executor, reason, into: &actions)
         case .tick:
@@ -152,6 +165,7 @@ package struct WorkerRouter<
                 counters.callsTimedOut += 1
                 end(call, .timeout, into: &actions)
             }
+            endDueContests(into: &actions)
         case .closed(let connection):
             close(connection, into: &actions)
         }
@@ -168,14 +182,16 @@ package struct WorkerRouter<
         case .registerFunction(let function):
             ask(.function(function), by: worker, into: &actions)
         case .unregisterFunction(let id):
-            functions.unregister(Name(prefixed(id, worker)), by: worker) {
-                workers[$0]?.isAlive == true
-            }
+            let id = Name(prefixed(id, worker))
+            functions.unregister(id, by: worker) { workers[$0]?.isAlive == true }
+            recheckTargets(id, into: &actions)
             actions.append(.release(worker))
         case .registerTriggerType(let type):
             ask(.triggerType(type), by: worker, into: &actions)
         case .unregisterTriggerType(let id):
+            heldTypes.remove(Name(id), of: worker)
             triggers.unregisterType(Name(id), by: worker)
+            registerHeldType(Name(id), into: &actions)
             actions.append(.release(worker))
         case .registerTrigger(let trigger):
             ask(.trigger(trigger), by: worker, into: &actions)
@@ -235,18 +251,19 @@ package struct WorkerRouter<
         }
     }
 
-    /// Cleans up after a connection: its functions, the calls it takes part in, its triggers, its types.
+    /// Cleans up after a connection: its functions, its triggers, its types, the calls it takes part in. Where that is
+    /// much, ``departMore(_:into:)`` goes on.
     private mutating func close(_ connection: ConnectionID, into actions: inout Actions) {
         guard let worker = workers.removeValue(forKey: connection) else { return }
         connections[worker.id] = nil
         counters.connectionsClosed += 1
-        functions.unregisterAll(of: connection) { workers[$0]?.isAlive == true }
-        stopCalls(of: connection, into: &actions)
-        heldTriggers.removeAll(of: connection)
-        let gone = triggers.unregisterAll(of: connection)
-        for trigger in gone { tellProvider(thatGone: trigger, into: &actions) }
-        for trigger in gone { registerHeld(Name(trigger.id), into: &actions) }
-        triggers.unregisterAllTypes(of: connection)
+        _ = contests.takeIDs(of: connection)
+        departures[connection] = Departure(
+            functions: functions.ids(of: connection).reversed(),
+            triggers: triggers.ids(of: connection).reversed(),
+            types: triggers.typeIDs(of: connection).reversed())
+        triggers.depart(connection)
+        departMore(connection, into: &actions)
         if worker.isAdmitted { noteChange("worker_disconnected", worker, into: &actions) }
     }
 

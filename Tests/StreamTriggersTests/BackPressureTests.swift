@@ -194,6 +194,52 @@ struct BackPressureTests {
         #expect(bench.tick().isEmpty)
     }
 
+    @Test("what waits of each writer is told when it has changed") mutating func changed() {
+        _ = bench.evaluator.takeChangedWriters()
+        _ = bench.change("5", size: 7)
+        _ = bench.change("6", by: 2, size: 9)
+        func told() -> [String] {
+            bench.evaluator.takeChangedWriters().map {
+                "\($0.writer.rawValue) \($0.size) \($0.change)"
+            }.sorted()
+        }
+        #expect(told() == ["1 11 7", "2 9 9"])
+        #expect(told() == [])
+        _ = bench.unregister("a")
+        #expect(told() == ["1 7 -4"], "the oldest four go at once")
+        var actions: TriggerEvaluator<Packet>.Actions = []
+        while bench.evaluator.hasForgotten { bench.evaluator.forgetMore(into: &actions) }
+        #expect(told() == ["1 0 -7", "2 0 -9"])
+    }
+
+    @Test("many events of a trigger that goes are taken out in steps", arguments: [4, 5])
+    mutating func goneInSteps(count: Int) {
+        bench = Bench()
+        _ = try? bench.register("a")
+        _ = bench.change("busy")
+        for number in 0..<count { _ = bench.change("\(number)", size: 10) }
+        _ = bench.unregister("a")
+        #expect(bench.evaluator.hasForgotten == (count > 4))
+        #expect(bench.evaluator.isWaiting(for: connectionID(1)) == (count > 4))
+        var actions: TriggerEvaluator<Packet>.Actions = []
+        while bench.evaluator.hasForgotten { bench.evaluator.forgetMore(into: &actions) }
+        #expect(!bench.evaluator.isWaiting(for: connectionID(1)))
+        #expect(bench.evaluator.pendingCount == 1, "the call under way")
+    }
+
+    @Test("an event that comes while as many are handled as may be is counted")
+    mutating func callWaits() throws {
+        var limits = TriggerLimits()
+        limits.inFlight = 2
+        bench = Bench(limits: limits)
+        _ = try bench.register("a")
+        _ = bench.change("1", item: "i")
+        _ = bench.change("2", item: "j")
+        #expect(bench.evaluator.counters.callWaits == 0)
+        #expect(bench.change("3", item: "k").isEmpty)
+        #expect(bench.evaluator.counters.callWaits == 1)
+    }
+
     @Test("a writer that two triggers hold is held once, and let go by the last")
     mutating func two() throws {
         _ = try bench.register("b")

@@ -30,3 +30,15 @@ struct SplitMix: RandomNumberGenerator {
         return word ^ (word >> 31)
     }
 }
+
+extension TriggerRegistry {
+    /// Takes out all triggers of `owner`, in their order.
+    mutating func unregisterAll(of owner: ConnectionID) -> [TriggerRegistration] {
+        ids(of: owner).compactMap { unregister($0, by: owner) }
+    }
+
+    /// Takes out all types that `provider` provides.
+    mutating func unregisterAllTypes(of provider: ConnectionID) {
+        for id in typeIDs(of: provider) { unregisterType(id, by: provider) }
+    }
+}

@@ -164,4 +164,47 @@ struct DisconnectTests {
         #expect(node.router.counters.connectionsClosed == 1)
         #expect(node.call(1, "f").first?.contains("function_not_found") == true)
     }
+
+    /// In one piece ten thousand of each took tens of milliseconds, in which nobody was served.
+    @Test("what a worker leaves behind goes in steps of 64, and others are served between them")
+    mutating func steps() {
+        for number in 0..<100 {
+            _ = node.registerFunction(2, "f\(number)")
+            _ = node.registerType(2, "type \(number)")
+            _ = node.registerTrigger(2, "t\(number)", "stream:leave", "f0", config: "{}")
+        }
+        for number in 0..<100 { _ = node.call(1, "f0", id: "\(number)") }
+        var actions = node.router.handle(.closed(connectionID(2)), at: node.moment)
+        var steps = 1
+        #expect(node.router.triggers.triggers(onLeaveOf: "s").isEmpty, "they call nothing any more")
+        while let index = actions.firstIndex(where: {
+            if case .departMore = $0 { true } else { false }
+        }),
+            case .departMore(let connection) = actions.remove(at: index)
+        {
+            #expect(connection == connectionID(2))
+            #expect(node.call(1, "engine::workers::list", data: "{}").count == 1)
+            node.router.departMore(connection, into: &actions)
+            steps += 1
+        }
+        #expect(steps == 400 / 64 + 1)
+        #expect(node.router.functions.count == 0 && node.router.triggers.count == 0)
+        #expect(node.router.triggers.provider(of: Name("type 1")) == nil)
+        #expect(node.router.pendingCallCount == 0)
+        let stopped = actions.count {
+            if case .send(connectionID(1), _) = $0 { true } else { false }
+        }
+        #expect(stopped == 100)
+    }
+
+    @Test("what is left of a worker that has gone gives way to who comes") mutating func givesWay()
+    {
+        for number in 0..<100 { _ = node.registerFunction(2, "f\(number)") }
+        var actions = node.router.handle(.closed(connectionID(2)), at: node.moment)
+        for number in 0..<100 { _ = node.registerFunction(3, "f\(number)") }
+        node.router.departMore(connectionID(2), into: &actions)
+        for number in 0..<100 {
+            #expect(node.router.functions.owner(of: Name("f\(number)")) == connectionID(3))
+        }
+    }
 }

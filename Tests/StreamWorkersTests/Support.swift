@@ -161,7 +161,15 @@ struct Node {
     }
 
     mutating func feed(_ event: WorkerEvent<Packet>) -> [String] {
-        lines(router.handle(event, at: moment))
+        var actions = router.handle(event, at: moment)
+        while let index = actions.firstIndex(where: {
+            if case .departMore = $0 { true } else { false }
+        }),
+            case .departMore(let connection) = actions.remove(at: index)
+        {
+            router.departMore(connection, into: &actions)
+        }
+        return lines(actions)
     }
 
     private mutating func lines(_ actions: Router.Actions) -> [String] {
@@ -192,6 +200,8 @@ private func line(_ action: WorkerAction<Packet>) -> String? {
             + " \(functionID) \(payload.text) \(traceparent ?? "-") \(baggage ?? "-")"
     case .setOutboundLimit(let connection, let bytes):
         "\(connection.rawValue) limit \(bytes)"
+    case .ping(let connection):
+        "\(connection.rawValue) ping"
     case .close(let connection, let code):
         "\(connection.rawValue) close \(code)"
     case .runStreamCall(let connection, let payload):
@@ -204,7 +214,7 @@ private func line(_ action: WorkerAction<Packet>) -> String? {
         "ended \(tag) \(error.code): \(error.message)"
     case .record(let record, let connection):
         "\(connection.rawValue) record \(String(decoding: record.json.bytes, as: UTF8.self))"
-    case .workersChanged, .release: nil
+    case .workersChanged, .release, .departMore: nil
     case .log(let log):
         "log \(log.level) \(log.event)"
             + log.fields.map { " \($0.name)=\($0.value)" }.joined()

@@ -1,11 +1,14 @@
 """Several worker ports, one of them with rules: who may connect, call and register."""
 
+import json
+import time
+
 import pytest
 
 from clients import Closed, Connection, Subscriber
 from executor import HELD, Executor, Failure
 from node import Node, configuration, yaml
-from raw import HANDSHAKE, Raw
+from raw import HANDSHAKE, PING, PONG, Raw, frame
 
 AUTH_MS, HANDLER_MS = 300, 300
 
@@ -734,6 +737,56 @@ def test_id_of_another_identity_is_not_taken_over(world):
             # From anyone: a worker without rules.
             holder.serve("f", "back")
             assert here.plain.result("f") == "back"
+
+
+@pytest.mark.parametrize("silent", [True, False], ids=["a holder that is silent", "a holder that answers"])
+def test_holder_of_an_id_is_pinged_and_counts_as_gone_after_two_seconds(world, silent):
+    here = world({"expose_functions": []}, auth={
+        "allow_trigger_type_registration": True, "context": {"iii_stream": {"identity": "a"}}})
+    with Raw(here.node.worker_port).upgrade("/") as holder, here.connect() as other:
+        holder.message()
+        holder.send(frame(json.dumps({"type": "registerfunction", "id": "f"})))
+        holder.send(frame(json.dumps({"type": "registertriggertype", "id": "cron", "description": "d"})))
+        ask = {"type": "invokefunction", "invocation_id": "1", "function_id": "engine::workers::register", "data": {}}
+        holder.send(frame(json.dumps(ask)))
+        holder.message()
+        started = time.monotonic()
+        other.serve("f", "other")
+        assert other.said("functionregistrationresult")["error"]["code"] == "id_held"
+        other.send({"type": "registertriggertype", "id": "cron", "description": "d"})
+        assert other.said("triggertyperegistrationresult")["error"]["code"] == "id_held"
+        opcode, _ = holder.frame()  # At once: pings come every 20 s otherwise.
+        assert opcode == PING and time.monotonic() - started < 1
+        if silent:
+            here.node.wait_for("holder_silent", seconds=4)
+            assert 1.9 < time.monotonic() - started
+            assert here.plain.result("f") == "other"
+            here.plain.trigger("cron", "f", None, trigger_id="mine")
+            assert other.said("registertrigger")["id"] == "mine"
+            assert here.node.counters()["contests_won"] == 1
+        else:
+            holder.send(frame(b"", PONG))
+            here.plain.nothing_said()
+            time.sleep(max(0, started + 2.3 - time.monotonic()))  # The test is that nothing happens until then.
+            invocation = here.plain.invoke("f", {})
+            assert json.loads(holder.message())["function_id"] == "f"
+            assert here.node.counters()["contests_won"] == 0
+            holder.close()
+            assert here.plain.answer(invocation)["error"]["code"] == "invocation_stopped"
+            assert here.plain.result("f") == "other"
+
+
+def test_trigger_of_a_provided_type_no_longer_fires_what_its_registrant_may_not_call(world):
+    here = world({"expose_functions": []}, auth={"context": {"iii_stream": {"identity": "a"}}})
+    here.plain.send({"type": "registertriggertype", "id": "cron", "description": "d"})
+    with here.connect() as tenant:
+        tenant.serve("job", "tenant")
+        tenant.trigger("cron", "job", None, trigger_id="t")
+        assert here.plain.said("registertrigger")["id"] == "t"
+        tenant.withdraw("job")
+        tenant.nothing_said()
+        here.plain.serve("job", "somebody else's")
+        assert here.plain.said("unregistertrigger")["id"] == "t"
 
 
 def test_functions_available_shows_what_may_be_called(world):

@@ -78,9 +78,10 @@ def test_calls_of_triggers_count_against_the_worker_that_executes_them(start_nod
         for number in range(20):
             writer.set("s", "g", f"i{number}", 1)
         assert listed(node) < PATIENCE_SECONDS
-        counters = node.counters()
-        assert counters["triggers_handled"] <= 5000
-        assert counters["trigger_server_waits"] > 0
+        deadline = time.monotonic() + 10
+        while node.counters()["trigger_server_waits"] == 0:  # An event comes to its triggers in steps.
+            assert time.monotonic() < deadline
+        assert node.counters()["triggers_handled"] <= 5000
         assert node.resident_bytes() - before < 200 * MIB
 
 
