@@ -250,9 +250,9 @@ struct SimulationTests {
         let bounded = updates(of: size, 110, work: 1_000_000)
         #expect(bounded.snapshots == 10 && bounded.updates == 110)
         #expect(bounded.log_bytes < 110 * 128)
-        // Twice as many are logged as their operations; two segments of values are not enough for a snapshot either.
-        let failing = updates(of: size, 40, work: 1_000_000, withoutSnapshots: true)
-        #expect(failing.snapshots == 0 && failing.updates == 20)
+        let failing = updates(of: size, 60, work: 1_000_000, withoutSnapshots: true)
+        let bound = UInt64(10 * SC_LOG_REPLAY_WORK_FACTOR)
+        #expect(failing.snapshots == 0 && failing.updates == bound)
         #expect(failing.log_bytes > 20 * UInt64(size))
     }
 
@@ -324,6 +324,18 @@ struct SimulationTests {
         #expect(outcome.failures.isEmpty)
         #expect(outcome.result.refused > 0)
         #expect(simulate { $0.disk_size = 120_000 }.failures.isEmpty)
+    }
+
+    /// Batches of more than half a file ask for one of their own size. Neither that nor one as usual is to be had, which is
+    /// tried once each before the batch is refused.
+    @Test("gives up a batch for which the disk has no file, of its own size or as usual")
+    func noFileForABatch() {
+        let outcome = simulate(seeds: 12) {
+            ($0.segment_size, $0.value_size_max, $0.steps) = (1 << 18, 60_000, 400)
+            ($0.fault_site, $0.fault) = (Int32(SC_SITE_SEGMENT_ALLOCATE.rawValue), SIMULATOR_ENOSPC)
+            ($0.fault_after, $0.fault_count) = (1, 0)
+        }
+        #expect(outcome.failures.isEmpty && outcome.result.refused > 0)
     }
 
     /// Processor time, not time: whoever else uses the machine does not count.

@@ -115,9 +115,11 @@
 /// Measured with increments of one item: at 1 KiB 3 us each instead of 18, at 64 KiB 200 instead of 650.
 #define SC_LOG_UPDATE_SIZE_LEAST (1u << 10)
 #define SC_LOG_UPDATE_RATIO 8u
-/// Bytes that a replay reads to apply the operations of a log, as sc_operations counts them. Over it a snapshot is due,
-/// over twice as many values are logged again. It takes a start some two to three seconds.
+/// Bytes that a replay reads to apply the operations of a log, as sc_operations counts them. Over it a snapshot is due. Over
+/// so many times as much, which is enough for a snapshot beside full load, values are logged again. A start takes one to
+/// three seconds for each gigabyte.
 #define SC_LOG_REPLAY_WORK_MAX (1ull << 30)
+#define SC_LOG_REPLAY_WORK_FACTOR 4u
 /// How far ahead of what was given out a batch reserves time stamps. After a crash, stamps go on from there.
 #define SC_LOG_STAMP_RESERVE_MS 1000u
 /// Bytes of a snapshot put together in one turn of a loop.

@@ -56,7 +56,7 @@ static size_t operations_size(const struct journal *journal, const struct sc_ope
                               size_t size) {
     const struct sc_log *log = SC_CONTAINER_OF(journal, const struct sc_log, journal);
     size_t logged = sizeof(struct wal_update) + operations->text.size;
-    uint64_t most = 2 * sc_snapshot_work_max(log);
+    uint64_t most = SC_LOG_REPLAY_WORK_FACTOR * sc_snapshot_work_max(log);
     bool is_small =
         size >= log->directory->config.update_size_least && logged <= size / SC_LOG_UPDATE_RATIO;
     bool is_bounded = operations->work <= most && log->replay_work <= most - operations->work;

@@ -157,6 +157,7 @@ struct preparation {
     struct wal_file_header header;
     int error;          // Of the last attempt; 0 while it goes well.
     bool tries_at_once; // With a smaller one.
+    bool for_batch;     // It is larger than usual, for the batch that waits.
     char name[WAL_NAME_SIZE];
 };
 

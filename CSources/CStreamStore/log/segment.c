@@ -23,17 +23,20 @@ static struct sc_file_op *begin(struct sc_log *log, enum prepare_step step, uint
     return &next->op;
 }
 
-// The size of a file for the batch that waits, if it needs more than the log's files have.
-static uint64_t size_for_batch(const struct sc_log *log) {
-    uint64_t size = 2 * log->wanted + WAL_HEADER_SIZE; // It grows while the file is prepared.
-    return size > log->segment_size ? size : 0;
+// Whether the batch that waits is to have a file of its own size, as the log's have too little room for it. Where there was
+// no space for that, a file as usual is tried: not the same again, while the batch still asks for it.
+static bool is_for_batch(const struct sc_log *log, uint64_t size) {
+    bool tries_less = log->next.error != 0 && log->next.tries_at_once;
+    return size > log->segment_size && !tries_less;
 }
 
 // A leftover of the same name is cut off: only a manifest says which files count, and this one is not named yet.
 static void open_file(struct sc_log *log) {
     struct preparation *next = &log->next;
-    uint64_t size = size_for_batch(log);
-    if (size == 0)
+    uint64_t size =
+        2 * log->wanted + WAL_HEADER_SIZE; // The batch grows while the file is prepared.
+    next->for_batch = is_for_batch(log, size);
+    if (!next->for_batch)
         size = log->segment_size;
     uint64_t page_size = log->directory->config.page_size;
     size = (size + page_size - 1) / page_size * page_size;
@@ -78,7 +81,7 @@ static void write_header(struct sc_log *log) {
 // Less may be had: a file as usual, a smaller one, or none for a record that is too large for what is left. The
 // next turn asks again for a batch that still waits.
 static void ask_for_less(struct sc_log *log) {
-    bool was_for_batch = size_for_batch(log) > 0;
+    bool was_for_batch = log->next.for_batch;
     if (log->wanted > log->segment_size) {
         log->too_large = log->wanted / 2;
         log->too_large_until_ns = log->now_ns + SC_LOG_TOO_LARGE_MS * NS_PER_MS;
