@@ -248,6 +248,8 @@ void sc_durable_explain(struct shard *shard, struct call *call, int error, bool 
 // ---- names.c
 
 void sc_names_start(struct shard *shard, struct call *call);
+/// Frees the names, and gives back what `account` was charged for them.
+void sc_names_free(struct group_names *names, struct sc_account *_Nullable account);
 
 // ---- request.c
 

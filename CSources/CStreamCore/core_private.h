@@ -272,6 +272,14 @@ struct request_kind {
     bool never_waits; // Evaluated on arrival, also while calls of its connection wait.
 };
 
+/// Names of groups that are put together for a list, charged to its connection.
+struct group_names {
+    struct sc_buffer text; // As collect in names.c writes them.
+    uint64_t least;        // Bytes that the answer has of them at least.
+    uint64_t charged;
+    bool too_large; // They are more than the answer may be.
+};
+
 /// A piece of work for another shard. It travels there and back in the same memory, since messages between shards are
 /// without a copy: at each time one shard alone reads and writes it, the owner from sc_request_send to sc_request_finish,
 /// the origin before and after.
@@ -284,6 +292,7 @@ struct request {
     struct call call;                  // Of calls and names; its name also for joins.
     struct topic *_Nullable topic;     // Joins and leaves: the origin's.
     struct gather *_Nullable gather;   // Of names.
+    struct group_names names;          // Of names: those of the owner.
     struct sc_bytes subscription_id;   // Of a join.
     struct sc_blob *_Nullable reply;   // A frame, a message, or the names.
     uint64_t reply_charged;            // To the caller, as an answer.
@@ -375,6 +384,8 @@ struct shard {
     struct topic *_Nullable dirty_topics;
     struct outcomes outcomes;
     struct listings listings;
+    struct sc_wait_list
+        collections; // Of names of this shard's groups; the first is under way (names.c).
     struct sc_wait_list gathers; // Lists of names that are being sorted and written (names.c).
     uint32_t stepped;            // Those and the listings: each takes a step in a turn.
     struct kept_sync *_Nullable kept_syncs;

@@ -99,6 +99,7 @@ void sc_request_free(struct request *request) {
         sc_account_fell(request->origin, request->call.account);
     }
     sc_blob_release(request->reply);
+    sc_names_free(&request->names, request->call.account);
     sc_blob_release(request->tail);
     sc_blob_release(request->context);
     sc_account_release(request->call.account);

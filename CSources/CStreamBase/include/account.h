@@ -52,6 +52,8 @@
         "trigger_writers_held")                                                                    \
     PLACE(JOINS, joins, CONNECTION, ANY, "limits.client_message_bytes",                            \
           "a connection joins once at a time: its further messages are parked", "joins_asked")     \
+    PLACE(GATHERS, gathers, CONNECTION, ANY, "limits.message_bytes",                               \
+          "the list of names is answered result_too_large", "results_too_large")                   \
     PLACE(SNAPSHOTS, snapshots, SHARD, ONE, "limits.snapshot_bytes",                               \
           "joins of large groups wait until there is room", "joins_waited")
 

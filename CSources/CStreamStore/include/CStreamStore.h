@@ -122,6 +122,17 @@ void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *_Nul
                                           void *context),
                              void *context);
 
+/// Begins to go through the groups of `stream` (of all streams when NULL) in steps; one such walk of a store at a time
+/// (asserted). Groups that come or go meanwhile may be seen or not.
+void sc_group_walk_begin(struct sc_store *store, const struct sc_bytes *_Nullable stream);
+/// Calls `body` with at most `most` further groups, in no order. True: that was the last one, and the walk has ended.
+SC_CHECKED bool sc_group_walk_step(struct sc_store *store, uint32_t most,
+                                   void (*body)(struct sc_bytes stream, struct sc_bytes group,
+                                                void *context),
+                                   void *context);
+/// Ends it early; nothing when none is under way.
+void sc_group_walk_end(struct sc_store *store);
+
 struct sc_store_counters {
     uint64_t streams, groups, items;
     uint64_t value_bytes; // Of the stored values.

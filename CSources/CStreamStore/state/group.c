@@ -93,6 +93,8 @@ struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_n
 void sc_group_destroy(struct sc_store *store, struct sc_group *group) {
     assert(group->first == NULL);
     sc_cursor_group_gone(store, group);
+    if (store->walk_next == group)
+        store->walk_next = store->walks_one ? group->next : group->all_next;
     if (store->view.group == group)
         store->view.group = NULL; // Its items are among those that the view keeps.
     *(group->all_previous != NULL ? &group->all_previous->all_next : &store->all_first) =
@@ -172,4 +174,37 @@ void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *stre
     struct stream *found = stream_find(store, *stream, sc_hash(*stream, store->seed));
     if (found != NULL)
         visit_stream(&found->node, &visit);
+}
+
+// ---- In steps
+
+void sc_group_walk_begin(struct sc_store *store, const struct sc_bytes *stream) {
+    assert(!store->walking);
+    store->walking = true;
+    store->walks_one = stream != NULL;
+    store->walk_next = store->all_first;
+    if (stream == NULL)
+        return;
+    struct stream *found = stream_find(store, *stream, sc_hash(*stream, store->seed));
+    store->walk_next = found == NULL ? NULL : found->groups;
+}
+
+bool sc_group_walk_step(struct sc_store *store, uint32_t most,
+                        void (*body)(struct sc_bytes, struct sc_bytes, void *), void *context) {
+    assert(store->walking);
+    struct sc_group *group = store->walk_next;
+    for (; group != NULL && most > 0; most--) {
+        body((struct sc_bytes){group->stream->name, group->stream->name_size},
+             (struct sc_bytes){group->name, group->name_size}, context);
+        group = store->walks_one ? group->next : group->all_next;
+    }
+    store->walk_next = group;
+    if (group == NULL)
+        sc_group_walk_end(store);
+    return group == NULL;
+}
+
+void sc_group_walk_end(struct sc_store *store) {
+    store->walking = false;
+    store->walk_next = NULL;
 }

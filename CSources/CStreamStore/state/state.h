@@ -136,6 +136,8 @@ struct sc_store {
     bool compacting;
     uint64_t ceiling; // With a log: above it no stamp is given out before a batch has raised it.
     struct read_view view;
+    struct sc_group *_Nullable walk_next; // Of the walk through groups, see group.c.
+    bool walking, walks_one;              // The latter: through those of one stream.
 };
 
 /// Makes the group, and its stream if that is new. The store owns both. NULL when memory is out.

@@ -9,6 +9,7 @@ import pytest
 
 from calls import answer, call, invoke
 from clients import Subscriber, Worker
+from executor import Executor
 from node import yaml
 from probe import Probe
 from raw import Raw, frame
@@ -187,3 +188,25 @@ def test_names_of_many_groups_are_sorted_and_hold_up_nobody(start_node, shards):
         asked = [worker.invoke("stream::list_all", data={}) for _ in range(8)]
     with Worker(node.worker_url()) as worker:  # The lists of who has gone are given up.
         assert worker.result("stream::list_groups", stream_name="z") == ["g"]
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_names_are_collected_up_to_what_the_answer_may_be(start_node, shards):
+    """Beyond, the list is refused before anything is sorted or written. What was collected is charged to the caller, and
+    given back."""
+    size = 64 << 10
+    node = start_node({"shards": shards, "limits": {"message_bytes": size, "frame_bytes": size}})
+    with Executor(node.worker_url()) as worker:
+        names = [f"{n:0200d}" for n in range(400)]
+        for stream, count in (("within", 310), ("over", 330), ("far", 400)):
+            for group in names[:count]:
+                worker.set(stream, group, "i", 1)
+        assert worker.result("stream::list_groups", stream_name="within") == names[:310]
+        before = node.counters()["results_too_large"]
+        for stream in ("over", "far"):
+            assert worker.error("stream::list_groups", {"stream_name": stream})["code"] == "result_too_large"
+        assert worker.error("stream::list_all", {})["code"] == "result_too_large"
+        counters = node.counters()
+        assert counters["results_too_large"] == before + 3
+        assert counters["waiting_gathers_bytes"] == 0
+        assert worker.result("stream::list_groups", stream_name="within") == names[:310]
