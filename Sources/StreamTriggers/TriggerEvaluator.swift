@@ -1,45 +1,5 @@
 package import StreamModel
 
-/// What the evaluation of triggers wants done, in this order.
-package enum TriggerAction<Payload: CallPayload>: Sendable {
-    /// Call a function, if the rules let it; the answer, or what came of it, is given back with
-    /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``. `authors`: of a log record, the triggers
-    /// whose handlers have led to the call, its own among them.
-    case call(
-        run: UInt64, TriggerCall, CallInput<Payload>, authors: Set<Name>?, timeout: UInt64)
-    /// A join is decided.
-    case decideJoin(ConnectionID, Payload, isAllowed: Bool)
-    /// Take no further changes of watched streams from this connection, or take them again. They pair up, and do
-    /// not nest.
-    case hold(ConnectionID)
-    case release(ConnectionID)
-    case log(LogLine)
-}
-
-/// What has been counted since the start.
-package struct TriggerCounters: Hashable, Sendable {
-    /// Handlers called.
-    package var handled: UInt64 = 0
-    /// Conditions that said no.
-    package var skipped: UInt64 = 0
-    /// Conditions and handlers that failed, timed out ones included.
-    package var failed: UInt64 = 0
-    package var timedOut: UInt64 = 0
-    /// Events dropped because their trigger's queue stayed full, or their writer had too many bytes waiting.
-    package var dropped: UInt64 = 0
-    /// Times that a trigger had to wait because the worker of its function had enough calls.
-    package var serverWaits: UInt64 = 0
-    /// Events that had to wait because their trigger had as many calls under way as it may.
-    package var callWaits: UInt64 = 0
-    /// Times that a writer was made to wait.
-    package var holds: UInt64 = 0
-    package var joinsRefused: UInt64 = 0
-    /// Handlers and conditions that were not called, because the registrant may not call them.
-    package var forbidden: UInt64 = 0
-
-    package init() {}
-}
-
 /// Decides which triggers an event calls, in which order, and what their answers mean.
 ///
 /// Each trigger has a queue of its own. Events of one item (or one subscription) are handled one after the
@@ -51,11 +11,11 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     package typealias Actions = [TriggerAction<Payload>]
     package typealias Event = TriggerEvent<Payload>
 
-    private enum Stage: Sendable {
+    enum Stage: Sendable {
         case condition, handler
     }
 
-    private struct QueueRun: Sendable {
+    struct QueueRun: Sendable {
         var trigger: Name
         /// Of the queue: one that came later under the same id is another.
         var queue: UInt64
@@ -88,7 +48,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var isIdle: Bool { size == 0 && holds == 0 && !isChanged }
     }
 
-    private struct JoinRun: Sendable {
+    struct JoinRun: Sendable {
         var connection: ConnectionID
         var payload: Payload
         var triggers: [ActiveTrigger]
@@ -100,15 +60,15 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var isAnswered = false
     }
 
-    private enum Run: Sendable {
+    enum Run: Sendable {
         case queue(QueueRun)
         case join(JoinRun)
     }
 
-    private let limits: TriggerLimits
-    private let failOpen: Bool
+    let limits: TriggerLimits
+    let failOpen: Bool
     private var queues: [Name: (id: UInt64, queue: TriggerQueue<Payload>)] = [:]
-    private var runs: [UInt64: Run] = [:]
+    var runs: [UInt64: Run] = [:]
     private var nextID: UInt64 = 1
     private var fullQueues: Set<Name> = []
     private var servers: [ConnectionID: Server] = [:]
@@ -122,9 +82,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// Triggers that wait for their server.
     private var waitingForServer: Set<Name> = []
     private var drops = DropNotice()
-    private var warned = WarnedFunctions()
+    var warned = WarnedFunctions()
 
-    package private(set) var counters = TriggerCounters()
+    package internal(set) var counters = TriggerCounters()
 
     /// - Parameter failOpen: whether a join is allowed when its handler or condition fails.
     package init(limits: TriggerLimits = TriggerLimits(), failOpen: Bool = false) {
@@ -142,7 +102,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         queues[trigger]?.queue.waitingCount ?? 0
     }
 
-    private mutating func takeID() -> UInt64 {
+    mutating func takeID() -> UInt64 {
         defer { nextID += 1 }
         return nextID
     }
@@ -492,91 +452,6 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         if let line = drops.line(now: now) { actions.append(.log(line)) }
     }
 
-    // MARK: Joins
-
-    /// A client wants to join: `triggers` decide, one after the other.
-    /// - Parameter needsAnswer: The join is refused unless at least one handler answers.
-    package mutating func askJoin(
-        _ connection: ConnectionID, _ payload: Payload, _ triggers: [ActiveTrigger],
-        needsAnswer: Bool = false, into actions: inout Actions
-    ) {
-        step(
-            JoinRun(
-                connection: connection, payload: payload, triggers: triggers,
-                needsAnswer: needsAnswer), into: &actions)
-    }
-
-    private mutating func step(_ join: JoinRun, into actions: inout Actions) {
-        guard join.next < join.triggers.count else {
-            let isAllowed = !join.isRefused && (join.isAnswered || !join.needsAnswer)
-            if !isAllowed { counters.joinsRefused += 1 }
-            return actions.append(
-                .decideJoin(join.connection, join.payload, isAllowed: isAllowed))
-        }
-        var join = join
-        let trigger = join.triggers[join.next]
-        if join.stage == .condition, trigger.conditionFunctionID == nil { join.stage = .handler }
-        let call =
-            join.stage == .condition
-            ? trigger.conditionCall ?? trigger.handlerCall : trigger.handlerCall
-        if join.stage == .handler { counters.handled += 1 }
-        let number = takeID()
-        runs[number] = .join(join)
-        actions.append(
-            .call(
-                run: number, call, .message(join.payload), authors: nil,
-                timeout: limits.timeout))
-    }
-
-    private mutating func joinCallEnded(
-        _ join: JoinRun, _ outcome: CallOutcome, into actions: inout Actions
-    ) {
-        var join = join
-        let trigger = join.triggers[join.next]
-        switch (join.stage, outcome) {
-        case (_, .failure(let error)):
-            noteFailure(trigger, error, "join", into: &actions)
-            if !failOpen { join.isRefused = true }
-        case (.condition, .success(let result)):
-            guard result?.isFalse != true else {
-                counters.skipped += 1
-                break
-            }
-            join.stage = .handler
-            return step(join, into: &actions)
-        case (.handler, .success(let result)):
-            join.isAnswered = true
-            if isRefusal(result, trigger, into: &actions) { join.isRefused = true }
-        }
-        goOn(join, into: &actions)
-    }
-
-    /// The next trigger is asked.
-    private mutating func goOn(_ join: JoinRun, into actions: inout Actions) {
-        var join = join
-        join.next += 1
-        join.stage = .condition
-        step(join, into: &actions)
-    }
-
-    private mutating func isRefusal(
-        _ result: JSONText?, _ trigger: ActiveTrigger, into actions: inout Actions
-    ) -> Bool {
-        if failOpen { return GuardAnswer.isRefusalOfTheOriginal(result) }
-        let answer = GuardAnswer(result)
-        if let oddity = answer.oddity, warned.isFirst(trigger.functionID) {
-            actions.append(
-                .log(
-                    LogLine(
-                        .warning, "join_result_odd",
-                        [
-                            "trigger": trigger.id.string, "function_id": trigger.functionID,
-                            "found": oddity, "detail": GuardAnswer.shape,
-                        ])))
-        }
-        return answer.isRefusal
-    }
-
     // MARK: Answers
 
     /// A call that an action asked for has ended. An unknown run is one of a trigger that is gone.
@@ -625,7 +500,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         }
     }
 
-    private func noteForbidden(_ call: TriggerCall, into actions: inout Actions) {
+    func noteForbidden(_ call: TriggerCall, into actions: inout Actions) {
         actions.append(
             .log(
                 LogLine(
@@ -663,7 +538,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         startWaiting(run.trigger, registry, serverOf, into: &actions)
     }
 
-    private mutating func noteFailure(
+    mutating func noteFailure(
         _ trigger: ActiveTrigger, _ error: InvocationError, _ what: String,
         into actions: inout Actions
     ) {
@@ -683,34 +558,4 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 extension CallOutcome {
     fileprivate static let forbidden = CallOutcome.failure(
         InvocationError(code: "FORBIDDEN", message: "the registrant may not call it"))
-}
-
-/// Counts events that were dropped, for one line of the log a second.
-private struct DropNotice: Sendable {
-    private var count = 0
-    private var triggers: Set<Name> = []
-    private var next: UInt64 = 0
-
-    mutating func note(_ trigger: Name) {
-        count += 1
-        if triggers.count < Self.triggersMax { triggers.insert(trigger) }
-    }
-
-    /// Triggers that are counted apart.
-    private static let triggersMax = 1000
-
-    /// When there is something to say.
-    var due: UInt64? { count > 0 ? next : nil }
-
-    mutating func line(now: UInt64) -> LogLine? {
-        guard count > 0, next <= now, let first = triggers.first else { return nil }
-        defer {
-            count = 0
-            triggers = []
-            next = now + 1000
-        }
-        return LogLine(
-            .warning, "trigger_events_dropped",
-            ["trigger": first.string, "triggers": "\(triggers.count)", "count": "\(count)"])
-    }
 }
