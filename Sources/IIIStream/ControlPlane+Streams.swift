@@ -193,7 +193,7 @@ extension ControlPlane {
 
     private func runOverride(_ call: CoreMessage, of caller: ConnectionID, at moment: Moment) {
         let override = StreamOverride(
-            operation: call.operation.override, streamName: call.required(.stream))
+            operation: call.operation, streamName: call.required(.stream))
         startCall(
             override.functionID, .message(call), .override(override, caller, call),
             timeout: UInt64(configuration.timeouts.handlerMilliseconds), at: moment)
@@ -237,19 +237,6 @@ extension ControlPlane {
         case .failure(let error):
             log.write(.warn, "custom_sync_failed", ["code": .text(error.code.prefix(bytes: 64))])
             core.sync(request, of: client, data: nil)
-        }
-    }
-}
-
-extension CoreMessage.Operation {
-    fileprivate var override: StreamOperation {
-        switch self {
-        case .set: .set
-        case .get: .get
-        case .delete: .delete
-        case .list: .list
-        case .listGroups: .listGroups
-        case .update: .update
         }
     }
 }

@@ -297,12 +297,7 @@ actor ControlPlane {
             logGuard.forget(connection)
             route(.closed(connection), at: moment)
             if !evaluator.isWaiting(for: connection) { accounts[connection] = nil }
-        case .undeliverable(let connection, let invocationID, let why):
-            let reason: UndeliverableReason =
-                switch why {
-                case .gone: .gone
-                case .tooLarge(let limit): .tooLarge(limit: limit)
-                }
+        case .undeliverable(let connection, let invocationID, let reason):
             route(
                 .undeliverable(connection, invocationID: invocationID, reason), at: moment)
         }
@@ -496,7 +491,7 @@ actor ControlPlane {
         for operation in StreamOperation.allCases {
             let id = StreamOverride(operation: operation, streamName: name).functionID
             if router.functions.owner(of: Name(id)) != nil {
-                watch.insert(.overridden(operation.core))
+                watch.insert(.overridden(operation))
             }
         }
         return watch
@@ -571,19 +566,6 @@ extension WatchedStream {
         switch self {
         case .all: nil
         case .stream(let name): name.string
-        }
-    }
-}
-
-extension StreamOperation {
-    fileprivate var core: CoreMessage.Operation {
-        switch self {
-        case .set: .set
-        case .get: .get
-        case .delete: .delete
-        case .list: .list
-        case .listGroups: .listGroups
-        case .update: .update
         }
     }
 }

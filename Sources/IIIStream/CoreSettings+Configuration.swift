@@ -1,6 +1,7 @@
 internal import StreamAdapters
 internal import StreamConfig
 internal import StreamCore
+internal import StreamModel
 
 extension CoreSettings {
     /// The core's part of a configuration.
@@ -44,14 +45,9 @@ extension CoreSettings {
     /// Adds where the items are kept.
     mutating func keep(in store: SelectedStore, _ recovery: StoreRecovery) {
         guard case .files(let files) = store else { return }
-        let durability: Storage.Durability =
-            switch files.durability {
-            case .commit: .commit
-            case .none: .none
-            case .interval: .interval(milliseconds: files.saveIntervalMilliseconds)
-            }
         var storage = Storage(
-            path: files.path, durability: durability, segmentSize: files.segmentSize)
+            path: files.path, durability: files.durability, segmentSize: files.segmentSize)
+        storage.flushIntervalMilliseconds = files.saveIntervalMilliseconds
         storage.repairs = recovery.repairs
         storage.importSplitsLast = recovery.importSplitsLast
         storage.importSkipsBroken = recovery.importSkipsBroken

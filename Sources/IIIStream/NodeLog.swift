@@ -53,25 +53,11 @@ struct NodeLog: Sendable {
     }
 
     func write(_ line: LogLine) {
-        let level: LogRecord.Level =
-            switch line.level {
-            case .debug: .debug
-            case .info: .info
-            case .warning: .warn
-            case .error: .error
-            }
         let fields = line.fields.map { (name: $0.name, value: LogRecord.Value.text($0.value)) }
-        sink(LogRecord(level: level, event: line.event, fields: fields))
+        sink(LogRecord(level: LogRecord.Level(line.level), event: line.event, fields: fields))
     }
 
     func write(_ line: CoreLog) {
-        let level: LogRecord.Level =
-            switch line.level {
-            case .debug: .debug
-            case .info: .info
-            case .warn: .warn
-            case .error: .error
-            }
         var fields: [(name: String, value: LogRecord.Value)] = []
         if let connection = line.connection {
             fields.append(("connection", .text(String(connection.rawValue, radix: 16))))
@@ -79,6 +65,18 @@ struct NodeLog: Sendable {
         if !line.detail.isEmpty {
             fields.append(("detail", .text(line.detail)))
         }
-        sink(LogRecord(level: level, event: line.event, fields: fields))
+        sink(LogRecord(level: LogRecord.Level(line.level), event: line.event, fields: fields))
+    }
+}
+
+extension LogRecord.Level {
+    init(_ level: LogLevel) {
+        self =
+            switch level {
+            case .debug: .debug
+            case .info: .info
+            case .warning: .warn
+            case .error: .error
+            }
     }
 }

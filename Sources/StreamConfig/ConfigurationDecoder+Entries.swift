@@ -1,3 +1,5 @@
+import StreamModel
+
 // The `config` of each entry that is ours.
 extension ConfigurationDecoder {
     // MARK: iii-stream

@@ -4,27 +4,18 @@ internal import Synchronization
 
 /// What the core tells the control plane.
 package enum CoreEvent: Sendable {
-    package enum Undeliverable: Hashable, Sendable {
-        case gone
-        case tooLarge(limit: Int)
-    }
-
     case workerOpened(
         ConnectionID, listener: Int, isTelemetry: Bool, address: String, messageSizeMax: Int,
         head: CoreMessage)
     case message(ConnectionID, CoreMessage)
     case workerAlive(ConnectionID, isAlive: Bool)
     case workerClosed(ConnectionID)
-    case undeliverable(ConnectionID, invocationID: String, Undeliverable)
+    case undeliverable(ConnectionID, invocationID: String, UndeliverableReason)
 }
 
 /// A line of the core's log.
 package struct CoreLog: Sendable {
-    package enum Level: Hashable, Sendable {
-        case debug, info, warn, error
-    }
-
-    package var level: Level
+    package var level: LogLevel
     package var event: String
     package var connection: ConnectionID?
     package var detail: String
@@ -105,7 +96,7 @@ extension EventInbox {
                     .workerClosed(ConnectionID(rawValue: connection)))
             },
             undeliverable: { context, executor, invocationID, reason, limit in
-                let why: CoreEvent.Undeliverable =
+                let why: UndeliverableReason =
                     reason == SC_UNDELIVERABLE_GONE ? .gone : .tooLarge(limit: Int(limit))
                 let event = unsafe CoreEvent.undeliverable(
                     ConnectionID(rawValue: executor), invocationID: string(invocationID), why)
@@ -113,7 +104,7 @@ extension EventInbox {
             },
             log: { context, level, event, connection, detail in
                 let line = unsafe CoreLog(
-                    level: CoreLog.Level(level), event: String(cString: event),
+                    level: LogLevel(level), event: String(cString: event),
                     connection: connection == 0 ? nil : ConnectionID(rawValue: connection),
                     detail: string(detail))
                 unsafe EventInbox.from(context).log(line)
@@ -121,12 +112,12 @@ extension EventInbox {
     }
 }
 
-extension CoreLog.Level {
+extension LogLevel {
     init(_ level: sc_log_level) {
         switch level {
         case SC_LOG_DEBUG: self = .debug
         case SC_LOG_INFO: self = .info
-        case SC_LOG_WARN: self = .warn
+        case SC_LOG_WARN: self = .warning
         default: self = .error
         }
     }

@@ -16,11 +16,6 @@ package import StreamModel
         case change, join, leave, sync, upgrade, override, logs
     }
 
-    /// A function that a function of a worker can take over.
-    package enum Operation: Hashable, Sendable {
-        case set, get, delete, list, listGroups, update
-    }
-
     package enum Field: Hashable, Sendable {
         case id, functionID, invocationID, triggerType, data, config, metadata, description
         case requestFormat, responseFormat, triggerRequestFormat, callRequestFormat, invocation
@@ -70,7 +65,7 @@ package import StreamModel
     package var isEnqueue: Bool { unsafe sc_message_is_enqueue(handle) }
 
     /// Of a message of the kind `override`: what is overridden.
-    package var operation: Operation {
+    package var operation: StreamOperation {
         switch SC_WATCH_SET.rawValue << (unsafe sc_message_override(handle) - 8) {
         case SC_WATCH_SET.rawValue: .set
         case SC_WATCH_GET.rawValue: .get

@@ -1,3 +1,5 @@
+package import StreamModel
+
 /// The core's part of a configuration; every value has been validated.
 package struct CoreSettings: Hashable, Sendable {
     package struct Address: Hashable, Sendable {
@@ -26,14 +28,10 @@ package struct CoreSettings: Hashable, Sendable {
 
     /// A directory with the items of the node.
     package struct Storage: Hashable, Sendable {
-        package enum Durability: Hashable, Sendable {
-            case commit
-            case interval(milliseconds: Int)
-            case none
-        }
-
         package var path: String
         package var durability: Durability
+        /// How often `interval` flushes.
+        package var flushIntervalMilliseconds = 0
         /// Bytes of one file of the log.
         package var segmentSize: Int
         /// Starts over damage, keeping a copy of the damaged file.

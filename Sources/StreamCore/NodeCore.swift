@@ -248,7 +248,7 @@ package struct CoreWatch: OptionSet, Hashable, Sendable {
     package static let logs = CoreWatch(rawValue: SC_WATCH_LOGS.rawValue)
 
     /// The function is overridden.
-    package static func overridden(_ operation: CoreMessage.Operation) -> CoreWatch {
+    package static func overridden(_ operation: StreamOperation) -> CoreWatch {
         switch operation {
         case .set: CoreWatch(rawValue: SC_WATCH_SET.rawValue)
         case .get: CoreWatch(rawValue: SC_WATCH_GET.rawValue)
@@ -314,9 +314,9 @@ extension CoreSettings.Storage {
         switch durability {
         case .commit: unsafe table.durability = SC_NODE_COMMIT
         case .none: unsafe table.durability = SC_NODE_NO_SYNC
-        case .interval(let milliseconds):
+        case .interval:
             unsafe table.durability = SC_NODE_INTERVAL
-            unsafe table.flush_interval_ms = UInt32(milliseconds)
+            unsafe table.flush_interval_ms = UInt32(flushIntervalMilliseconds)
         }
         unsafe table.segment_size = UInt64(segmentSize)
         unsafe table.repair = repairs

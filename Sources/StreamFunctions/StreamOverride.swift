@@ -1,12 +1,7 @@
 package import StreamModel
 
-/// The stream functions that a function of a worker can take over for one stream, with the id
+/// A function of a worker that takes over a stream function for one stream, with the id
 /// `stream::<operation>(<stream name>)`.
-package enum StreamOperation: String, Hashable, Sendable, CaseIterable {
-    case set, get, delete, list, update
-    case listGroups = "list_groups"
-}
-
 package struct StreamOverride: Hashable, Sendable {
     package var operation: StreamOperation
     package var streamName: String

@@ -1,7 +1,7 @@
 import StreamModel
 
 /// The levels of `engine::log::*`.
-enum LogLevel: String {
+enum RecordLevel: String {
     case trace, debug, info, warn, error
 
     init?(functionID: String) {
@@ -47,7 +47,7 @@ struct LogInput {
         self.message = message
     }
 
-    func record(_ level: LogLevel, _ moment: Moment, _ origin: LogOrigin) -> TelemetryLogRecord {
+    func record(_ level: RecordLevel, _ moment: Moment, _ origin: LogOrigin) -> TelemetryLogRecord {
         let attributes = data.flatMap { $0.view.kind == .object ? $0 : nil }
         return TelemetryLogRecord(
             timestampNanoseconds: moment.unix * 1_000_000,

@@ -44,14 +44,6 @@ package enum WorkerEvent<Payload: CallPayload>: Sendable {
     case closed(ConnectionID)
 }
 
-/// Why an executor did not get a call.
-package enum UndeliverableReason: Hashable, Sendable {
-    /// The frame is over the bytes that the executor takes.
-    case tooLarge(limit: Int)
-    /// The executor's outbound queue is closed.
-    case gone
-}
-
 /// What the router wants done, in this order.
 package enum WorkerAction<Payload: CallPayload>: Sendable {
     /// Send `workerregistered`, and let the connection's messages through. A restricted one's calls of stream

@@ -45,7 +45,7 @@ extension WorkerRouter {
             case "engine::trigger-types::list":
                 return .success(triggerTypeList(try includesInternal(data)))
             default:
-                guard let level = LogLevel(functionID: id) else { break }
+                guard let level = RecordLevel(functionID: id) else { break }
                 let record = try LogInput(data).record(level, moment, logOrigin)
                 actions.append(.record(record, from: caller))
                 return .success(nil)

@@ -248,7 +248,7 @@ extension WorkerRouter {
     }
 
     private func log(
-        _ level: LogLine.Level, _ event: String, _ id: String, _ worker: ConnectionID,
+        _ level: LogLevel, _ event: String, _ id: String, _ worker: ConnectionID,
         into actions: inout Actions
     ) {
         let fields: KeyValuePairs = ["worker": workers[worker]?.id ?? "", "id": id]
