@@ -3,7 +3,8 @@
 //
 // Input: a byte of options, the file's name up to a zero, then its content.
 #include "../../CSources/CStreamCore/node/node.h"
-#include "../../CSources/CStreamStore/log_private.h"
+#include "../../CSources/CStreamLoop/loop_private.h"
+#include "../../CSources/CStreamStore/log/log.h"
 #include "json_model.h"
 
 #include <errno.h>
@@ -23,6 +24,9 @@ enum { NAME_MOST = 251, SMALL_VALUE = 64 };
 static struct sc_node node;
 static struct shard shard, *shards[1] = {&shard};
 static struct sc_directory directory;
+// A loop that lists directories and does nothing else.
+static struct sc_backend backend = {.kind = &sc_uring};
+static struct sc_loop loop = {.backend = &backend};
 static uint32_t said_imported, said_skipped, said_failed, said_ambiguous;
 static char directory_path[] = "/tmp/import-fuzzer-XXXXXX";
 
@@ -56,6 +60,7 @@ static void init(void) {
     node.shards = shards;
     node.shard_count = 1;
     shard.node = &node;
+    shard.loop = &loop;
 }
 
 // ---- The naive reading
