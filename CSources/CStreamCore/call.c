@@ -1,6 +1,7 @@
 // Calls of stream functions, at the shard that owns the group: evaluated when they arrive, in one order.
 // What follows from a change (its event, its answer, a join) is an outcome at the change's position, see outcomes.c.
 #include "core_functions.h"
+#include "history.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,10 +13,13 @@ static void release_event(struct shard *shard, struct outcome *outcome) {
     struct sc_bytes item = sc_outcome_text(&shard->outcomes, outcome, 0);
     if (item.data == NULL)
         item = SC_LITERAL("");
-    const struct sc_bytes *id = outcome->has_item ? &item : NULL;
-    sc_topic_deliver(shard, topic, id, outcome->slice);
+    struct history_event event = {.frame = outcome->slice,
+                                  .position = outcome->position,
+                                  .item = outcome->has_item ? &item : NULL,
+                                  .change = outcome->change};
+    sc_topic_deliver(shard, topic, &event);
     if (topic->remotes != NULL)
-        sc_event_to_peers(shard, topic, id, outcome->slice);
+        sc_event_to_peers(shard, topic, &event);
     sc_slice_release(shard, outcome->slice);
     topic->in_flight--;
     sc_topic_drop_idle(shard, topic);
@@ -341,13 +345,15 @@ static void emit_to_topic(struct shard *shard, struct topic *topic, uint64_t tim
     outcome->topic = topic;
     outcome->slice = slice;
     outcome->has_item = item != NULL;
+    outcome->change = happening->stored;
     if (item != NULL)
         sc_outcome_keep(shard, outcome, item, 1);
     sc_outcome_charge(shard, outcome, happening->account, slice.size);
     topic->in_flight++;
     shard->counters.events++;
-    if (topic->kept != NULL)
-        sc_kept_append(shard, topic, slice, happening->stored);
+    if (topic->progress != NULL)
+        sc_kept_note(shard, topic,
+                     &(struct history_event){slice, outcome->position, item, happening->stored});
 }
 
 static void emit_to_triggers(struct shard *shard, uint64_t timestamp,

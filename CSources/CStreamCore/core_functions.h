@@ -65,8 +65,7 @@ static inline struct sc_bytes topic_prefix(const struct topic *topic) {
                              topic->prefix_size};
 }
 /// Hands a frame to this shard's subscribers.
-void sc_topic_deliver(struct shard *shard, struct topic *topic,
-                      const struct sc_bytes *_Nullable item, struct slice slice);
+void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct history_event *event);
 void sc_topic_settle(struct shard *shard, struct topic *topic);
 void sc_topics_settle(struct shard *shard);
 /// Makes the connection a subscriber, replacing its subscription of the same id.
@@ -95,7 +94,8 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text);
 void sc_join_by_path(struct connection *connection, struct sc_bytes stream, struct sc_bytes group,
                      const struct sc_bytes *_Nullable item);
 /// Takes the snapshot for a join that the topic counts already; when there is none yet the join waits for it.
-void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request);
+void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request,
+                      bool at_once);
 /// The same with a `sync` that has been made for it.
 void sc_join_with_sync(struct shard *owner, struct topic *topic, struct request *request,
                        struct sc_blob *sync);
@@ -103,13 +103,8 @@ void sc_join_with_sync(struct shard *owner, struct topic *topic, struct request 
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice);
 void sc_join_decided(struct shard *shard, struct connection *_Nullable connection, uint64_t id,
                      const struct sc_message *message, bool allowed);
-/// Closes a connection for which too much has come while its `sync` is made.
-void sc_join_overrun(struct connection *connection);
-/// Keeps a frame for the joins of the topic that wait for their `sync`.
-void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *_Nullable item,
-                           struct slice slice);
-/// Gives up a join that waits for its `sync`: its connection has gone.
-void sc_held_join_end(struct connection *connection);
+/// Gives up a join that waits for the function that makes its `sync`: its connection has gone.
+void sc_pending_join_end(struct connection *connection);
 /// The function has answered, with the data of the `sync`; without one it has failed.
 void sc_sync_decided(struct connection *connection, struct sc_bytes data);
 /// It has answered more than a `sync` may have: the join is refused.
@@ -117,17 +112,20 @@ void sc_sync_refused(struct connection *connection);
 /// So many subscriptions less: tells the owner. The topic may be gone afterwards.
 void sc_leave_send(struct shard *shard, struct topic *topic, uint32_t count);
 
-// ---- hold.c
+/// Whether a `sync` of this position of the owner will do.
+static inline bool sc_join_takes(const struct request *request, uint64_t position) {
+    return request->from == JOIN_FROM_ANY || position > request->from;
+}
 
-/// From here on, in the order of outcomes, frames of the topic are held back for the connection that joins. What was
-/// held back before is handed over.
-void sc_hold_push(struct shard *owner, struct topic *topic, struct request *request);
-/// Holds a frame back.
-void sc_held_back_append(struct topic *topic, struct slice frame);
-/// Hands over what was held back for the connection, if anything was, and makes it a member again.
-void sc_hold_end(struct connection *connection);
-/// The same without handing over: it is being closed.
-void sc_hold_give_up(struct connection *connection);
+// ---- catch_up.c
+
+/// From here on, in the order of outcomes, the connection that joins stands still in the topic. It first gets what has
+/// come since it stood there before.
+void sc_stand_push(struct shard *owner, struct topic *topic, struct request *request);
+/// Sends what has come since the connection stands still, if it does, and makes it a member again.
+void sc_catch_up(struct connection *connection);
+/// The same without sending: the connection is being closed.
+void sc_catch_up_give_up(struct connection *connection);
 
 // ---- call.c
 
@@ -191,22 +189,23 @@ bool sc_group_array_write(struct sc_buffer *out, const struct sc_group *_Nullabl
 /// The `sync` frame of a group or item as it is now, with a reference. Without a chunk: it is too large.
 struct slice sc_sync_build(struct shard *shard, const struct sc_group_name *name,
                            const struct sc_bytes *_Nullable item);
-/// The `sync` for a join, with frames that follow it in `request->tail`. False: the join waits, see listing.c.
+/// The `sync` for a join, with frames that follow it in `request->parts`. False: the join waits, see listing.c.
+///
+/// at_once: builds the `sync` in one piece, however large the group is.
 bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
-                      struct slice *out);
+                      bool at_once, struct slice *out);
 /// A `sync` frame that is cached or kept, with a reference.
 struct slice sc_sync_slice(struct shard *shard, struct sc_blob *sync);
-/// Keeps a `sync` frame for joins to come; without one, keeps frames for one that is still being made.
+/// Keeps a `sync` frame for joins to come, and from now on the progress of the topic; `sync` is NULL while it is being
+/// made.
 void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *_Nullable sync);
-/// Notes a frame of the group, and keeps it when it is that of a change.
-void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame, bool change);
-/// Puts a frame behind the others. It may fail, and says so in the tail.
-void sc_tail_append(struct frame_tail *tail, struct slice frame);
+/// Notes an event of a topic whose progress is kept.
+void sc_kept_note(struct shard *shard, struct topic *topic, const struct history_event *event);
 void sc_kept_drop(struct topic *topic);
 void sc_kept_drop_all(struct shard *shard);
 /// Drops those whose time is over.
 void sc_kept_sweep(struct shard *shard);
-struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
+struct slice sc_custom_sync_build(struct shard *shard, const struct pending_join *join,
                                   uint64_t timestamp, struct sc_bytes data);
 /// The stamp of a `sync` that sc_sync_build does not make.
 uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
@@ -261,6 +260,8 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner,
                                 struct sc_bytes extra);
 void sc_request_send(struct request *request);
 void sc_request_free(struct request *request);
+/// Lets go of the frames that were to follow its `sync`.
+void sc_request_drop_parts(struct request *request);
 /// Counts a request that stays on its shard as under way.
 void sc_request_count(struct request *request);
 /// Charges the reply of a call to its caller, in place of what was charged before.
@@ -272,7 +273,7 @@ void sc_shards_wake(struct shard *shard, uint64_t waiting);
 /// At the owner, when the request has been evaluated: consumes it, and sends it back.
 void sc_request_finish(struct request *request);
 void sc_event_to_peers(struct shard *shard, struct topic *topic,
-                       const struct sc_bytes *_Nullable item, struct slice slice);
+                       const struct history_event *event);
 void sc_batches_post(struct shard *shard);
 /// The owner of a group, by the upper half of its hash: as a fraction of all shards, since a remainder would
 /// be a division.

@@ -16,6 +16,9 @@ struct shard;
 struct topic;
 struct request;
 struct worker;
+struct history;
+struct history_event;
+struct history_part;
 
 static inline uint32_t lane_of_topic(uint64_t hash) {
     return LANE_EVENTS + (uint32_t)(hash % LANE_EVENT_COUNT);
@@ -31,15 +34,25 @@ struct pending_upgrade {
     struct sc_stream_path path;
 };
 
+/// A place in the history of a topic: see history.h.
+struct history_reader {
+    struct history *_Nullable history; // NULL: it reads nothing.
+    struct history_reader *_Nullable next;
+    struct history_reader *_Nullable previous;
+    uint64_t event; // The number of the first event that it has not read.
+    uint64_t bytes; // Of all frames before that event.
+    bool lost;      // It fell out: events from its place on have gone.
+};
+
 /// What few stream clients have, and all that end with subscriptions.
 struct client_extra {
     struct sc_blob *_Nullable context; // JSON text that the auth function gave.
     struct pending_upgrade *_Nullable upgrade;
-    struct held_join *_Nullable held_join;
     struct subscription_index *_Nullable index; // Of one with many subscriptions.
-    struct topic *_Nullable held_topic;         // Its frames are held back for the connection,
-    uint32_t held_from, held_from_count;        // from this byte and this frame on; see hold.c.
-    struct sc_wait_node leaving;                // In shard->leaving.
+    struct pending_join *_Nullable pending_join;
+    struct topic *_Nullable catch_up; // The connection stands still in this topic: see catch_up.c.
+    struct history_reader reader;     // Of either: a connection joins once at a time.
+    struct sc_wait_node leaving;      // In shard->leaving.
     struct stream_client *client;
 };
 
@@ -132,33 +145,24 @@ struct remote_interest {
     uint32_t count;
 };
 
-/// A join of a stream with an overridden `get` or `list`: its frames are held until the function has answered.
-struct held_join {
-    struct held_join *_Nullable next; // Of the topic.
-    struct held_join *_Nullable *_Nonnull link;
+/// A join of a stream with an overridden `get` or `list`. Its events wait in the history until the function has
+/// answered.
+struct pending_join {
     struct topic *topic;
-    struct connection *connection;
-    uint64_t timestamp;             // Of the join: before that of every held frame.
+    uint64_t timestamp;             // Of the join: before that of every event that waits.
     struct sc_blob *_Nullable data; // What the function has answered, while the `sync` is stamped.
+    uint8_t attempt;                // How often events were lost meanwhile.
     bool has_item;
     uint16_t item_size, id_size;
-    struct sc_buffer frames;
     uint8_t bytes[]; // The item, then the subscription's id.
 };
 
-/// Frames one behind the other. Only ever appended to: who has got a part of it keeps that.
-struct frame_tail {
-    struct sc_blob *_Nullable bytes;
-    uint32_t size;
-    bool failed; // Some frame is missing.
-};
-
-/// A `sync` of a large group and the frames of what has changed since: for a while they are what a joiner gets, so
-/// that many who join a busy group cost one serialisation.
+/// A `sync` of a large group. For a while a joiner gets it and the changes that have followed, so that many who join a
+/// busy group cost one serialisation.
 struct kept_sync {
     struct sc_blob *_Nullable sync; // As in the cache of a group. NULL: still being made.
-    struct frame_tail tail;
-    uint64_t passed; // Bytes of all frames of the group since it was begun, custom events' too.
+    uint64_t position;              // Of the store, as the `sync` shows it.
+    struct history_reader reader;   // Stands there, in the topic's progress.
     uint64_t made_ns;
     struct topic *topic;
     struct kept_sync *_Nullable next; // Of the shard.
@@ -177,10 +181,10 @@ struct topic {
     uint32_t registrations; // Elsewhere: joins sent to the owner less leaves it has confirmed.
     struct remote_interest
         *_Nullable remotes; // At the owner: one per shard, once any is interested.
-    struct held_join *_Nullable held_joins;
-    struct held_back *_Nullable held_back; // Frames for who waits for another `sync`, see hold.c.
-    struct kept_sync *_Nullable kept;      // At the owner.
-    uint32_t in_flight;                    // Outcomes that wait to be released.
+    struct history *_Nullable history;  // Of what is delivered here.
+    struct history *_Nullable progress; // At the owner: of what happens.
+    struct kept_sync *_Nullable kept;   // At the owner.
+    uint32_t in_flight;                 // Outcomes that wait to be released.
     uint16_t owner;
     bool dirty;
     uint16_t stream_size, group_size;
@@ -249,6 +253,7 @@ struct outcome {
     uint32_t answer;
     uint8_t op; // Of an answer: of the call.
     bool has_item;
+    bool change;  // Of an event: it is of an item in the store.
     bool awaited; // Of an answer: the log was told who waits for it.
     uint32_t
         text_offset; // In `texts`: the id of an event's item; of an answer what it is to repeat.
@@ -280,6 +285,17 @@ struct group_names {
     bool too_large; // They are more than the answer may be.
 };
 
+/// Where the `sync` of a join comes from.
+enum sync_source {
+    SYNC_OF_STORE,
+    SYNC_OF_FUNCTION, // That overrides `get` or `list`.
+    SYNC_STAMP,       // The function's is there already, and is to be stamped.
+};
+/// From which position on the `sync` of a join may be. Any will do for a connection that has had nothing of the group.
+#define JOIN_FROM_ANY 0u
+/// The connection gets events of the group: the `sync` is of now or later, and events stand still from its position on.
+#define JOIN_FROM_NOW UINT64_MAX
+
 /// A piece of work for another shard. It travels there and back in the same memory, since messages between shards are
 /// without a copy: at each time one shard alone reads and writes it, the owner from sc_request_send to sc_request_finish,
 /// the origin before and after.
@@ -298,15 +314,14 @@ struct request {
     uint64_t reply_charged;            // To the caller, as an answer.
     struct sc_blob *_Nullable context; // A join: of the client.
     uint64_t timestamp;                // A join: of a custom `sync`.
-    bool custom;                       // A join: a function of its own makes the `sync`.
-    bool stamps;                       // A join: that one is there, and is to be stamped.
-    bool fresh;   // A join: the connection has frames of the group already, none may be older.
-    bool again;   // A join: it may have some of before; the `sync` has to be of now or later.
-    bool at_once; // A join: whatever the size of the group, there is no other way.
-    struct sc_blob *_Nullable tail; // A join: frames that follow the `sync`,
-    uint32_t tail_size;             // so many bytes of it.
-    uint32_t count;                 // A leave: of subscriptions.
-    size_t sync_offset;             // A join: where in `reply` the frame begins.
+    uint8_t sync_source;               // A join: enum sync_source.
+    uint8_t attempt;                   // A join: how often events were lost meanwhile.
+    uint64_t from;                     // A join: the `sync` is to be of a later position of the owner.
+    uint64_t position;                 // A join: of the owner, when the join was evaluated.
+    struct history_part *_Nullable parts; // A join: frames that follow the `sync`.
+    uint32_t part_count;
+    uint32_t count;     // A leave: of subscriptions.
+    size_t sync_offset; // A join: where in `reply` the frame begins.
     size_t extra_size;              // Of `bytes`.
     uint8_t bytes[];
 };
@@ -336,9 +351,11 @@ struct event_batch {
 };
 struct batch_entry {
     struct topic *topic;
+    uint64_t position; // Of the owner's store.
     uint32_t frame_size;
     uint16_t item_size;
     bool has_item;
+    bool change;
 };
 
 /// What this shard knows of another one.
@@ -346,6 +363,7 @@ struct peer {
     uint32_t requests; // Under way to it.
     uint64_t event_bytes;
     struct event_batch *_Nullable batch;
+    uint64_t position; // The newest of its store that something has come from here.
 };
 
 // ---- Shards

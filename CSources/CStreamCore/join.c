@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "history.h"
 
 #include <errno.h>
 
@@ -57,6 +58,17 @@ static void refuse_large(struct connection *connection, const struct sc_subscrip
 
 static const struct request_kind join_kind, leave_kind;
 
+// A connection that has left a group may have had its events up to the newest that has come from there.
+static uint64_t join_from(const struct connection *connection, const struct sc_group_name *group,
+                          const struct shard *owner) {
+    const struct shard *shard = connection_shard(connection);
+    if (sc_subscription_any(connection, group))
+        return JOIN_FROM_NOW;
+    if (!client_of(connection)->has_left)
+        return JOIN_FROM_ANY;
+    return owner == shard ? sc_durable_position(shard) : shard->peers[owner->index].position;
+}
+
 // The call carries the names; `extra` of the request the subscription's id.
 static struct request *join_request(struct connection *connection,
                                     const struct sc_group_name *group,
@@ -69,19 +81,21 @@ static struct request *join_request(struct connection *connection,
     struct shard *owner = sc_shard_of(shard, group->hash);
     struct request *request = sc_request_make(shard, owner, &join_kind, &call, name->id);
     uint32_t override = name->item != NULL ? SC_WATCH_GET : SC_WATCH_LIST;
-    request->custom = (sc_watch_flags(shard, name->stream) & override) != 0;
-    request->fresh = sc_subscription_any(connection, group);
-    request->again = client_of(connection)->has_left;
+    bool function = (sc_watch_flags(shard, name->stream) & override) != 0;
+    request->sync_source = function ? SYNC_OF_FUNCTION : SYNC_OF_STORE;
+    request->from = join_from(connection, group, owner);
     if (client_of(connection)->extra != NULL && client_of(connection)->extra->context != NULL)
         request->context = sc_blob_retain(client_of(connection)->extra->context);
     return request;
 }
 
-static void join_send(struct connection *connection, const struct sc_subscription_name *name) {
+static void join_send(struct connection *connection, const struct sc_subscription_name *name,
+                      uint8_t attempt) {
     struct shard *shard = connection_shard(connection);
     uint64_t hash = sc_store_hash(name->stream, name->group, shard->node->config.seed);
     struct sc_group_name group = {name->stream, name->group, hash};
     struct request *request = join_request(connection, &group, name);
+    request->attempt = attempt;
     client_of(connection)->join_pending = true;
     if (request->owner == shard) {
         sc_call_queue_take(shard, request); // Not counted: a connection joins once at a time.
@@ -103,7 +117,7 @@ static void join(struct connection *connection, const struct sc_subscription_nam
         return;
     }
     if ((sc_watch_flags(shard, name->stream) & SC_WATCH_JOINS) == 0) {
-        join_send(connection, name);
+        join_send(connection, name, 0);
         return;
     }
     client_of(connection)->join_pending = client_of(connection)->join_asked = true;
@@ -146,7 +160,7 @@ void sc_join_decided(struct shard *shard, struct connection *connection, uint64_
     assert(client_of(connection)->join_asked);
     client_of(connection)->join_pending = client_of(connection)->join_asked = false;
     if (allowed)
-        join_send(connection, &name);
+        join_send(connection, &name, 0);
     else
         refuse(connection, &name);
 }
@@ -157,7 +171,7 @@ static void evaluate(struct shard *owner, struct request *request) {
     struct topic *topic = sc_topic_make(owner, &request->call.name);
     topic->interest++;
     topic->in_flight++;
-    sc_join_snapshot(owner, topic, request);
+    sc_join_snapshot(owner, topic, request, false);
 }
 
 static const struct outcome_kind join_outcome;
@@ -165,27 +179,31 @@ static void release(struct shard *owner, struct outcome *outcome);
 
 static void push(struct shard *owner, struct topic *topic, struct request *request,
                  struct slice sync) {
+    request->position = sc_store_position(owner->store);
     struct outcome outcome = {.kind = &join_outcome,
                               .topic = topic,
                               .request = request,
                               .slice = sync,
-                              .position = sc_store_position(owner->store)};
+                              .position = request->position};
     // Nothing of the group waits before it but the join itself: its place is now.
-    if (topic->in_flight == 1 && !request->fresh && !sc_read_waits(owner)) {
+    if (topic->in_flight == 1 && request->from != JOIN_FROM_NOW && !sc_read_waits(owner)) {
         release(owner, &outcome);
         return;
     }
     *sc_outcome_push(owner) = outcome;
 }
 
-void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request) {
+void sc_join_snapshot(struct shard *owner, struct topic *topic, struct request *request,
+                      bool at_once) {
     struct call *call = &request->call;
     struct slice sync = {0};
-    if (request->custom)
+    if (request->sync_source != SYNC_OF_STORE)
         request->timestamp =
             sc_custom_sync_stamp(owner, &call->name, call->has_item ? &call->item : NULL);
-    else if (!sc_sync_for_join(owner, topic, request, &sync))
+    else if (!sc_sync_for_join(owner, topic, request, at_once, &sync))
         return;
+    else if (request->attempt > 0 && request->from == JOIN_FROM_NOW && !at_once)
+        sc_stand_push(owner, topic, request); // This `sync` shows what its reader has lost.
     push(owner, topic, request, sync);
 }
 
@@ -241,18 +259,17 @@ static void release(struct shard *owner, struct outcome *outcome) {
     sc_request_finish(request);
 }
 
-// Its `sync` is one of after the rollback. The frames of a connection that has some already are held back anew, ahead of that.
+// Its `sync` is one of after the rollback. A connection that gets events already first gets what has come until then.
 static void revoke(struct shard *owner, struct outcome *outcome,
                    const struct revocation *revocation) {
     (void)revocation;
     struct request *request = outcome->request;
     const struct call *call = &request->call;
-    if (!request->custom) {
+    if (request->sync_source == SYNC_OF_STORE) {
         sc_slice_release(owner, outcome->slice);
-        sc_blob_release(request->tail);
-        request->tail = NULL;
-        if (request->fresh)
-            sc_hold_push(owner, outcome->topic, request);
+        sc_request_drop_parts(request);
+        if (request->from == JOIN_FROM_NOW)
+            sc_stand_push(owner, outcome->topic, request);
         outcome->slice = sc_sync_build(owner, &call->name, call->has_item ? &call->item : NULL);
     }
     sc_outcome_again(owner, outcome);
@@ -279,154 +296,155 @@ static void subscribe(struct connection *connection, struct topic *topic, struct
     sc_topic_subscribe(connection, topic, id, item);
 }
 
-static void hold(struct connection *connection, const struct request *request) {
+// The events that come until the function has answered wait in the history.
+static void ask_function(struct connection *connection, const struct request *request) {
     struct sc_subscription_name name = name_of(request);
     size_t item_size = name.item == NULL ? 0 : name.item->size;
-    struct held_join *held = sc_allocate(sizeof *held + item_size + name.id.size);
-    *held = (struct held_join){.next = request->topic->held_joins,
-                               .link = &request->topic->held_joins,
-                               .topic = request->topic,
-                               .connection = connection,
-                               .timestamp = request->timestamp,
-                               .has_item = name.item != NULL,
-                               .item_size = (uint16_t)item_size,
-                               .id_size = (uint16_t)name.id.size};
+    struct pending_join *join = sc_allocate(sizeof *join + item_size + name.id.size);
+    *join = (struct pending_join){.topic = request->topic,
+                                  .timestamp = request->timestamp,
+                                  .attempt = request->attempt,
+                                  .has_item = name.item != NULL,
+                                  .item_size = (uint16_t)item_size,
+                                  .id_size = (uint16_t)name.id.size};
     if (item_size > 0)
-        memcpy(held->bytes, name.item->data, item_size);
+        memcpy(join->bytes, name.item->data, item_size);
     if (name.id.size > 0)
-        memcpy(held->bytes + item_size, name.id.data, name.id.size);
-    if (held->next != NULL)
-        held->next->link = &held->next;
-    request->topic->held_joins = held;
-    sc_client_extra(connection)->held_join = held;
+        memcpy(join->bytes + item_size, name.id.data, name.id.size);
+    struct client_extra *client = sc_client_extra(connection);
+    client->pending_join = join;
+    sc_topic_settle(connection_shard(connection), join->topic);
+    sc_history_enter(connection_shard(connection), &join->topic->history, &client->reader);
     client_of(connection)->join_asked = true; // Its further messages wait as they do for a handler.
     sc_announce(connection_shard(connection), connection->id, sc_sync_message(&name));
 }
 
 // ---- Joins that wait for a function to make their `sync`
 
-static struct held_join *held_take(struct connection *connection) {
-    struct held_join *held = client_of(connection)->extra->held_join;
-    client_of(connection)->extra->held_join = NULL;
-    *held->link = held->next;
-    if (held->next != NULL)
-        held->next->link = held->link;
-    return held;
+static struct pending_join *pending_take(struct connection *connection) {
+    struct pending_join *join = client_of(connection)->extra->pending_join;
+    client_of(connection)->extra->pending_join = NULL;
+    return join;
 }
 
-static struct sc_bytes held_id(const struct held_join *held) {
-    return (struct sc_bytes){held->bytes + held->item_size, held->id_size};
+static struct sc_bytes pending_id(const struct pending_join *join) {
+    return (struct sc_bytes){join->bytes + join->item_size, join->id_size};
 }
 
-void sc_join_overrun(struct connection *connection) {
+static void pending_free(struct connection *connection, struct pending_join *join) {
+    sc_history_leave(&client_of(connection)->extra->reader);
+    sc_blob_release(join->data);
+    free(join);
+}
+
+static const struct sc_bytes *pending_item(const struct pending_join *join, struct sc_bytes *item) {
+    *item = (struct sc_bytes){join->bytes, join->item_size};
+    return join->has_item ? item : NULL;
+}
+
+static struct sc_subscription_name pending_name(const struct connection *connection,
+                                                const struct pending_join *join,
+                                                struct sc_bytes *item) {
+    struct sc_group_name group = sc_topic_name(join->topic);
+    return (struct sc_subscription_name){.id = pending_id(join),
+                                         .stream = group.stream,
+                                         .group = group.group,
+                                         .item = pending_item(join, item),
+                                         .context = context_of(connection)};
+}
+
+void sc_pending_join_end(struct connection *connection) {
+    struct shard *shard = connection_shard(connection);
+    struct pending_join *join = pending_take(connection);
+    struct sc_bytes item;
+    struct sc_subscription_name name = pending_name(connection, join, &item);
+    sc_announce_leave(shard, connection->id, &name, NULL);
+    struct topic *topic = join->topic;
+    pending_free(connection, join);
+    sc_leave_send(shard, topic, 1);
+}
+
+// Events have gone that were to follow the `sync`. A later one shows what they have changed; when that is too late again
+// and again, the group changes faster than the client may be sent.
+static void ask_again(struct connection *connection, const struct sc_subscription_name *name,
+                      uint8_t attempt) {
+    if (attempt + 1 < SC_JOIN_ATTEMPTS_MAX) {
+        connection_shard(connection)->counters.joins_asked_again++;
+        join_send(connection, name, attempt + 1);
+        return;
+    }
     connection->transport->counters.slow_readers_closed++;
     sc_out_drop_waiting(connection);
     sc_connection_close(connection, 1013, "the sync takes too long");
 }
 
-void sc_held_joins_deliver(struct topic *topic, const struct sc_bytes *item, struct slice slice) {
-    for (struct held_join *held = topic->held_joins; held != NULL; held = held->next) {
-        struct sc_bytes own = {held->bytes, held->item_size};
-        if (held->has_item && (item == NULL || !sc_bytes_equal(own, *item)))
-            continue;
-        if (!sc_connection_serves(held->connection))
-            continue; // The join ends with the turn, or with the socket.
-        sc_buffer_append(&held->frames, slice_data(slice), slice.size);
-        uint64_t budget = held->connection->port->budget;
-        if (held->frames.failed || held->frames.size > budget) {
-            sc_join_overrun(held->connection);
-            sc_buffer_deinit(&held->frames);
-        }
-    }
-}
-
-static void held_free(struct held_join *held) {
-    sc_buffer_deinit(&held->frames);
-    sc_blob_release(held->data);
-    free(held);
-}
-
-static const struct sc_bytes *held_item(const struct held_join *held, struct sc_bytes *item) {
-    *item = (struct sc_bytes){held->bytes, held->item_size};
-    return held->has_item ? item : NULL;
-}
-
-static struct sc_subscription_name held_name(const struct connection *connection,
-                                             const struct held_join *held, struct sc_bytes *item) {
-    struct sc_group_name group = sc_topic_name(held->topic);
-    return (struct sc_subscription_name){.id = held_id(held),
-                                         .stream = group.stream,
-                                         .group = group.group,
-                                         .item = held_item(held, item),
-                                         .context = context_of(connection)};
-}
-
-void sc_held_join_end(struct connection *connection) {
-    struct shard *shard = connection_shard(connection);
-    struct held_join *held = held_take(connection);
-    struct sc_bytes item;
-    struct sc_subscription_name name = held_name(connection, held, &item);
-    sc_announce_leave(shard, connection->id, &name, NULL);
-    sc_leave_send(shard, held->topic, 1);
-    held_free(held);
-}
-
-static void append_copy(struct connection *connection, struct sc_bytes frames) {
-    if (frames.size == 0)
-        return;
-    struct slice slice = sc_frames_take(connection_shard(connection), LANE_PRIVATE, frames.size);
-    memcpy(slice_data(slice), frames.data, frames.size);
-    sc_out_append(connection, slice);
-    sc_slice_release(connection_shard(connection), slice);
-}
-
-static bool is_held(const struct connection *connection) {
+static bool is_pending(const struct connection *connection) {
     return sc_connection_serves(connection) && client_of(connection)->extra != NULL &&
-           client_of(connection)->extra->held_join != NULL;
+           client_of(connection)->extra->pending_join != NULL;
 }
 
-static void held_complete(struct connection *connection, uint64_t timestamp, struct sc_bytes data) {
+// The interest of the join that was stays until the next one has its own.
+static void pending_again(struct connection *connection) {
     struct shard *shard = connection_shard(connection);
-    struct held_join *held = held_take(connection);
+    struct pending_join *join = pending_take(connection);
+    struct topic *topic = join->topic;
     struct sc_bytes item;
-    const struct sc_bytes *item_or_null = held_item(held, &item);
+    struct sc_subscription_name name = pending_name(connection, join, &item);
+    client_of(connection)->join_asked = false;
+    ask_again(connection, &name, join->attempt); // May have made another one already.
+    sc_blob_release(join->data);
+    free(join);
+    sc_leave_send(shard, topic, 1);
+}
+
+static void pending_complete(struct connection *connection, uint64_t timestamp,
+                             struct sc_bytes data) {
+    struct shard *shard = connection_shard(connection);
+    struct history_reader *reader = &client_of(connection)->extra->reader;
+    if (reader->lost && data.data != NULL) {
+        pending_again(connection);
+        return;
+    }
+    struct pending_join *join = pending_take(connection);
+    struct sc_bytes item;
+    struct history_filter filter = {.item = pending_item(join, &item)};
     // What another subscription of it has brought already is not repeated.
-    bool covered = sc_subscription_covers(connection, held->topic, item_or_null);
-    bool follow = !covered && held->frames.size > 0;
+    bool follow = !sc_subscription_covers(connection, join->topic, filter.item);
     client_of(connection)->join_pending = client_of(connection)->join_asked = false;
-    subscribe(connection, held->topic, held_id(held), item_or_null);
+    subscribe(connection, join->topic, pending_id(join), filter.item);
     if (data.data != NULL) {
-        // Stamps rise: over those of the frames before it, under those of the frames behind it.
+        // Stamps rise: over those of the events before it, under those of the events behind it.
+        bool any = follow && sc_history_behind(reader) > 0;
         struct slice slice =
-            sc_custom_sync_build(shard, held, follow ? held->timestamp : timestamp, data);
+            sc_custom_sync_build(shard, join, any ? join->timestamp : timestamp, data);
         sc_out_append(connection, slice);
         sc_slice_release(shard, slice);
     }
     if (follow)
-        append_copy(connection, sc_buffer_bytes(&held->frames));
-    held_free(held);
+        sc_history_send(reader, &filter, connection);
+    pending_free(connection, join);
 }
 
-// A connection that is in the group already has had frames of it since the join: the owner stamps the `sync` anew, in the
+// A connection that is in the group already has had events of it since the join: the owner stamps the `sync` anew, in the
 // order of the group's changes.
 static bool stamp_again(struct connection *connection, struct sc_bytes data) {
     struct shard *shard = connection_shard(connection);
-    struct held_join *held = client_of(connection)->extra->held_join;
-    struct sc_group_name group = sc_topic_name(held->topic);
-    held->data = sc_subscription_any(connection, &group) ? sc_blob_create((size_t)data.size) : NULL;
-    if (held->data == NULL)
+    struct pending_join *join = client_of(connection)->extra->pending_join;
+    struct sc_group_name group = sc_topic_name(join->topic);
+    join->data = sc_subscription_any(connection, &group) ? sc_blob_create((size_t)data.size) : NULL;
+    if (join->data == NULL)
         return false;
     if (data.size > 0)
-        memcpy(held->data->data, data.data, data.size);
-    struct call call = {.name = group, .connection = connection->id, .has_item = held->has_item};
-    (void)held_item(held, &call.item);
+        memcpy(join->data->data, data.data, data.size);
+    struct call call = {.name = group, .connection = connection->id, .has_item = join->has_item};
+    (void)pending_item(join, &call.item);
     struct request *request = sc_request_make(shard, sc_shard_of(shard, group.hash), &join_kind,
                                               &call, (struct sc_bytes){0});
-    request->custom = request->stamps = true;
+    request->sync_source = SYNC_STAMP;
     if (request->owner == shard) {
         sc_call_queue_take(shard, request);
     } else {
-        request->topic = held->topic;
+        request->topic = join->topic;
         request->topic->registrations++;
         sc_request_send(request);
     }
@@ -434,68 +452,91 @@ static bool stamp_again(struct connection *connection, struct sc_bytes data) {
 }
 
 static void stamped(struct connection *connection, uint64_t timestamp) {
-    if (connection != NULL && is_held(connection) &&
-        client_of(connection)->extra->held_join->data != NULL)
-        held_complete(connection, timestamp,
-                      sc_blob_bytes(client_of(connection)->extra->held_join->data));
+    if (connection != NULL && is_pending(connection) &&
+        client_of(connection)->extra->pending_join->data != NULL)
+        pending_complete(connection, timestamp,
+                         sc_blob_bytes(client_of(connection)->extra->pending_join->data));
 }
 
 void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
-    if (!is_held(connection))
+    if (!is_pending(connection))
         return;
     if (data.data == NULL || !stamp_again(connection, data))
-        held_complete(connection, client_of(connection)->extra->held_join->timestamp, data);
+        pending_complete(connection, client_of(connection)->extra->pending_join->timestamp, data);
 }
 
 void sc_sync_refused(struct connection *connection) {
-    if (!is_held(connection))
+    if (!is_pending(connection))
         return;
-    struct held_join *held = held_take(connection);
+    struct pending_join *join = pending_take(connection);
     struct sc_bytes item;
-    struct sc_subscription_name name = held_name(connection, held, &item);
+    struct sc_subscription_name name = pending_name(connection, join, &item);
     client_of(connection)->join_pending = client_of(connection)->join_asked = false;
     refuse_large(connection, &name);
-    sc_leave_send(connection_shard(connection), held->topic, 1);
-    held_free(held);
+    struct topic *topic = join->topic;
+    pending_free(connection, join);
+    sc_leave_send(connection_shard(connection), topic, 1);
+}
+
+static void append_parts(struct connection *connection, const struct request *request) {
+    struct shard *shard = connection_shard(connection);
+    for (uint32_t i = 0; i < request->part_count; i++) {
+        struct slice slice =
+            sc_frames_wrap(shard, request->parts[i].bytes, request->parts[i].offset);
+        slice.size = request->parts[i].size;
+        sc_out_append(connection, slice);
+        sc_slice_release(shard, slice);
+    }
+}
+
+static void note_position(struct shard *shard, const struct request *request) {
+    struct peer *owner = &shard->peers[request->owner->index];
+    if (request->position > owner->position)
+        owner->position = request->position;
+}
+
+static bool has_lost_events(const struct connection *connection) {
+    return client_of(connection)->extra != NULL && client_of(connection)->extra->catch_up != NULL &&
+           client_of(connection)->extra->reader.lost;
 }
 
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
     struct topic *topic = request->topic;
     struct connection *connection = sc_connection_find(shard, request->call.connection);
-    if (request->stamps) {
+    note_position(shard, request);
+    if (request->sync_source == SYNC_STAMP) {
         stamped(connection, request->timestamp);
         sc_leave_send(shard, topic, 1); // Of the stamp: the join counts for itself.
         return;
     }
+    struct sc_subscription_name name = name_of(request);
     if (connection == NULL || !sc_connection_serves(connection)) {
-        struct sc_subscription_name name = name_of(request);
         sc_announce_leave(shard, request->call.connection, &name, NULL);
         sc_leave_send(shard, topic, 1);
         return;
     }
-    if (request->custom) {
-        hold(connection, request);
+    if (request->sync_source == SYNC_OF_FUNCTION) {
+        ask_function(connection, request);
+        return;
+    }
+    if (has_lost_events(connection)) {
+        ask_again(connection, &name, request->attempt);
+        sc_leave_send(shard, topic, 1);
         return;
     }
     client_of(connection)->join_pending = false;
     sc_topic_settle(shard, topic); // What it is a member for already comes first.
     if (slice.chunk == NULL) {
-        sc_hold_end(connection);
-        struct sc_subscription_name name = name_of(request);
+        sc_catch_up(connection);
         refuse_large(connection, &name);
         sc_leave_send(shard, topic, 1);
         return;
     }
     sc_out_append(connection, slice);
-    sc_hold_end(connection);
+    sc_catch_up(connection);
     subscribe(connection, topic, request->subscription_id,
               request->call.has_item ? &request->call.item : NULL);
-    if (request->tail != NULL) {
-        struct slice tail = sc_frames_wrap(shard, request->tail, 0);
-        tail.size = request->tail_size;
-        sc_out_append(connection, tail);
-        sc_slice_release(shard, tail);
-    }
+    append_parts(connection, request);
 }
 
 static void finish(struct shard *origin, struct request *request) {

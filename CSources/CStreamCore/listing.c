@@ -1,11 +1,12 @@
 // Large groups are read in steps, so that nobody waits for a list or a `sync` of a million items: a step a
 // turn, one group at a time. What is read is the group as it was when its turn came. Until then whoever asked
 // starts no further calls, so that none of them overtakes the list; those who join the group meanwhile
-// share one `sync`, and the frames of what has changed since (struct kept_sync) follow it. Those of a connection that
-// has frames of the group already are held back from then on (hold.c).
+// share one `sync`, and the changes since then (struct kept_sync) follow it. A connection that gets events of the group
+// already stands still from then on (catch_up.c).
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "history.h"
 
 /// A list to be answered (`request`), or the `sync` of a topic.
 struct listing_job {
@@ -17,7 +18,8 @@ struct listing_job {
     struct sc_ws_writer writer;
     bool any;           // A value is written.
     bool waited;        // For room for its `sync`.
-    uint64_t passed;    // Of kept_sync, when the last step was taken.
+    uint64_t passed;    // Bytes of events since the reading began, when the last step was taken.
+    uint64_t position;  // Of the store, when the reading began.
     uint64_t timestamp; // Of the `sync`.
 };
 
@@ -67,8 +69,8 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
 
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request) {
     struct listing_job *job = shard->listings.first;
-    bool later = request->again || request->fresh; // Than all that it may have of the group.
-    while (job != NULL && (job->topic != topic || (later && job->blob != NULL)))
+    while (job != NULL && (job->topic != topic ||
+                           (job->blob != NULL && !sc_join_takes(request, job->position))))
         job = job->next;
     if (job == NULL)
         job = add(shard, NULL, topic);
@@ -155,7 +157,8 @@ static bool begin_sync(struct shard *shard, struct listing_job *job, uint64_t ar
     job->writer = sc_ws_writer_begin(job->blob->data + sizeof offset, payload);
     for (size_t i = 0; i < SC_SYNC_HEAD_PARTS; i++)
         sc_ws_writer_put(&job->writer, parts[i]);
-    sc_kept_begin(shard, job->topic, NULL); // From here on it keeps the frames of what changes.
+    sc_kept_begin(shard, job->topic, NULL); // The events from here on follow the `sync`.
+    job->position = job->topic->kept->position;
     return true;
 }
 
@@ -175,14 +178,16 @@ static bool put_value(struct sc_blob *value, void *context) {
     return ++step->items < step->items_max && step->size < step->size_max;
 }
 
-// What changes meanwhile is kept for who joins, and held back: it must not become more than what may wait for them.
-// So a group is read the faster the faster it changes, to be done when half of that has come.
+// Events that come meanwhile wait in the histories, which are bounded. So a group is read the faster the faster it
+// changes, to be done when half of the bound has come.
 static struct step next_step(struct shard *shard, struct listing_job *job) {
     struct step step = {
         .job = job, .items_max = SC_GROUP_STEP_ITEMS, .size_max = SC_GROUP_STEP_SIZE};
     if (job->topic == NULL)
         return step;
-    uint64_t passed = job->topic->kept->passed, most = shard->node->config.stream.budget / 2;
+    const struct history_reader *reader = &job->topic->kept->reader;
+    uint64_t passed = reader->lost ? UINT64_MAX : sc_history_behind(reader);
+    uint64_t most = shard->node->config.stream.budget / 2;
     uint64_t grown = passed - job->passed;
     job->passed = passed;
     if (passed >= most)
@@ -205,8 +210,8 @@ static void answer(struct shard *shard, struct listing_job *job) {
     sc_read_answered(shard, request, &sc_outcome_answer);
 }
 
-// Joins are evaluated in the order in which they came. Those whose frames are held back get this very `sync`; without one
-// they get a later one, and before it what was held back.
+// Joins are evaluated in the order in which they came. A connection that stands still gets this very `sync`; without
+// one it gets a later one, and before that the events that it has waited with.
 static void evaluate_joins(struct shard *shard, struct topic *topic, struct request *joins,
                            struct sc_blob *_Nullable sync) {
     bool at_once = sync == NULL || topic->kept == NULL;
@@ -220,14 +225,15 @@ static void evaluate_joins(struct shard *shard, struct topic *topic, struct requ
     while (first != NULL) {
         struct request *next = first->next_waiting;
         // The request may be freed now, and the topic with the last one.
-        if (first->fresh && sync != NULL) {
+        bool stands = first->from == JOIN_FROM_NOW;
+        if (stands && sync != NULL) {
             sc_join_with_sync(shard, topic, first, sync);
         } else {
-            if (first->fresh)
-                sc_hold_push(shard, topic, first);
-            first->at_once = at_once;
-            first->again = false; // What is kept now was begun after it had come.
-            sc_join_snapshot(shard, topic, first);
+            if (stands)
+                sc_stand_push(shard, topic, first);
+            else
+                first->from = JOIN_FROM_ANY; // What is kept now was begun after it had come.
+            sc_join_snapshot(shard, topic, first, at_once);
         }
         first = next;
     }
@@ -243,7 +249,7 @@ static void sync_made(struct shard *shard, struct listing_job *job) {
     sc_snapshot_made(shard, &made, job->blob);
     kept->sync = sc_blob_retain(job->blob);
     kept->made_ns = sc_loop_monotonic_ns(shard->loop);
-    if (kept->tail.failed)
+    if (kept->reader.lost)
         sc_kept_drop(topic);
     // The same stamp again: nothing of the group has been stamped since.
     struct sc_group_name name = sc_topic_name(topic);
@@ -329,8 +335,8 @@ static void begin(struct shard *shard) {
     if (job->request != NULL)
         let_go(shard, job->request);
     for (struct request *join = job->joins; join != NULL; join = join->next_waiting)
-        if (join->fresh)
-            sc_hold_push(shard, job->topic, join);
+        if (join->from == JOIN_FROM_NOW)
+            sc_stand_push(shard, job->topic, join);
 }
 
 void sc_listing_turn(struct shard *shard) {

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "history.h"
 
 #define EVENT_BYTES_PER_PEER_MAX (8u << 20)
 
@@ -93,6 +94,14 @@ void sc_shards_wake(struct shard *shard, uint64_t waiting) {
     }
 }
 
+void sc_request_drop_parts(struct request *request) {
+    for (uint32_t i = 0; i < request->part_count; i++)
+        sc_blob_release(request->parts[i].bytes);
+    free(request->parts);
+    request->parts = NULL;
+    request->part_count = 0;
+}
+
 void sc_request_free(struct request *request) {
     if (request->reply_charged > 0) {
         sc_account_discharge(request->call.account, SC_PLACE_ANSWERS, request->reply_charged);
@@ -100,7 +109,7 @@ void sc_request_free(struct request *request) {
     }
     sc_blob_release(request->reply);
     sc_names_free(&request->names, request->call.account);
-    sc_blob_release(request->tail);
+    sc_request_drop_parts(request);
     sc_blob_release(request->context);
     sc_account_release(request->call.account);
     free(request);
@@ -172,15 +181,22 @@ static void batch_arrived(struct sc_loop_message *message) {
             sc_frames_take(shard, lane_of_topic(entry.topic->node.hash), entry.frame_size);
         memcpy(slice_data(slice), batch->bytes.data + at, entry.frame_size);
         at += entry.frame_size;
-        sc_topic_deliver(shard, entry.topic, entry.has_item ? &item : NULL, slice);
+        struct history_event event = {.frame = slice,
+                                      .position = entry.position,
+                                      .item = entry.has_item ? &item : NULL,
+                                      .change = entry.change};
+        sc_topic_deliver(shard, entry.topic, &event);
         sc_slice_release(shard, slice);
+        shard->peers[batch->from->index].position = entry.position;
     }
     batch->message.run = batch_returned;
     sc_loop_post(batch->from->loop, &batch->message);
 }
 
 static void event_to_peer(struct shard *shard, struct shard *to, struct topic *topic,
-                          const struct sc_bytes *item, struct slice slice) {
+                          const struct history_event *event) {
+    const struct sc_bytes *item = event->item;
+    struct slice slice = event->frame;
     struct peer *peer = &shard->peers[to->index];
     if (peer->batch == NULL) {
         peer->batch = sc_allocate(sizeof *peer->batch);
@@ -189,9 +205,11 @@ static void event_to_peer(struct shard *shard, struct shard *to, struct topic *t
     struct sc_buffer *bytes = &peer->batch->bytes;
     size_t before = bytes->size;
     struct batch_entry entry = {.topic = topic,
+                                .position = event->position,
                                 .frame_size = slice.size,
                                 .item_size = item == NULL ? 0 : (uint16_t)item->size,
-                                .has_item = item != NULL};
+                                .has_item = item != NULL,
+                                .change = event->change};
     sc_buffer_append(bytes, &entry, sizeof entry);
     if (item != NULL)
         sc_buffer_append_bytes(bytes, *item);
@@ -202,12 +220,12 @@ static void event_to_peer(struct shard *shard, struct shard *to, struct topic *t
     shard->stalled |= peer->event_bytes > EVENT_BYTES_PER_PEER_MAX;
 }
 
-void sc_event_to_peers(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
-                       struct slice slice) {
+void sc_event_to_peers(struct shard *shard, struct topic *topic,
+                       const struct history_event *event) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         struct remote_interest *remote = &topic->remotes[i];
         if (remote->count > 0)
-            event_to_peer(shard, shard->node->shards[i], remote->topic, item, slice);
+            event_to_peer(shard, shard->node->shards[i], remote->topic, event);
     }
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "history.h"
 
 struct value_writer {
     uint8_t *at;
@@ -92,10 +93,12 @@ struct slice sc_sync_slice(struct shard *shard, struct sc_blob *blob) {
 // It is as the group is now. One that is still being made is left alone.
 static void keep(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     struct kept_sync *kept = topic->kept;
-    if (kept != NULL && kept->sync == sync && kept->tail.size == 0)
+    if (kept != NULL && kept->sync == sync && sc_history_behind(&kept->reader) == 0) {
+        kept->position = sc_store_position(shard->store);
         kept->made_ns = sc_loop_monotonic_ns(shard->loop);
-    else if (kept == NULL || kept->sync != NULL)
+    } else if (kept == NULL || kept->sync != NULL) {
         sc_kept_begin(shard, topic, sync);
+    }
 }
 
 static struct slice group_sync(struct shard *shard, struct topic *topic,
@@ -127,6 +130,7 @@ void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *syn
     sc_kept_drop(topic);
     struct kept_sync *kept = topic->kept = sc_allocate(sizeof *kept);
     *kept = (struct kept_sync){.sync = sync == NULL ? NULL : sc_blob_retain(sync),
+                               .position = sc_store_position(shard->store),
                                .made_ns = sc_loop_monotonic_ns(shard->loop),
                                .topic = topic,
                                .next = shard->kept_syncs,
@@ -134,6 +138,7 @@ void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *syn
     if (kept->next != NULL)
         kept->next->link = &kept->next;
     shard->kept_syncs = kept;
+    sc_history_enter(shard, &topic->progress, &kept->reader);
 }
 
 void sc_kept_drop(struct topic *topic) {
@@ -144,7 +149,7 @@ void sc_kept_drop(struct topic *topic) {
     if (kept->next != NULL)
         kept->next->link = kept->link;
     sc_blob_release(kept->sync);
-    sc_blob_release(kept->tail.bytes);
+    sc_history_leave(&kept->reader);
     free(kept);
     topic->kept = NULL;
 }
@@ -169,72 +174,44 @@ void sc_kept_sweep(struct shard *shard) {
     }
 }
 
-static bool tail_reserve(struct frame_tail *tail, uint32_t more) {
-    uint64_t capacity = tail->bytes == NULL ? 4096 : tail->bytes->size;
-    uint64_t needed = (uint64_t)tail->size + more;
-    if (tail->bytes != NULL && capacity >= needed)
-        return true;
-    while (capacity < needed)
-        capacity *= 2;
-    struct sc_blob *bytes = capacity > UINT32_MAX / 2 ? NULL : sc_blob_create(capacity);
-    if (bytes == NULL)
-        return false;
-    if (tail->size > 0)
-        memcpy(bytes->data, tail->bytes->data, tail->size);
-    sc_blob_release(tail->bytes);
-    tail->bytes = bytes;
-    return true;
-}
-
-void sc_tail_append(struct frame_tail *tail, struct slice frame) {
-    if (tail->failed || !tail_reserve(tail, frame.size)) {
-        tail->failed = true;
-        return;
-    }
-    memcpy(tail->bytes->data + tail->size, slice_data(frame), frame.size);
-    tail->size += frame.size;
-}
-
-void sc_kept_append(struct shard *shard, struct topic *topic, struct slice frame, bool change) {
+void sc_kept_note(struct shard *shard, struct topic *topic, const struct history_event *event) {
+    sc_history_append(topic->progress, event);
     struct kept_sync *kept = topic->kept;
-    bool made = kept->sync != NULL;
-    kept->passed += frame.size;
-    if (!change)
+    if (kept->sync == NULL) // The reading sees to it that not too much follows.
         return;
-    // A joiner is to have room for what comes next, too. While the sync is made, the reading sees to that.
-    uint64_t most =
-        made ? shard->node->config.stream.budget / 2 : shard->node->config.stream.budget;
-    if (made && kept->sync->size < most)
+    // A joiner is to have room for what comes next, too.
+    uint64_t most = shard->node->config.stream.budget / 2;
+    if (kept->sync->size < most)
         most = kept->sync->size;
-    bool fits = (uint64_t)kept->tail.size + frame.size <= most;
-    if (made && (!fits || is_stale(shard, kept)))
+    if (kept->reader.lost || sc_history_behind(&kept->reader) > most || is_stale(shard, kept))
         sc_kept_drop(topic);
-    else if (fits)
-        sc_tail_append(&kept->tail, frame);
-    else
-        kept->tail.failed = true;
+}
+
+static void add_part(void *context, const struct history_part *part) {
+    struct request *request = context;
+    request->parts =
+        sc_reallocate(request->parts, (request->part_count + 1) * sizeof *request->parts);
+    request->parts[request->part_count] = *part;
+    (void)sc_blob_retain(part->bytes);
+    request->part_count++;
 }
 
 static struct slice kept_sync(struct shard *shard, const struct kept_sync *kept,
                               struct request *request) {
-    if (kept->tail.size > 0) {
-        request->tail = sc_blob_retain(kept->tail.bytes);
-        request->tail_size = kept->tail.size;
-    }
+    static const struct history_filter changes = {.changes = true};
+    sc_history_read(&kept->reader, &changes, add_part, request);
     return sc_sync_slice(shard, kept->sync);
 }
 
-// Who has frames of the group already (hold.c), or may have had some before it left, gets none that was begun before.
 bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *request,
-                      struct slice *out) {
+                      bool at_once, struct slice *out) {
     const struct call *call = &request->call;
     struct sc_group *group = call->has_item ? NULL : sc_store_group_find(shard->store, &call->name);
     uint64_t size = sc_group_array_size(group);
-    bool cached = group != NULL && sc_group_cache(group) != NULL;
+    bool now = at_once || (group != NULL && sc_group_cache(group) != NULL);
     struct kept_sync *kept = topic->kept;
-    bool now = cached || request->at_once;
-    if (!now && !request->again && !request->fresh && size >= SC_SYNC_KEPT_SIZE_MIN &&
-        kept != NULL && kept->sync != NULL && !is_stale(shard, kept)) {
+    if (!now && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL && kept->sync != NULL &&
+        sc_join_takes(request, kept->position) && !is_stale(shard, kept)) {
         shard->counters.syncs++;
         *out = kept_sync(shard, kept, request);
         return true;
@@ -262,13 +239,12 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
     return sc_store_stamp_group_sync(shard->store, name, sc_now_ms(shard));
 }
 
-struct slice sc_custom_sync_build(struct shard *shard, const struct held_join *held,
+struct slice sc_custom_sync_build(struct shard *shard, const struct pending_join *join,
                                   uint64_t timestamp, struct sc_bytes data) {
-    struct sc_bytes item = {held->bytes, held->item_size};
-    struct sc_bytes event[2];
-    size_t count = sc_event_sync(event, data);
-    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(held->topic),
-                           held->has_item ? &item : NULL, event, count);
+    struct sc_bytes item = {join->bytes, join->item_size};
+    struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), data};
+    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(join->topic),
+                           join->has_item ? &item : NULL, event, 2);
 }
 
 struct slice sc_unauthorized_build(struct shard *shard, const struct sc_group_name *name,

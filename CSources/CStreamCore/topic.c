@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "core_functions.h"
+#include "history.h"
 #include "subscription_index.h"
 
 static struct sc_bytes topic_stream(const struct topic *topic) {
@@ -56,9 +57,9 @@ struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *nam
 void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
-    assert(topic->member_count == 0 && topic->items.count == 0 && topic->held_joins == NULL);
-    assert(topic->held_back == NULL);
+    assert(topic->member_count == 0 && topic->items.count == 0 && topic->history == NULL);
     sc_kept_drop(topic);
+    assert(topic->progress == NULL);
     sc_table_remove(&shard->topics, &topic->node);
     sc_table_deinit(&topic->items);
     sc_array_free(topic->members, topic->member_capacity * sizeof(struct connection *));
@@ -280,19 +281,16 @@ static void item_deliver(struct shard *shard, struct item_interest *interest, st
     }
 }
 
-void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct sc_bytes *item,
-                      struct slice slice) {
+void sc_topic_deliver(struct shard *shard, struct topic *topic, const struct history_event *event) {
     if (topic->member_count > 0)
-        group_deliver(shard, topic, slice);
-    if (topic->held_joins != NULL)
-        sc_held_joins_deliver(topic, item, slice);
-    if (topic->held_back != NULL)
-        sc_held_back_append(topic, slice);
-    if (topic->items.count == 0 || item == NULL)
+        group_deliver(shard, topic, event->frame);
+    if (topic->history != NULL)
+        sc_history_append(topic->history, event);
+    if (topic->items.count == 0 || event->item == NULL)
         return;
-    struct item_interest *interest = sc_item_find(shard, topic, *item);
+    struct item_interest *interest = sc_item_find(shard, topic, *event->item);
     if (interest != NULL)
-        item_deliver(shard, interest, slice);
+        item_deliver(shard, interest, event->frame);
 }
 
 // ---- Subscriptions
@@ -583,9 +581,9 @@ bool sc_subscription_any(const struct connection *connection, const struct sc_gr
 }
 
 bool sc_subscriptions_remove_some(struct connection *connection, uint32_t most) {
-    if (client_of(connection)->extra != NULL && client_of(connection)->extra->held_join != NULL)
-        sc_held_join_end(connection);
-    sc_hold_give_up(connection);
+    if (client_of(connection)->extra != NULL && client_of(connection)->extra->pending_join != NULL)
+        sc_pending_join_end(connection);
+    sc_catch_up_give_up(connection);
     while (client_of(connection)->memberships != NULL && most > 0) {
         struct membership *membership = client_of(connection)->memberships;
         struct topic *topic = membership->topic;

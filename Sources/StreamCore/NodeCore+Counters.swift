@@ -16,6 +16,8 @@ extension NodeCore {
             ("backlog_bytes", sc_node_counters_waiting(all, SC_PLACE_OUTBOX)),
             ("calls_waiting", all.calls_waiting),
             ("joins_waited", all.joins_waited),
+            ("history_readers_lost", all.history_readers_lost),
+            ("joins_asked_again", all.joins_asked_again),
             ("upgrades_refused", all.upgrades_refused),
             ("workers_turned_away", all.workers_turned_away),
             ("accepts_paused", all.accepts_paused),

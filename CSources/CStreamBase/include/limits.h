@@ -76,6 +76,8 @@
 #define SC_LOOP_CONTENDED_US 1000u
 /// How long a shard, or the load generator, may look for work before it sleeps: the setting `poll_us`, `--poll`.
 #define SC_LOOP_POLL_US_MAX 1000u
+/// How often the `sync` of a join may come too late for the events that follow it. Then the client is closed with 1013.
+#define SC_JOIN_ATTEMPTS_MAX 3u
 /// How long a start waits for an address that is in use.
 #define SC_LISTEN_PATIENCE_MS 500u
 /// Descriptors that connections leave to the process, and to each shard: for its ring, its listener and the files of its

@@ -123,7 +123,7 @@ static bool refuse(struct connection *connection, struct sc_bytes text,
 
 static bool has_subscriptions(const struct stream_client *client) {
     return client->memberships != NULL ||
-           (client->extra != NULL && client->extra->held_join != NULL);
+           (client->extra != NULL && client->extra->pending_join != NULL);
 }
 
 // Its subscriptions end with the turn, a part in each: somebody may be walking the lists of members now. One that has

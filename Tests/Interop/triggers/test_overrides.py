@@ -472,3 +472,68 @@ def test_client_that_goes_while_its_sync_is_stamped_leaves_once(patient):
             ended = [owner.called("left").data["subscription_id"] for _ in range(2)]
             assert sorted(ended) == ["a", "b"]
         assert patient.counters()["subscriptions"] == 0
+
+
+# ---- More happens than may wait while a function makes a `sync`
+
+
+def flood(caller, text="x" * 8000):
+    for number in range(12):  # 96 KB of 64 KiB that may wait.
+        caller.set("own", "g", "i", {"n": number, "text": text})
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+@pytest.mark.parametrize("item", [None, "i"], ids=["group", "item"])
+def test_sync_that_comes_too_late_is_asked_for_again(start_node, item, shards):
+    node = start_node({"shards": shards, "limits": {"stream_client_budget_bytes": 65536}})
+    operation = f"stream::{'list' if item is None else 'get'}(own)"
+    with Executor(node.worker_url()) as owner, Executor(node.worker_url()) as caller:
+        owner.serve(operation)
+        with Subscriber(node.stream_url()) as subscriber:
+            subscriber.join("own", "g", item=item)
+            late = owner.called(operation)
+            flood(caller)
+            counters = node.counters()
+            assert counters["history_readers_lost"] == 1 and counters["waiting_history_bytes"] == 0
+            late.answer("too old")
+            call = owner.called(operation)
+            caller.set("own", "g", "i", 1)
+            call.answer("new")
+            frames = [subscriber.receive() for _ in range(2)]
+            assert [frame["event"]["data"] for frame in frames] == ["new", 1]
+            caller.set("own", "g", "i", 2)
+            frames.append(subscriber.receive())
+            assert frames[-1]["event"]["data"] == 2
+            stamps = [frame["timestamp"] for frame in frames]
+            assert stamps == sorted(set(stamps))
+    assert node.counters()["joins_asked_again"] == 1
+
+
+def test_sync_that_is_too_late_three_times_ends_the_connection(start_node):
+    node = start_node({"shards": 2, "limits": {"stream_client_budget_bytes": 65536}})
+    with Executor(node.worker_url()) as owner, Executor(node.worker_url()) as caller:
+        owner.serve("stream::list(own)")
+        with Subscriber(node.stream_url()) as subscriber:
+            subscriber.join("own", "g")
+            for _ in range(3):
+                call = owner.called("stream::list(own)")
+                flood(caller)
+                call.answer("too old")
+            assert subscriber.close_code() == 1013
+    counters = node.counters()
+    assert counters["joins_asked_again"] == 2 and counters["waiting_history_bytes"] == 0
+
+
+def test_history_keeps_what_fits(start_node):
+    node = start_node({"limits": {"stream_client_budget_bytes": 65536}})
+    with Executor(node.worker_url()) as owner, Executor(node.worker_url()) as caller:
+        owner.serve("stream::list(own)")
+        with Subscriber(node.stream_url()) as subscriber:
+            subscriber.join("own", "g")
+            call = owner.called("stream::list(own)")
+            flood(caller, "x" * 4000)
+            assert 48_000 < node.counters()["waiting_history_bytes"] < 65536
+            call.answer("sync")
+            assert subscriber.event()["data"] == "sync"
+            assert [subscriber.event()["data"]["n"] for _ in range(12)] == list(range(12))
+    assert node.counters()["history_readers_lost"] == 0

@@ -1,0 +1,117 @@
+// A further subscription of a connection in a group that is read in steps. The connection gets events of the group
+// already, and gets more of them while the `sync` is made, which is of the position p at which the reading began, and
+// would come behind them. So the connection stands still at p.
+//
+// The order, for its shard: among the outcomes, that of a stand is put at p, behind all events up to p and before those
+// that follow, and that of the join at q, where the reading ends. Outcomes leave in order, and what goes to another
+// shard arrives in order (events in batches, which are posted before either). So the connection has all
+// events up to p, and none after, when the first is released. A reader in the history then stands at p. When the second is
+// released the connection gets the `sync` of p, the events of p+1 to q from the history, and from then on what comes.
+// Nothing is lost or repeated, and the stamp of the `sync` is over those of the events before it and under those of
+// the events behind it.
+//
+// A reading that is given up (changes were taken back, memory is out) ends with a `sync` of later than p. Another
+// stand comes before it: the events until then are sent ahead of that `sync`.
+//
+// A reader that falls out of the history gets a `sync` of later than what it has lost: the join is asked for again.
+#include <stdlib.h>
+
+#include "core_functions.h"
+#include "history.h"
+
+// ---- At the owner
+
+static const struct outcome_kind stand_outcome;
+
+void sc_stand_push(struct shard *owner, struct topic *topic, struct request *request) {
+    struct outcome *outcome = sc_outcome_push(owner);
+    outcome->kind = &stand_outcome;
+    outcome->topic = topic;
+    outcome->request = request;
+}
+
+/// To the shard of the connection.
+struct stand_message {
+    struct sc_loop_message message;
+    struct shard *shard;
+    struct topic *topic;
+    uint64_t connection;
+};
+
+static void stand(struct shard *shard, struct topic *topic, uint64_t id);
+
+static void arrived(struct sc_loop_message *message) {
+    struct stand_message *own = SC_CONTAINER_OF(message, struct stand_message, message);
+    stand(own->shard, own->topic, own->connection);
+    free(own);
+}
+
+static void release(struct shard *owner, struct outcome *outcome) {
+    const struct request *request = outcome->request;
+    if (request->origin == owner) {
+        stand(owner, outcome->topic, request->call.connection);
+        return;
+    }
+    // Not in the request's own memory: that may be on its way back before this has arrived.
+    struct stand_message *message = sc_allocate(sizeof *message);
+    *message = (struct stand_message){.message.run = arrived,
+                                      .shard = request->origin,
+                                      .topic = request->topic,
+                                      .connection = request->call.connection};
+    sc_batches_post(owner); // Earlier frames of the group go first.
+    sc_loop_post(message->shard->loop, &message->message);
+}
+
+// The reading begins again, or has ended with the join that comes behind.
+static void revoke(struct shard *owner, struct outcome *outcome,
+                   const struct revocation *revocation) {
+    (void)owner;
+    (void)outcome;
+    (void)revocation;
+}
+
+static const struct outcome_kind stand_outcome = {release, revoke};
+
+// ---- At the connection's shard
+
+static const struct history_filter everything = {0};
+
+static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
+    struct connection *connection = sc_connection_find(shard, id);
+    if (connection == NULL || !sc_connection_serves(connection))
+        return;
+    struct client_extra *client = sc_client_extra(connection);
+    assert(client->catch_up == NULL || client->catch_up == topic);
+    if (client->catch_up == NULL) {
+        client->catch_up = topic;
+        sc_topic_pause_member(connection, topic);
+        sc_history_enter(shard, &topic->history, &client->reader);
+    } else if (client->reader.lost) {
+        sc_history_enter(shard, &topic->history, &client->reader); // The `sync` shows what it has lost.
+    } else {
+        sc_history_send(&client->reader, &everything, connection);
+    }
+}
+
+static void end(struct connection *connection) {
+    struct client_extra *client = client_of(connection)->extra;
+    sc_history_leave(&client->reader);
+    sc_topic_resume_member(connection, client->catch_up);
+    client->catch_up = NULL;
+}
+
+static bool stands(const struct connection *connection) {
+    return client_of(connection)->extra != NULL && client_of(connection)->extra->catch_up != NULL;
+}
+
+void sc_catch_up_give_up(struct connection *connection) {
+    if (stands(connection))
+        end(connection);
+}
+
+void sc_catch_up(struct connection *connection) {
+    if (!stands(connection))
+        return;
+    sc_history_send(&client_of(connection)->extra->reader, &everything, connection);
+    end(connection);
+}
