@@ -37,7 +37,9 @@ static void answer_keep(struct connection *connection, uint32_t place, struct sl
 static void answer_left(struct connection *connection) {
     struct sc_account *account = connection->account;
     uint32_t next = ++worker_of(connection)->answer_head;
-    sc_shards_wake(connection_shard(connection), sc_account_answer_next(account, next));
+    uint64_t waiting = sc_account_answer_next(account, next);
+    if (waiting != 0)
+        sc_shards_wake(connection_shard(connection), waiting);
 }
 
 // Hands out the answers that had to wait for the one before them.

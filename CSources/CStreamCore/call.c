@@ -100,10 +100,10 @@ static void revoke_answer(struct shard *shard, struct outcome *outcome,
 
 const struct outcome_kind sc_outcome_answer = {release_answer, revoke_answer};
 
-// Nothing is before it, and it needs not wait: an outcome of now may leave without having been one.
+// An answer need not become an outcome where all that has happened is durable. The outcomes before it leave at the end of
+// this step, and none of them is for a caller that has answers in another order: those have their slots.
 static bool leaves_at_once(const struct shard *shard) {
-    return shard->outcomes.head == shard->outcomes.tail &&
-           (shard->log == NULL || sc_store_position(shard->store) <= sc_durable_position(shard));
+    return shard->log == NULL || sc_store_position(shard->store) <= sc_durable_position(shard);
 }
 
 // ---- Calls of other shards, and those that have waited
@@ -259,10 +259,11 @@ static void answer_with(struct shard *shard, struct call *call,
                         const struct sc_bytes *_Nullable body, size_t count, bool is_error) {
     if (!call->wants_answer && call->request == NULL)
         return;
-    if (call->request == NULL && call->connection != SC_NODE_CONNECTION && leaves_at_once(shard)) {
+    if (call->caller != NULL && leaves_at_once(shard)) {
         struct slice slice = answer_frame(shard, call, body, count);
         if (slice.chunk != NULL) {
-            answer_connection(shard, call->connection, call->answer, slice);
+            sc_worker_answer_end(&call->caller->connection, call->answer, slice);
+            sc_slice_release(shard, slice);
             return;
         }
     }

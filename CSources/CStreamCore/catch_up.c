@@ -87,7 +87,8 @@ static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
         sc_topic_pause_member(connection, topic);
         sc_history_enter(shard, &topic->history, &client->reader);
     } else if (client->reader.lost) {
-        sc_history_enter(shard, &topic->history, &client->reader); // The `sync` shows what it has lost.
+        sc_history_enter(shard, &topic->history,
+                         &client->reader); // The `sync` shows what it has lost.
     } else {
         sc_history_send(&client->reader, &everything, connection);
     }

@@ -272,8 +272,7 @@ void sc_account_fell(struct shard *shard, struct sc_account *_Nullable account);
 void sc_shards_wake(struct shard *shard, uint64_t waiting);
 /// At the owner, when the request has been evaluated: consumes it, and sends it back.
 void sc_request_finish(struct request *request);
-void sc_event_to_peers(struct shard *shard, struct topic *topic,
-                       const struct history_event *event);
+void sc_event_to_peers(struct shard *shard, struct topic *topic, const struct history_event *event);
 void sc_batches_post(struct shard *shard);
 /// The owner of a group, by the upper half of its hash: as a fraction of all shards, since a remainder would
 /// be a division.

@@ -180,7 +180,7 @@ struct topic {
     uint32_t interest;      // At the owner: subscriptions here and elsewhere.
     uint32_t registrations; // Elsewhere: joins sent to the owner less leaves it has confirmed.
     struct remote_interest
-        *_Nullable remotes; // At the owner: one per shard, once any is interested.
+        *_Nullable remotes;             // At the owner: one per shard, once any is interested.
     struct history *_Nullable history;  // Of what is delivered here.
     struct history *_Nullable progress; // At the owner: of what happens.
     struct kept_sync *_Nullable kept;   // At the owner.
@@ -206,6 +206,7 @@ struct call {
     struct sc_json_value ops;
     struct sc_echo echo;
     uint64_t connection;
+    struct worker *_Nullable caller;   // While its message is handled: nobody has to look for it.
     uint32_t answer;                   // Place in the connection's ring of answers.
     struct request *_Nullable request; // NULL: the caller is on this shard.
     uint64_t size_max;                 // Of the answer.
@@ -316,13 +317,13 @@ struct request {
     uint64_t timestamp;                // A join: of a custom `sync`.
     uint8_t sync_source;               // A join: enum sync_source.
     uint8_t attempt;                   // A join: how often events were lost meanwhile.
-    uint64_t from;                     // A join: the `sync` is to be of a later position of the owner.
-    uint64_t position;                 // A join: of the owner, when the join was evaluated.
+    uint64_t from;     // A join: the `sync` is to be of a later position of the owner.
+    uint64_t position; // A join: of the owner, when the join was evaluated.
     struct history_part *_Nullable parts; // A join: frames that follow the `sync`.
     uint32_t part_count;
     uint32_t count;     // A leave: of subscriptions.
     size_t sync_offset; // A join: where in `reply` the frame begins.
-    size_t extra_size;              // Of `bytes`.
+    size_t extra_size;  // Of `bytes`.
     uint8_t bytes[];
 };
 

@@ -21,11 +21,11 @@ struct history {
     uint32_t mask;
     uint64_t head, tail; // Numbers of events: the oldest one that is kept, and the next one.
     struct sc_buffer names;
-    uint32_t names_dropped; // Bytes of events that have gone, taken off the front.
+    uint32_t names_dropped;            // Bytes of events that have gone, taken off the front.
     struct sc_blob *_Nullable segment; // Has room for frames behind `segment_used`.
     uint32_t segment_used;
-    uint64_t appended;                      // Bytes of all frames, ever.
-    uint64_t charged;                       // To the shard's account, for what is kept.
+    uint64_t appended;                       // Bytes of all frames, ever.
+    uint64_t charged;                        // To the shard's account, for what is kept.
     struct history_reader *_Nullable oldest; // Readers by place.
     struct history_reader *_Nullable newest;
 };
@@ -212,8 +212,7 @@ void sc_history_append(struct history *history, const struct history_event *even
     history->appended += entry.frame.size;
     history->charged += charge_of(&entry);
     sc_account_charge(history->shard->account, SC_PLACE_HISTORY, charge_of(&entry));
-    while (history->oldest != NULL &&
-           history->charged > history->shard->node->config.stream.budget)
+    while (history->oldest != NULL && history->charged > history->shard->node->config.stream.budget)
         lose_oldest(history);
     end_if_unread(history);
 }

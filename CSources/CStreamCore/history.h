@@ -21,8 +21,9 @@
 
 /// What is appended.
 struct history_event {
-    struct slice frame; // Borrowed: its bytes are copied, or shared when they are a blob of their own.
-    uint64_t position;  // Of the owner's store.
+    struct slice
+        frame; // Borrowed: its bytes are copied, or shared when they are a blob of their own.
+    uint64_t position; // Of the owner's store.
     const struct sc_bytes *_Nullable item;
     bool change; // Of an item in the store; false: an event that a worker has sent.
 };

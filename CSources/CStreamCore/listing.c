@@ -69,8 +69,8 @@ void sc_listing_add_call(struct shard *shard, struct call *call) {
 
 void sc_listing_add_join(struct shard *shard, struct topic *topic, struct request *request) {
     struct listing_job *job = shard->listings.first;
-    while (job != NULL && (job->topic != topic ||
-                           (job->blob != NULL && !sc_join_takes(request, job->position))))
+    while (job != NULL &&
+           (job->topic != topic || (job->blob != NULL && !sc_join_takes(request, job->position))))
         job = job->next;
     if (job == NULL)
         job = add(shard, NULL, topic);

@@ -52,6 +52,7 @@ struct request *sc_request_make(struct shard *origin, struct shard *owner,
     request->subscription_id = extra;
     move_in(&at, &request->subscription_id);
     request->call.request = request;
+    request->call.caller = NULL;
     (void)sc_account_retain(request->call.account);
     return request;
 }

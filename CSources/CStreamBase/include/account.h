@@ -56,7 +56,7 @@
           "the list of names is answered result_too_large", "results_too_large")                   \
     PLACE(SNAPSHOTS, snapshots, SHARD, ONE, "limits.snapshot_bytes",                               \
           "joins of large groups wait until there is room", "joins_waited")                        \
-    PLACE(HISTORY, history, SHARD, ONE, "limits.stream_client_budget_bytes",                         \
+    PLACE(HISTORY, history, SHARD, ONE, "limits.stream_client_budget_bytes",                       \
           "the oldest reader is lost: its client gets a newer sync, or is closed with 1013",       \
           "history_readers_lost")
 

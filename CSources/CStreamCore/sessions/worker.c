@@ -29,6 +29,7 @@ call_begin(struct connection *connection, const struct sc_envelope *envelope) {
                  .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
                  .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE)},
         .connection = connection->id,
+        .caller = worker_of(connection),
         .account = connection->account,
         .size_max = worker_of(connection)->outbound_size_max};
     call.wants_answer = call.echo.invocation_id.data != NULL;
