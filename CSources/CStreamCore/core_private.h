@@ -331,6 +331,8 @@ struct request {
 struct listings {
     struct listing_job *_Nullable first; // The one that is being read, once it has begun.
     struct listing_job *_Nullable last;
+    struct joins_ready
+        *_Nullable ready; // Woken by sc_listing_turn, which evaluates some in each turn.
 };
 
 /// Calls that wait, one queue a connection (call_queue.c).

@@ -23,6 +23,15 @@ struct listing_job {
     uint64_t timestamp; // Of the `sync`.
 };
 
+/// Joins that go on, since their `sync` is made, or since they are to be evaluated without one.
+struct joins_ready {
+    struct joins_ready *_Nullable next;
+    struct topic *topic; // It is there as long as one of them is.
+    struct request *_Nullable first;
+    struct sc_blob *_Nullable sync;
+    uint32_t evaluated;
+};
+
 // ---- Asking
 
 static struct listing_job *add(struct shard *shard, struct request *request, struct topic *topic) {
@@ -212,31 +221,69 @@ static void answer(struct shard *shard, struct listing_job *job) {
 
 // Joins are evaluated in the order in which they came. A connection that stands still gets this very `sync`; without
 // one it gets a later one, and before that the events that it has waited with.
-static void evaluate_joins(struct shard *shard, struct topic *topic, struct request *joins,
-                           struct sc_blob *_Nullable sync) {
-    bool at_once = sync == NULL || topic->kept == NULL;
-    struct request *first = NULL;
+static void evaluate_join(struct shard *shard, struct topic *topic, struct request *join,
+                          struct sc_blob *_Nullable sync, bool at_once) {
+    bool stands = join->from == JOIN_FROM_NOW;
+    if (stands && sync != NULL) {
+        sc_join_with_sync(shard, topic, join, sync);
+        return;
+    }
+    if (stands)
+        sc_stand_push(shard, topic, join);
+    else
+        join->from = JOIN_FROM_ANY; // What is kept now was begun after it had come.
+    sc_join_snapshot(shard, topic, join, at_once);
+}
+
+// Evaluates some of the joins that go on. In a later turn nothing is read at once for them: the group may have changed, and
+// would be read in each turn.
+static void evaluate_joins(struct shard *shard, struct joins_ready *ready) {
+    bool at_once = ready->evaluated == 0 && (ready->sync == NULL || ready->topic->kept == NULL);
+    bool deferred = ready->evaluated > 0;
+    for (uint32_t i = 0; ready->first != NULL && i < SC_JOINS_PER_TURN; i++) {
+        struct request *join = ready->first;
+        ready->first =
+            join->next_waiting; // The request may be freed now, and the topic with the last one.
+        evaluate_join(shard, ready->topic, join, ready->sync, at_once);
+        ready->evaluated++;
+        shard->counters.joins_deferred += deferred;
+    }
+}
+
+static void evaluate_ready(struct shard *shard) {
+    struct joins_ready *ready = shard->listings.ready;
+    if (ready == NULL)
+        return;
+    evaluate_joins(shard, ready);
+    if (ready->first != NULL) {
+        sc_shard_turn_again(shard);
+        return;
+    }
+    shard->listings.ready = ready->next;
+    shard->stepped--;
+    sc_blob_release(ready->sync);
+    free(ready);
+}
+
+// `joins` has the last one first.
+static void joins_go_on(struct shard *shard, struct topic *topic, struct request *joins,
+                        struct sc_blob *_Nullable sync) {
+    struct joins_ready *ready = sc_allocate(sizeof *ready);
+    *ready =
+        (struct joins_ready){.topic = topic, .sync = sync == NULL ? NULL : sc_blob_retain(sync)};
     while (joins != NULL) {
         struct request *next = joins->next_waiting;
-        joins->next_waiting = first;
-        first = joins;
+        joins->next_waiting = ready->first;
+        ready->first = joins;
         joins = next;
     }
-    while (first != NULL) {
-        struct request *next = first->next_waiting;
-        // The request may be freed now, and the topic with the last one.
-        bool stands = first->from == JOIN_FROM_NOW;
-        if (stands && sync != NULL) {
-            sc_join_with_sync(shard, topic, first, sync);
-        } else {
-            if (stands)
-                sc_stand_push(shard, topic, first);
-            else
-                first->from = JOIN_FROM_ANY; // What is kept now was begun after it had come.
-            sc_join_snapshot(shard, topic, first, at_once);
-        }
-        first = next;
-    }
+    struct joins_ready **end = &shard->listings.ready;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = ready;
+    shard->stepped++;
+    if (shard->listings.ready == ready)
+        evaluate_ready(shard);
 }
 
 static void sync_made(struct shard *shard, struct listing_job *job) {
@@ -272,7 +319,7 @@ static void finish(struct shard *shard) {
     struct sc_blob *blob = sc_blob_retain(job->blob);
     remove_first(shard);
     if (topic != NULL)
-        evaluate_joins(shard, topic, joins, blob);
+        joins_go_on(shard, topic, joins, blob);
     sc_blob_release(blob);
 }
 
@@ -290,7 +337,7 @@ static void finish_at_once(struct shard *shard) {
     }
     if (topic != NULL) {
         sc_kept_drop(topic);
-        evaluate_joins(shard, topic, joins, NULL);
+        joins_go_on(shard, topic, joins, NULL);
     }
 }
 
@@ -340,6 +387,7 @@ static void begin(struct shard *shard) {
 }
 
 void sc_listing_turn(struct shard *shard) {
+    evaluate_ready(shard);
     if (shard->listings.first == NULL)
         return;
     struct request *request = shard->listings.first->request;
@@ -369,6 +417,10 @@ void sc_listing_turn(struct shard *shard) {
 }
 
 void sc_listing_taken_back(struct shard *shard, int error, bool unknown) {
+    for (struct joins_ready *ready = shard->listings.ready; ready != NULL; ready = ready->next) {
+        sc_blob_release(ready->sync); // It may show what was taken back.
+        ready->sync = NULL;
+    }
     if (!sc_read_view_is_active(shard->store))
         return;
     sc_read_view_end(shard->store);

@@ -7,8 +7,6 @@
 #include "core_functions.h"
 #include "history.h"
 
-#define EVENT_BYTES_PER_PEER_MAX (8u << 20)
-
 static void move_in(uint8_t **at, struct sc_bytes *bytes) {
     if (bytes->data == NULL)
         return;
@@ -161,11 +159,12 @@ static void batch_returned(struct sc_loop_message *message) {
     struct event_batch *batch = SC_CONTAINER_OF(message, struct event_batch, message);
     struct shard *shard = batch->from;
     shard->peers[batch->to->index].event_bytes -= batch->bytes.size;
+    sc_account_discharge(shard->account, SC_PLACE_BATCHES, batch->bytes.size);
     sc_buffer_deinit(&batch->bytes);
     free(batch);
     bool stalled = false;
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
-        stalled |= shard->peers[i].event_bytes > EVENT_BYTES_PER_PEER_MAX;
+        stalled |= shard->peers[i].event_bytes > SC_BATCHES_SIZE_MAX;
     shard->stalled = stalled;
 }
 
@@ -218,7 +217,10 @@ static void event_to_peer(struct shard *shard, struct shard *to, struct topic *t
     if (bytes->failed)
         abort();
     peer->event_bytes += bytes->size - before;
-    shard->stalled |= peer->event_bytes > EVENT_BYTES_PER_PEER_MAX;
+    if (peer->event_bytes > SC_BATCHES_SIZE_MAX) {
+        shard->counters.batches_full += !shard->stalled;
+        shard->stalled = true;
+    }
 }
 
 void sc_event_to_peers(struct shard *shard, struct topic *topic,
@@ -236,6 +238,7 @@ void sc_batches_post(struct shard *shard) {
         if (batch == NULL)
             continue;
         shard->peers[i].batch = NULL;
+        sc_account_charge(shard->account, SC_PLACE_BATCHES, batch->bytes.size);
         sc_loop_post(batch->to->loop, &batch->message);
     }
 }

@@ -17,6 +17,8 @@ extension NodeCore {
             ("calls_waiting", all.calls_waiting),
             ("joins_waited", all.joins_waited),
             ("history_readers_lost", all.history_readers_lost),
+            ("joins_deferred", all.joins_deferred),
+            ("batches_full", all.batches_full),
             ("joins_asked_again", all.joins_asked_again),
             ("upgrades_refused", all.upgrades_refused),
             ("workers_turned_away", all.workers_turned_away),

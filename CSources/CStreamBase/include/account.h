@@ -58,7 +58,9 @@
           "joins of large groups wait until there is room", "joins_waited")                        \
     PLACE(HISTORY, history, SHARD, ONE, "limits.stream_client_budget_bytes",                       \
           "the oldest reader is lost: its client gets a newer sync, or is closed with 1013",       \
-          "history_readers_lost")
+          "history_readers_lost")                                                                  \
+    PLACE(BATCHES, batches, SHARD, ONE, "SC_BATCHES_SIZE_MAX",                                     \
+          "no change starts on the shard until the other one has delivered them", "batches_full")
 
 enum sc_place {
 #define SC_PLACE_CONSTANT(NAME, ...) SC_PLACE_##NAME,

@@ -180,8 +180,12 @@
 /// those of the others. The rest ends in the next turns.
 #define SC_LEAVES_AT_ONCE 256u
 #define SC_LEAVES_PER_SLICE 64u
+/// Joins that a `sync` which has been made lets go on in one turn.
+#define SC_JOINS_PER_TURN 256u
 /// Bytes of the results of one connection in the control plane's hands. With more, it is read no further.
 #define SC_RESULTS_SIZE_MAX (8u << 20)
+/// Bytes of events on their way from one shard to another. With more, no change starts on the shard that sends them.
+#define SC_BATCHES_SIZE_MAX (8u << 20)
 /// Bytes of the calls of one connection that are at the owners of their groups. With more, its next ones wait with it.
 #define SC_REQUESTS_SIZE_MAX (1u << 20)
 /// Time that one turn of a shard spends on calls that waited, as far as they are long, and the share of it that each

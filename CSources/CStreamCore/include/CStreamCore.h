@@ -236,7 +236,7 @@ struct sc_node_counters {
     uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
     uint64_t calls_waiting;           // A gauge: at the owners of their groups.
     uint64_t upgrades_refused, workers_turned_away, accepts_paused, joins_waited;
-    uint64_t history_readers_lost, joins_asked_again;
+    uint64_t history_readers_lost, joins_asked_again, joins_deferred, batches_full;
     uint64_t connections_accepted, connections_refused, accepts_failed, handshakes_refused,
         handshakes_timed_out;
     uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,

@@ -80,8 +80,8 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
     return shard->outcomes.head != shard->outcomes.tail || shard->listings.first != NULL ||
-           shard->call_queues.waiting > 0 || !sc_wait_list_is_empty(&shard->gathers) ||
-           !sc_wait_list_is_empty(&shard->collections);
+           shard->listings.ready != NULL || shard->call_queues.waiting > 0 ||
+           !sc_wait_list_is_empty(&shard->gathers) || !sc_wait_list_is_empty(&shard->collections);
 }
 
 static bool is_quiet(const struct shard *shard) {

@@ -1,5 +1,6 @@
 """What waits because of a connection is charged to it and bounded, and a peer that reads gets all of it in the end."""
 
+import contextlib
 import json
 import threading
 import time
@@ -20,6 +21,12 @@ def invoke(number, function, data):
 
 def waiting(node, what):
     return node.counters()[f"waiting_{what}_bytes"]
+
+
+def wait_until(condition, seconds=5):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
 
 
 def nothing_waits(node):
@@ -200,6 +207,35 @@ def test_versions_of_a_large_group_that_clients_do_not_take_are_bounded(start_no
         sync = json.loads(last.message())["event"]
         assert sync["type"] == "sync" and len(sync["data"]) == 2
         last.close()
+
+
+@pytest.mark.parametrize("count, deferred", [(256, 0), (257, 1), (600, 344)])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_joins_that_one_sync_lets_go_on_take_turns(start_node, shards, count, deferred):
+    """They wait for room, which a client has that does not read another version of the group. 256 go on in one turn."""
+    size = 1 << 20
+    node = start_node({"shards": shards, "limits": {"snapshot_bytes": size * shards}})
+    path = "/stream/s/g"
+    with Worker(node.worker_url()) as writer, contextlib.ExitStack() as stack:
+        writer.set("s", "g", "i", "0" + "x" * (3 * size))
+        unread = stack.enter_context(Raw(node.stream_port, receive_buffer=4096).upgrade(path))
+        wait_until(lambda: waiting(node, "snapshots") > 0)
+        for end in (3 * size, 3 * size, size // 3):  # Too many bytes follow the version of before: it is kept no longer.
+            writer.set("s", "g", "i", "1" + "x" * end)
+        clients = [stack.enter_context(Raw(node.stream_port).upgrade(path)) for _ in range(count)]
+        stack.enter_context(Raw(node.stream_port).upgrade("/stream/s/other")).message()  # It came behind them.
+        assert node.counters()["syncs"] == 2
+        unread.reset()
+        for client in clients:
+            event = json.loads(client.message())["event"]
+            assert event["type"] == "sync" and len(event["data"]) == 1
+        assert node.counters()["joins_deferred"] == deferred
+        writer.set("s", "g", "i", 2)
+        for client in clients:
+            assert json.loads(client.message())["event"]["data"] == 2
+        counters = node.counters()
+        assert counters["joins_waited"] == 1 and counters["syncs_serialised"] == 2
+    nothing_waits(node)
 
 
 # ---- What waits for the control plane, and behind that
