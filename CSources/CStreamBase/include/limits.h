@@ -84,6 +84,8 @@
 /// store, the next of each among them.
 #define SC_DESCRIPTORS_KEPT_BACK 32u
 #define SC_DESCRIPTORS_KEPT_BACK_A_SHARD 12u
+/// A node starts with no fewer for its connections and for peers that it turns away.
+#define SC_DESCRIPTORS_FOR_PEERS_MIN 16u
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
 /// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,

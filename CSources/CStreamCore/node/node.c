@@ -1,6 +1,7 @@
 // A node: its shards' threads, start, stop, counters.
 #define _GNU_SOURCE // sched_getaffinity
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,22 +110,38 @@ static void join_threads(struct sc_node *node, uint32_t count) {
 static uint64_t kept_back(const struct sc_node *node) {
     return SC_DESCRIPTORS_KEPT_BACK +
            node->shard_count * (uint64_t)SC_DESCRIPTORS_KEPT_BACK_A_SHARD +
-           node->config.worker_count + 2 * (uint64_t)node->config.turned_away_count_max;
+           node->config.worker_count;
 }
 
-static void keep_descriptors_back(struct sc_node *node) {
+// Peers that are turned away share the rest with connections. They get at most a quarter of it.
+static bool share_descriptors(struct sc_node *node, char *reason, size_t reason_size) {
     struct rlimit limit;
     if (node->config.without_ports || getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
+        return true;
     uint64_t kept = kept_back(node);
-    uint64_t most = limit.rlim_cur > kept ? limit.rlim_cur - kept : 0;
+    uint64_t rest = limit.rlim_cur > kept ? limit.rlim_cur - kept : 0;
+    if (rest < SC_DESCRIPTORS_FOR_PEERS_MIN) {
+        snprintf(reason, reason_size,
+                 "the process may have %" PRIu64 " descriptors, and %" PRIu64
+                 " are the least with %" PRIu32
+                 " shards: raise the limit (ulimit -n, LimitNOFILE=)",
+                 (uint64_t)limit.rlim_cur, kept + SC_DESCRIPTORS_FOR_PEERS_MIN, node->shard_count);
+        return false;
+    }
+    if (node->config.turned_away_count_max > rest / 8)
+        node->config.turned_away_count_max = (uint32_t)(rest / 8);
+    uint64_t most = rest - 2 * (uint64_t)node->config.turned_away_count_max;
     if (most < node->config.connection_count_max)
         node->config.connection_count_max = (uint32_t)most;
+    return true;
 }
 
 int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
     assert(!node->running && node->started == 0);
-    keep_descriptors_back(node);
+    if (!share_descriptors(node, reason, reason_size)) {
+        node->start_step = SC_START_LOOP;
+        return -EMFILE;
+    }
     int found = node->config.without_ports ? 0 : sc_places_resolve(node);
     if (found < 0) {
         node->start_step = SC_START_LISTEN;

@@ -260,6 +260,27 @@ def test_clients_leave_the_store_its_descriptors(tmp_path):
         node.kill()
 
 
+@pytest.mark.parametrize("shards, fewest", [(1, 61), (4, 97)])
+def test_few_descriptors_suffice_and_too_few_are_refused_by_name(tmp_path, shards, fewest):
+    """With the fewest a worker calls and clients subscribe; with one less the start says how many there have to be."""
+    text = configuration({"shards": shards})
+    node = Node(tmp_path, text, preexec=limited(fewest, fewest)).start()
+    try:
+        with Worker(node.worker_url()) as worker, Raw(node.stream_port).upgrade("/stream/s/g") as client:
+            assert json.loads(client.message())["event"]["type"] == "sync"
+            worker.set("s", "g", "i", 1)
+            assert json.loads(client.message())["event"]["type"] == "create"
+        node.stop()
+    finally:
+        node.kill()
+    path = tmp_path / "few.yaml"
+    path.write_text(text)
+    started = subprocess.run([BINARY, "--config", path], preexec_fn=limited(fewest - 1, fewest - 1), timeout=20,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert started.returncode == 69
+    assert f"{fewest} are the least with {shards} shards" in started.stderr
+
+
 # ---- Addresses
 
 
