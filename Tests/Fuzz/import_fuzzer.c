@@ -46,20 +46,20 @@ static void remove_directory(void) {
 }
 
 static void init(void) {
-    if (node.shards != NULL)
+    if (node.shared.shards != NULL)
         return;
     CHECK(mkdtemp(directory_path) != NULL);
     atexit(remove_directory);
     directory.fd = open(directory_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK(directory.fd >= 0);
-    node.config = sc_node_config_default();
-    node.config.seed = 7;
-    node.config.storage.path = "DIR";
-    node.events.log = on_log;
+    node.shared.config = sc_node_config_default();
+    node.shared.config.seed = 7;
+    node.shared.config.storage.path = "DIR";
+    node.shared.events.log = on_log;
     node.directory = &directory;
-    node.shards = shards;
-    node.shard_count = 1;
-    shard.node = &node;
+    node.shared.shards = shards;
+    node.shared.shard_count = 1;
+    shard.node = &node.shared;
     shard.loop = &loop;
 }
 
@@ -151,7 +151,7 @@ static struct expected expect(struct sc_bytes file, struct sc_bytes content, uin
     enum model_refusal refusal;
     expected.object = model_read(text, SC_JSON_DEPTH_MAX, &refusal);
     expected.refused = expected.object == NULL || expected.object->kind != MODEL_OBJECT ||
-                       !items_are_good(expected.object, text, node.config.value_size_max);
+                       !items_are_good(expected.object, text, node.shared.config.value_size_max);
     return expected;
 }
 
@@ -184,7 +184,7 @@ static void check_store(const struct expected *expected) {
                             .keys = model_take((object->count + 1) * sizeof *values.keys)};
     struct sc_group_name name = {
         expected->stream, expected->group,
-        sc_store_hash(expected->stream, expected->group, node.config.seed)};
+        sc_store_hash(expected->stream, expected->group, node.shared.config.seed)};
     for (size_t i = 0; i < object->count; i++) {
         struct sc_bytes key = model_decode(object->keys[i]);
         bool is_new = true;
@@ -212,13 +212,13 @@ static void put_file(const char *name, struct sc_bytes content) {
 }
 
 static void import_once(struct sc_bytes file, struct sc_bytes content, uint8_t options) {
-    node.config.storage.import_last = options & OPTION_LAST;
-    node.config.storage.import_skips_broken = options & OPTION_SKIP;
-    node.config.value_size_max = options & OPTION_SMALL ? SMALL_VALUE : SC_VALUE_SIZE_MAX;
+    node.shared.config.storage.import_last = options & OPTION_LAST;
+    node.shared.config.storage.import_skips_broken = options & OPTION_SKIP;
+    node.shared.config.value_size_max = options & OPTION_SMALL ? SMALL_VALUE : SC_VALUE_SIZE_MAX;
     said_imported = said_skipped = said_failed = said_ambiguous = 0;
     struct expected expected = expect(file, content, options);
     char reason[SC_REASON_SIZE] = "";
-    shard.store = sc_store_create(node.config.seed);
+    shard.store = sc_store_create(node.shared.config.seed);
     int rc = sc_import_originals(&shard, reason);
     bool skips = options & OPTION_SKIP;
     CHECK(rc == (expected.refused && !skips ? -EBADMSG : 0));

@@ -7,7 +7,7 @@
 
 A room is a target of CSources, or a folder inside one. An arrow from a room to another one is an include, or a function
 or variable of the other room that its code names: clang compiles each file, and nm says what its object defines and
-needs. Files that lie in a target whose other files have moved into folders have no room yet. They are reported.
+needs.
 """
 
 import argparse
@@ -39,20 +39,18 @@ ORDER = [
     ["CStreamProcess", "CStreamBase"],
 ]
 RANKS = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-# Targets that are all folders: a file beside them has no room yet.
-MOVING = {"CStreamCore", "CStreamStore"}
 # Files of a room that may call each other in a circle.
 CIRCLE_MAX = 4
 BEGIN, END = "<!-- The picture is drawn by `make architecture`. -->", "<!-- End of the picture. -->"
 
 
 def room_of(path):
-    """The room of a file, by its path in CSources; None: it has none yet."""
+    """The room of a file, by its path in CSources."""
     target, *rest = path.parts
     folder = f"{target}/{rest[0]}" if len(rest) > 1 else None
     if folder in RANKS:
         return folder
-    return None if target in MOVING else target
+    return target
 
 
 def tool(*names):
@@ -170,22 +168,22 @@ def arrows_of(code):
     found = {}
     for path, other, why in code.arrows():
         pair = room_of(path), room_of(other)
-        if None not in pair and pair[0] != pair[1]:
+        if pair[0] != pair[1]:
             found.setdefault(pair, (path, other, why))
     return found
 
 
 def breaches(code):
-    for path in sorted(room for room in rooms_of(code) if room is not None and room not in RANKS):
+    for path in sorted(room for room in rooms_of(code) if room not in RANKS):
         yield f"{path}: a room that has no place in the order of {pathlib.Path(__file__).name}"
     for path, other, why in code.arrows():
         above, below = room_of(path), room_of(other)
         known = above in RANKS and below in RANKS
         if known and above != below and RANKS[above] >= RANKS[below]:
             yield f"{path} → {other}: {above} may not know {below} ({path.name} {why})"
-    for room, files in sorted(rooms_of(code).items(), key=str):
+    for room, files in sorted(rooms_of(code).items()):
         largest = code.circles({path for path in files if path.suffix == ".c"})[:1]
-        if room is not None and largest and len(largest[0]) > CIRCLE_MAX:
+        if largest and len(largest[0]) > CIRCLE_MAX:
             names = ", ".join(path.name for path in largest[0])
             yield f"{room}: {len(largest[0])} files call each other in a circle, at most {CIRCLE_MAX} may: {names}"
 
@@ -209,18 +207,18 @@ def reduced(arrows):
 def picture(code):
     arrows = arrows_of(code)
     rooms = rooms_of(code)
-    names = sorted((room for room in rooms if room is not None), key=lambda room: (RANKS.get(room, 0), room))
+    names = sorted(rooms, key=lambda room: (RANKS.get(room, 0), room))
     node = {room: room.replace("/", "_") for room in names}
     lines = ["```mermaid", "graph TD"]
     lines += [f'    {node[room]}["{room}"]' for room in names]
     lines += [f"    {node[a]} --> {node[b]}" for a, b in reduced(arrows)]
     lines += ["```", "", "| room | largest circle of files | knows |", "|---|---|---|"]
-    for room in [*names, None] if None in rooms else names:
+    for room in names:
         sources = {path for path in rooms[room] if path.suffix == ".c"}
         largest = max((len(circle) for circle in code.circles(sources)), default=0)
         below = sorted((b for a, b in arrows if a == room), key=lambda other: (RANKS[other], other))
         shown = ", ".join(f"`{other}`" for other in below) or "-"
-        lines.append(f"| {f'`{room}`' if room else 'without a room yet'} | {largest} | {shown if room else '-'} |")
+        lines.append(f"| `{room}` | {largest} | {shown} |")
     return "\n".join(lines)
 
 
@@ -248,9 +246,6 @@ def main():
         problems.append("ARCHITECTURE.md: the picture is not that of the code: make architecture")
     for problem in problems:
         print(problem)
-    roomless = [str(path) for path in rooms_of(code).get(None, [])]
-    if roomless:
-        print(f"architecture: {len(roomless)} files have no room yet: {', '.join(roomless)}", file=sys.stderr)
     sys.exit(1 if problems else 0)
 
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "../../CSources/CStreamCore/core_functions.h"
+#include "../../CSources/CStreamCore/shard/shard.h"
 
 bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
     if (!connection->binary && !sc_utf8_valid(text)) {

@@ -6,7 +6,7 @@
 #include "node.h"
 
 static struct shard *shard_of_id(struct sc_node *node, uint64_t id) {
-    return node->shards[(id >> 56) % node->shard_count];
+    return node->shared.shards[(id >> 56) % node->shared.shard_count];
 }
 
 static void keep(uint8_t **at, struct sc_bytes *bytes) {
@@ -58,8 +58,8 @@ uint32_t sc_node_stream_op(struct sc_bytes function_id) {
 }
 
 static struct shard *shard_after(const struct shard *shard) {
-    struct sc_node *node = shard->node;
-    return node->shards[(shard->index + 1) % node->shard_count];
+    struct sc_node *node = node_of(shard);
+    return node->shared.shards[(shard->index + 1) % node->shared.shard_count];
 }
 
 // What a registration has changed (sc_node_watch) must be known to every shard before its worker goes on: the
@@ -129,9 +129,9 @@ void sc_node_close(struct sc_node *node, uint64_t connection, uint16_t code) {
 // ---- About streams and their clients
 
 void sc_node_watch(struct sc_node *node, struct sc_bytes stream, uint32_t flags) {
-    for (uint32_t i = 0; i < node->shard_count; i++)
+    for (uint32_t i = 0; i < node->shared.shard_count; i++)
         command_post(node, (struct command){.kind = COMMAND_WATCH,
-                                            .shard = node->shards[i],
+                                            .shard = node->shared.shards[i],
                                             .number = flags,
                                             .first = stream});
 }
@@ -165,8 +165,8 @@ void sc_node_emit(struct sc_node *node, uint64_t writer, struct sc_message *call
     assert(sc_message_type(call) == SC_MESSAGE_OVERRIDE);
     struct sc_message_names name;
     sc_message_names_read(call, &name);
-    uint64_t hash = sc_store_hash(name.stream, name.group, node->config.seed);
-    struct shard *owner = sc_shard_of(node->shards[0], hash);
+    uint64_t hash = sc_store_hash(name.stream, name.group, node->shared.config.seed);
+    struct shard *owner = sc_shard_of(node->shared.shards[0], hash);
     command_post(node, (struct command){.kind = COMMAND_EMIT,
                                         .shard = owner,
                                         .connection = writer,
@@ -187,7 +187,7 @@ void sc_node_call(struct sc_node *node, struct sc_bytes invocation_id, struct sc
     // Any shard will do; the first is always there.
     if (!text.failed)
         command_post(node, (struct command){.kind = COMMAND_NODE_CALL,
-                                            .shard = node->shards[0],
+                                            .shard = node->shared.shards[0],
                                             .first = sc_buffer_bytes(&text)});
     sc_buffer_deinit(&text);
 }
@@ -214,8 +214,8 @@ static void run_for_worker(struct connection *connection, struct command *comman
         sc_connection_ask(connection);
         break;
     case COMMAND_RELEASE: // What waits is looked at when the turn ends.
-        assert(worker->barriers > 0);
-        worker->barriers--;
+        assert(worker->caller.barriers > 0);
+        worker->caller.barriers--;
         break;
     case COMMAND_HOLD:
         worker->writes_held = command->number != 0; // As above.
@@ -251,7 +251,7 @@ static void decide_sync(struct connection *connection, struct sc_bytes data) {
     sc_sync_decided(connection, data);
 }
 
-static void run_for_streams(struct shard *shard, struct stream_client *client,
+static void run_for_streams(struct shard *shard, struct subscriber *client,
                             const struct command *command) {
     struct connection *connection = client == NULL ? NULL : &client->connection;
     switch ((enum command_kind)command->kind) {
@@ -303,14 +303,14 @@ static void run(struct sc_loop_message *loop_message) {
         return;
     struct shard *shard = command->shard;
     struct worker *worker = sc_worker_find(shard, command->connection);
-    bool usable = worker != NULL && sc_connection_serves(&worker->connection);
+    bool usable = worker != NULL && sc_connection_serves(&worker->caller.connection);
     if (command->kind >= COMMAND_WATCH)
         run_for_streams(shard, sc_client_find(shard, command->connection), command);
     else if (usable && sc_command_is_delivery(command)) {
-        if (sc_delivery_take(&worker->connection, command))
+        if (sc_delivery_take(&worker->caller.connection, command))
             return;
     } else if (usable)
-        run_for_worker(&worker->connection, command);
+        run_for_worker(&worker->caller.connection, command);
     else if (command->kind == COMMAND_CALL)
         sc_undeliverable(command, SC_UNDELIVERABLE_GONE, 0);
     sc_command_free(command);

@@ -30,7 +30,7 @@ static void say(struct import *import, enum sc_log_level level, const char *even
 
 // A file that cannot be taken in ends the start, or with the option for it is left out.
 static void broken(struct import *import, const char *file, const char *why) {
-    const struct sc_node *node = import->shard->node;
+    const struct node *node = import->shard->node;
     char text[SC_REASON_SIZE];
     snprintf(text, sizeof text, "%s/%s cannot be taken in: %s", node->config.storage.path, file,
              why);
@@ -231,7 +231,7 @@ static void import_file(const char *file, void *context) {
 
 int sc_import_originals(struct shard *shard, char *reason) {
     struct import import = {
-        .shard = shard, .reason = reason, .directory = sc_directory_fd(shard->node->directory)};
+        .shard = shard, .reason = reason, .directory = sc_directory_fd(node_of(shard)->directory)};
     int rc = sc_loop_files(shard->loop)->list(shard->loop, import.directory, import_file, &import);
     if (rc < 0) {
         snprintf(reason, SC_REASON_SIZE, "cannot list %s: %s", shard->node->config.storage.path,

@@ -10,7 +10,7 @@
 // ---- Start
 
 int sc_shards_barrier(struct shard *shard, int rc, enum sc_start_step step, const char *reason) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
     if (rc < 0 && node->start_error == 0) {
         node->start_error = rc;
@@ -18,7 +18,7 @@ int sc_shards_barrier(struct shard *shard, int rc, enum sc_start_step step, cons
         if (reason != NULL)
             snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
     }
-    uint32_t all = (node->met++ / node->shard_count + 1) * node->shard_count;
+    uint32_t all = (node->met++ / node->shared.shard_count + 1) * node->shared.shard_count;
     // The last one says how it ended: a shard that wakes late must not take a later failure for this one's.
     if (node->met == all)
         node->met_result = node->start_error;
@@ -31,13 +31,13 @@ int sc_shards_barrier(struct shard *shard, int rc, enum sc_start_step step, cons
 }
 
 static int open_listeners(struct shard *shard) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
     while (node->started < shard->index && node->start_error == 0)
         pthread_cond_wait(&node->changed, &node->lock);
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
-    if (rc == 0 && !node->config.without_ports)
+    if (rc == 0 && !node->shared.config.without_ports)
         rc = sc_shard_listen(shard);
     return rc;
 }
@@ -47,7 +47,7 @@ static int open_listeners(struct shard *shard) {
 int sc_shard_report_start(struct shard *shard, int rc) {
     if (rc == 0)
         rc = open_listeners(shard);
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
     if (rc < 0 && node->start_error == 0) {
         node->start_error = rc;
@@ -55,7 +55,7 @@ int sc_shard_report_start(struct shard *shard, int rc) {
     }
     node->started++;
     pthread_cond_broadcast(&node->changed);
-    while (node->started < node->shard_count && node->start_error == 0)
+    while (node->started < node->shared.shard_count && node->start_error == 0)
         pthread_cond_wait(&node->changed, &node->lock);
     rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
@@ -63,12 +63,12 @@ int sc_shard_report_start(struct shard *shard, int rc) {
 }
 
 void sc_shard_say_ended(struct shard *shard) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
     // No shard frees what another one may still look at: all leave together.
     node->ended++;
     pthread_cond_broadcast(&node->changed);
-    while (node->ended < node->shard_count)
+    while (node->ended < node->shared.shard_count)
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
 }
@@ -79,18 +79,19 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
             return true;
-    return shard->outcomes.head != shard->outcomes.tail || shard->listings.first != NULL ||
-           shard->listings.ready != NULL || shard->call_queues.waiting > 0 ||
-           !sc_wait_list_is_empty(&shard->gathers) || !sc_wait_list_is_empty(&shard->collections);
+    return shard->outcomes.head != shard->outcomes.tail || shard->readings.first != NULL ||
+           streams_of(shard)->joins_ready != NULL || shard->call_queues.waiting > 0 ||
+           !sc_wait_list_is_empty(&calls_of(shard)->gathers) ||
+           !sc_wait_list_is_empty(&calls_of(shard)->collections);
 }
 
 static bool is_quiet(const struct shard *shard) {
-    return shard->transport.connection_count == 0 && shard->listeners.open == 0 &&
+    return shard->transport.connection_count == 0 && sessions_of(shard)->listeners.open == 0 &&
            !sc_shard_waits_for_peers(shard);
 }
 
 static void say_quiet(struct shard *shard) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
     node->quiet++;
     pthread_cond_broadcast(&node->changed);
@@ -104,11 +105,11 @@ static void reset_all(struct transport *transport) {
 }
 
 static void stop_look(struct sc_timer *timer) {
-    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, stop_timer);
+    struct shard *shard = shard_of_timer(timer, offsetof(struct node_shard, stop_timer));
     if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
         reset_all(&shard->transport);
-    if (is_quiet(shard) && !shard->quiet) {
-        shard->quiet = true;
+    if (is_quiet(shard) && !node_shard_of(shard)->quiet) {
+        node_shard_of(shard)->quiet = true;
         say_quiet(shard);
     }
     sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
@@ -124,13 +125,13 @@ static void close_all(struct transport *transport, const struct role *role, uint
 
 void sc_shard_close_clients(struct shard *shard) {
     shard->stopping = true;
-    sc_listeners_close(&shard->listeners);
+    sc_listeners_close(&sessions_of(shard)->listeners);
     close_all(&shard->transport, &sc_stream_role, 1001);
 }
 
 void sc_shard_stop(struct shard *shard) {
     sc_shard_close_clients(shard);
     close_all(&shard->transport, &sc_worker_role, 1012);
-    shard->stop_timer.on_due = stop_look;
-    sc_timer_start(shard->loop, &shard->stop_timer, 1);
+    node_shard_of(shard)->stop_timer.on_due = stop_look;
+    sc_timer_start(shard->loop, &node_shard_of(shard)->stop_timer, 1);
 }

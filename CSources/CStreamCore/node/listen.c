@@ -24,22 +24,23 @@ static void adopt(struct sc_loop_message *message) {
 
 static struct shard *shard_with_fewest_workers(struct sc_node *node) {
     uint32_t best = 0, fewest = UINT32_MAX;
-    for (uint32_t i = 0; i < node->shard_count; i++) {
-        uint32_t count = atomic_load_explicit(&node->worker_counts[i], memory_order_relaxed);
+    for (uint32_t i = 0; i < node->shared.shard_count; i++) {
+        uint32_t count = atomic_load_explicit(&node->shared.worker_counts[i], memory_order_relaxed);
         if (count < fewest) {
             fewest = count;
             best = i;
         }
     }
-    atomic_fetch_add_explicit(&node->worker_counts[best], 1, memory_order_relaxed);
-    return node->shards[best];
+    atomic_fetch_add_explicit(&node->shared.worker_counts[best], 1, memory_order_relaxed);
+    return node->shared.shards[best];
 }
 
 // Workers are few and stay long: dealt out by count, since a hash of the address would fall unevenly.
 static void accepted(struct listeners *listeners, const struct port *port, int fd) {
-    struct shard *own = SC_CONTAINER_OF(listeners, struct shard, listeners);
+    struct shard *own =
+        &SC_CONTAINER_OF(listeners, struct sessions, listeners)->calls.streams.shard;
     bool is_worker = entrance_of(port)->door == DOOR_WORKER;
-    struct shard *shard = is_worker ? shard_with_fewest_workers(own->node) : own;
+    struct shard *shard = is_worker ? shard_with_fewest_workers(node_of(own)) : own;
     if (shard == own) {
         sc_accept(own, port, fd);
         return;
@@ -47,7 +48,7 @@ static void accepted(struct listeners *listeners, const struct port *port, int f
     struct adoption *adoption = sc_allocate(sizeof *adoption);
     *adoption = (struct adoption){.message.run = adopt,
                                   .shard = shard,
-                                  .port = &shard->worker_entrances[port->index].port,
+                                  .port = &sessions_of(shard)->worker_entrances[port->index].port,
                                   .fd = fd};
     sc_loop_post(shard->loop, &adoption->message);
 }
@@ -61,7 +62,7 @@ static int explained(struct sc_node *node, int rc, const struct listen_reason *r
 }
 
 int sc_places_resolve(struct sc_node *node) {
-    const struct sc_node_config *config = &node->config;
+    const struct sc_node_config *config = &node->shared.config;
     struct listen_reason reason;
     int rc = 0;
     for (uint32_t i = config->without_streams ? 1 : 0; rc == 0 && i <= config->worker_count; i++) {
@@ -74,14 +75,14 @@ int sc_places_resolve(struct sc_node *node) {
 static int open_listener(struct shard *shard, const struct port *port, int fd) {
     if (entrance_of(port)->door == DOOR_STREAM) // Accepted sockets inherit it.
         sc_listen_unsent(fd, shard->node->config.client_unsent_size);
-    return sc_listeners_add(&shard->listeners, port, fd);
+    return sc_listeners_add(&sessions_of(shard)->listeners, port, fd);
 }
 
 static int listen_first(struct shard *shard, struct listen_place *place, uint16_t number,
                         const struct port *port) {
     int fds[SC_HOST_ADDRESSES_MAX];
     struct listen_reason reason;
-    int count = explained(shard->node, sc_place_bind(place, number, fds, &reason), &reason);
+    int count = explained(node_of(shard), sc_place_bind(place, number, fds, &reason), &reason);
     int rc = count < 0 ? count : 0, i = 0;
     for (; rc == 0 && i < count; i++)
         rc = open_listener(shard, port, fds[i]);
@@ -94,34 +95,35 @@ static int listen_shared(struct shard *shard, const struct listen_place *place) 
     struct listen_reason reason;
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < place->host.count; i++) {
-        int fd = explained(shard->node, sc_place_share(place, i, &reason), &reason);
-        rc = fd < 0 ? fd : open_listener(shard, &shard->stream_entrance.port, fd);
+        int fd = explained(node_of(shard), sc_place_share(place, i, &reason), &reason);
+        rc = fd < 0 ? fd : open_listener(shard, &sessions_of(shard)->stream_entrance.port, fd);
     }
     return rc;
 }
 
 int sc_shard_listen(struct shard *shard) {
-    struct sc_node *node = shard->node;
-    const struct sc_node_config *config = &node->config;
+    struct sc_node *node = node_of(shard);
+    const struct sc_node_config *config = &node->shared.config;
     uint32_t places = shard->index == 0 ? 1 + config->worker_count : 1;
-    sc_listeners_init(&shard->listeners, shard->loop, places * SC_HOST_ADDRESSES_MAX, accepted);
+    sc_listeners_init(&sessions_of(shard)->listeners, shard->loop, places * SC_HOST_ADDRESSES_MAX,
+                      accepted);
     bool has_streams = !config->without_streams;
     if (shard->index > 0)
         return has_streams ? listen_shared(shard, &node->places[0]) : 0;
     int rc = 0;
     if (has_streams)
         rc = listen_first(shard, &node->places[0], config->stream.port,
-                          &shard->stream_entrance.port);
+                          &sessions_of(shard)->stream_entrance.port);
     for (uint32_t i = 0; rc == 0 && i < config->worker_count; i++)
         rc = listen_first(shard, &node->places[i + 1], config->workers[i].port,
-                          &shard->worker_entrances[i].port);
+                          &sessions_of(shard)->worker_entrances[i].port);
     return rc;
 }
 
 // ---- What it has come to
 
 static const struct listen_place *place_of(const struct sc_node *node, int worker) {
-    assert(worker >= -1 && worker < (int)node->config.worker_count);
+    assert(worker >= -1 && worker < (int)node->shared.config.worker_count);
     return &node->places[worker + 1];
 }
 

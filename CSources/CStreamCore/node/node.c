@@ -54,16 +54,16 @@ static void free_address(struct sc_node_address *address) {
 }
 
 static void copy_addresses(struct sc_node *node, const struct sc_node_config *config) {
-    copy_address(&node->config.stream, &config->stream);
+    copy_address(&node->shared.config.stream, &config->stream);
     if (config->storage.path != NULL)
-        node->config.storage.path = strdup(config->storage.path);
+        node->shared.config.storage.path = strdup(config->storage.path);
     node->worker_addresses =
         sc_allocate((config->worker_count + 1) * sizeof *node->worker_addresses);
     node->places = sc_allocate((config->worker_count + 1) * sizeof *node->places);
     memset(node->places, 0, (config->worker_count + 1) * sizeof *node->places);
     for (uint32_t i = 0; i < config->worker_count; i++)
         copy_address(&node->worker_addresses[i], &config->workers[i]);
-    node->config.workers = node->worker_addresses;
+    node->shared.config.workers = node->worker_addresses;
 }
 
 struct sc_node *sc_node_create(const struct sc_node_config *config,
@@ -73,7 +73,8 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     struct sc_node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return NULL;
-    if (getrandom(node->id_key, sizeof node->id_key, 0) != sizeof node->id_key) {
+    if (getrandom(node->shared.id_key, sizeof node->shared.id_key, 0) !=
+        sizeof node->shared.id_key) {
         free(node);
         return NULL;
     }
@@ -81,9 +82,9 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     node->account = node->sums == NULL ? NULL : sc_account_create(UINT64_MAX, node->sums);
     if (node->account == NULL)
         abort();
-    node->config = *config;
-    node->events = *events;
-    node->shard_count = config->shard_count;
+    node->shared.config = *config;
+    node->shared.events = *events;
+    node->shared.shard_count = config->shard_count;
     copy_addresses(node, config);
     pthread_mutex_init(&node->lock, NULL);
     pthread_condattr_t attributes;
@@ -91,32 +92,37 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&node->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    node->shards = sc_allocate(node->shard_count * sizeof *node->shards);
-    node->worker_counts = sc_allocate(node->shard_count * sizeof *node->worker_counts);
-    for (uint32_t i = 0; i < node->shard_count; i++) {
-        node->shards[i] = sc_allocate(sizeof(struct shard));
-        *node->shards[i] = (struct shard){.node = node, .index = i, .watch_all = config->watched};
-        atomic_init(&node->worker_counts[i], 0);
+    node->shared.shards = sc_allocate(node->shared.shard_count * sizeof *node->shared.shards);
+    node->shared.worker_counts =
+        sc_allocate(node->shared.shard_count * sizeof *node->shared.worker_counts);
+    for (uint32_t i = 0; i < node->shared.shard_count; i++) {
+        struct node_shard *own = sc_allocate(sizeof *own);
+        memset(own, 0, sizeof *own);
+        struct shard *shard = node->shared.shards[i] = &own->sessions.calls.streams.shard;
+        shard->node = &node->shared;
+        shard->index = i;
+        shard->watch_all = config->watched;
+        atomic_init(&node->shared.worker_counts[i], 0);
     }
     return node;
 }
 
 static void join_threads(struct sc_node *node, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        pthread_join(node->shards[i]->thread, NULL);
+        pthread_join(node_shard_of(node->shared.shards[i])->thread, NULL);
 }
 
 // What the store and the loops may need of descriptors while clients have all others.
 static uint64_t kept_back(const struct sc_node *node) {
     return SC_DESCRIPTORS_KEPT_BACK +
-           node->shard_count * (uint64_t)SC_DESCRIPTORS_KEPT_BACK_A_SHARD +
-           node->config.worker_count;
+           node->shared.shard_count * (uint64_t)SC_DESCRIPTORS_KEPT_BACK_A_SHARD +
+           node->shared.config.worker_count;
 }
 
 // Peers that are turned away share the rest with connections. They get at most a quarter of it.
 static bool share_descriptors(struct sc_node *node, char *reason, size_t reason_size) {
     struct rlimit limit;
-    if (node->config.without_ports || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (node->shared.config.without_ports || getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return true;
     uint64_t kept = kept_back(node);
     uint64_t rest = limit.rlim_cur > kept ? limit.rlim_cur - kept : 0;
@@ -125,14 +131,15 @@ static bool share_descriptors(struct sc_node *node, char *reason, size_t reason_
                  "the process may have %" PRIu64 " descriptors, and %" PRIu64
                  " are the least with %" PRIu32
                  " shards: raise the limit (ulimit -n, LimitNOFILE=)",
-                 (uint64_t)limit.rlim_cur, kept + SC_DESCRIPTORS_FOR_PEERS_MIN, node->shard_count);
+                 (uint64_t)limit.rlim_cur, kept + SC_DESCRIPTORS_FOR_PEERS_MIN,
+                 node->shared.shard_count);
         return false;
     }
-    if (node->config.turned_away_count_max > rest / 8)
-        node->config.turned_away_count_max = (uint32_t)(rest / 8);
-    uint64_t most = rest - 2 * (uint64_t)node->config.turned_away_count_max;
-    if (most < node->config.connection_count_max)
-        node->config.connection_count_max = (uint32_t)most;
+    if (node->shared.config.turned_away_count_max > rest / 8)
+        node->shared.config.turned_away_count_max = (uint32_t)(rest / 8);
+    uint64_t most = rest - 2 * (uint64_t)node->shared.config.turned_away_count_max;
+    if (most < node->shared.config.connection_count_max)
+        node->shared.config.connection_count_max = (uint32_t)most;
     return true;
 }
 
@@ -142,25 +149,26 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
         node->start_step = SC_START_LOOP;
         return -EMFILE;
     }
-    int found = node->config.without_ports ? 0 : sc_places_resolve(node);
+    int found = node->shared.config.without_ports ? 0 : sc_places_resolve(node);
     if (found < 0) {
         node->start_step = SC_START_LISTEN;
         snprintf(reason, reason_size, "%s", node->start_reason);
         return found;
     }
     uint32_t count = 0;
-    while (count < node->shard_count && pthread_create(&node->shards[count]->thread, NULL,
-                                                       sc_shard_main, node->shards[count]) == 0)
+    while (count < node->shared.shard_count &&
+           pthread_create(&node_shard_of(node->shared.shards[count])->thread, NULL, sc_shard_main,
+                          node->shared.shards[count]) == 0)
         count++;
     pthread_mutex_lock(&node->lock);
-    if (count < node->shard_count) {
+    if (count < node->shared.shard_count) {
         node->start_error = -EAGAIN;
         snprintf(node->start_reason, sizeof node->start_reason, "cannot start a thread");
-        node->ended += node->shard_count - count; // Those that never were.
+        node->ended += node->shared.shard_count - count; // Those that never were.
         node->incomplete = true;
         pthread_cond_broadcast(&node->changed);
     }
-    while (node->started < node->shard_count && node->start_error == 0)
+    while (node->started < node->shared.shard_count && node->start_error == 0)
         pthread_cond_wait(&node->changed, &node->lock);
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
@@ -192,7 +200,7 @@ struct broadcast {
 
 static void broadcast_run(struct sc_loop_message *message) {
     struct broadcast *broadcast = SC_CONTAINER_OF(message, struct broadcast, message);
-    struct sc_node *node = broadcast->shard->node;
+    struct sc_node *node = node_of(broadcast->shard);
     broadcast->run(broadcast->shard, broadcast->context);
     pthread_mutex_lock(&node->lock);
     ++*broadcast->done;
@@ -201,18 +209,18 @@ static void broadcast_run(struct sc_loop_message *message) {
 }
 
 static void broadcast(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
-    struct broadcast *broadcasts = sc_allocate(node->shard_count * sizeof *broadcasts);
+    struct broadcast *broadcasts = sc_allocate(node->shared.shard_count * sizeof *broadcasts);
     uint32_t done = 0;
-    for (uint32_t i = 0; i < node->shard_count; i++) {
+    for (uint32_t i = 0; i < node->shared.shard_count; i++) {
         broadcasts[i] = (struct broadcast){.message.run = broadcast_run,
-                                           .shard = node->shards[i],
+                                           .shard = node->shared.shards[i],
                                            .run = run,
                                            .context = context,
                                            .done = &done};
-        sc_loop_post(node->shards[i]->loop, &broadcasts[i].message);
+        sc_loop_post(node->shared.shards[i]->loop, &broadcasts[i].message);
     }
     pthread_mutex_lock(&node->lock);
-    while (done < node->shard_count)
+    while (done < node->shared.shard_count)
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
     free(broadcasts);
@@ -251,7 +259,7 @@ static void let_requests_return(struct sc_node *node) {
 
 static void end(struct shard *shard, void *context) {
     (void)context;
-    shard->end = true;
+    node_shard_of(shard)->end = true;
 }
 
 bool sc_node_api_enter(struct sc_node *node) {
@@ -277,13 +285,13 @@ void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
         return;
     broadcast(node, begin_stop, &timeout_ms);
     pthread_mutex_lock(&node->lock);
-    while (node->quiet < node->shard_count)
+    while (node->quiet < node->shared.shard_count)
         pthread_cond_wait(&node->changed, &node->lock);
     pthread_mutex_unlock(&node->lock);
     close_api(node);
     let_requests_return(node);
     broadcast(node, end, NULL);
-    join_threads(node, node->shard_count);
+    join_threads(node, node->shared.shard_count);
     node->running = false;
 }
 
@@ -293,16 +301,16 @@ void sc_node_destroy(struct sc_node *node) {
     assert(!node->running);
     sc_account_release(node->account);
     sc_account_sums_release(node->sums);
-    for (uint32_t i = 0; i < node->shard_count; i++)
-        free(node->shards[i]);
-    for (uint32_t i = 0; i < node->config.worker_count; i++)
+    for (uint32_t i = 0; i < node->shared.shard_count; i++)
+        free(node_shard_of(node->shared.shards[i]));
+    for (uint32_t i = 0; i < node->shared.config.worker_count; i++)
         free_address(&node->worker_addresses[i]);
-    free_address(&node->config.stream);
-    free((char *)node->config.storage.path);
+    free_address(&node->shared.config.stream);
+    free((char *)node->shared.config.storage.path);
     free(node->worker_addresses);
     free(node->places);
-    free(node->shards);
-    free((void *)node->worker_counts);
+    free(node->shared.shards);
+    free((void *)node->shared.worker_counts);
     pthread_cond_destroy(&node->changed);
     pthread_mutex_destroy(&node->lock);
     free(node);
@@ -335,14 +343,14 @@ static void count_log(const struct shard *shard, struct sc_node_counters *own) {
 }
 
 static void gather_counters(struct shard *shard, void *context) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     struct sc_node_counters own = shard->counters;
     struct sc_store_counters store = sc_store_counters(shard->store);
     const struct sc_loop_counters *loop = sc_loop_counters(shard->loop);
-    own.stream_connections = shard->stream_connections;
-    own.worker_connections = shard->worker_connections;
-    own.subscriptions = shard->subscriptions;
-    own.topics = shard->topics.count;
+    own.stream_connections = sessions_of(shard)->stream_connections;
+    own.worker_connections = sessions_of(shard)->worker_connections;
+    own.subscriptions = streams_of(shard)->subscriptions;
+    own.topics = streams_of(shard)->topics.count;
     own.streams = store.streams;
     own.groups = store.groups;
     own.items = store.items;

@@ -2,9 +2,60 @@
 #ifndef CSTREAM_NODE_H
 #define CSTREAM_NODE_H
 
-#include "../core_functions.h"
+#include <pthread.h>
+
+#include "../sessions/sessions.h"
 
 #pragma clang assume_nonnull begin
+
+/// Set in `api_callers`: the node takes no command any more.
+#define NODE_CLOSED (1ull << 63)
+
+/// All of a shard: its rooms, its thread, and its timers.
+struct node_shard {
+    struct sessions sessions;
+    pthread_t thread;
+    struct sc_timer log_timer, delay_timer, sweep_timer, compact_timer;
+    // What was said last of connections that could not be taken.
+    uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
+    bool quiet; // Has nothing open, and nothing under way to other shards; said so to the node.
+    bool end;   // All are quiet.
+    struct sc_timer stop_timer;
+};
+/// The shard of one of those timers, which lies so far into the struct.
+static inline struct shard *shard_of_timer(struct sc_timer *timer, size_t offset) {
+    struct node_shard *own = (struct node_shard *)(void *)((char *)timer - offset);
+    return &own->sessions.calls.streams.shard;
+}
+static inline struct node_shard *node_shard_of(const struct shard *shard) {
+    return SC_CONTAINER_OF(shard, struct node_shard, sessions.calls.streams.shard);
+}
+
+struct sc_node {
+    struct node shared;
+    struct sc_node_address *_Nullable worker_addresses;
+    struct sc_directory *_Nullable directory;
+    struct sc_account *account; // Of what waits for triggers and that no connection has caused.
+    struct sc_account_sums *sums;
+    struct listen_place *places; // Of the stream port, then of each worker port.
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t started, quiet, ended; // Shards; under the lock.
+    uint32_t met;                   // How often shards have met; see sc_shards_barrier.
+    int met_result;
+    bool incomplete; // Some shards never were.
+    int start_error;
+    enum sc_start_step start_step; // At which it was.
+    _Atomic int store_full; // -errno: a start found no room to write. Until all shards have met.
+    char start_reason[SC_REASON_SIZE];
+    bool running;
+    _Atomic uint64_t
+        api_callers; // Threads that post a command; with NODE_CLOSED set, none may begin.
+    char backend[128];
+};
+static inline struct sc_node *node_of(const struct shard *shard) {
+    return SC_CONTAINER_OF(shard->node, struct sc_node, shared);
+}
 
 // ---- node.c
 

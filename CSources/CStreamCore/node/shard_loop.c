@@ -18,8 +18,8 @@
 
 // A shard without work goes on by the timer.
 static void compact(struct shard *shard) {
-    if (sc_store_compact(shard->store) && shard->compact_timer.due_ns == 0)
-        sc_timer_start(shard->loop, &shard->compact_timer, COMPACT_PAUSE_MS);
+    if (sc_store_compact(shard->store) && node_shard_of(shard)->compact_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &node_shard_of(shard)->compact_timer, COMPACT_PAUSE_MS);
 }
 
 static void compact_due(struct sc_timer *timer) {
@@ -42,19 +42,21 @@ static void on_turn(void *context) {
     if (shard->call_queues.table.count > 0)
         sc_call_queues_turn(shard);
     if (shard->stepped > 0) {
-        sc_listing_turn(shard);
-        sc_names_turn(shard);
+        sc_joins_ready_turn(shard);
+        sc_reading_turn(shard);
+        sc_list_groups_turn(shard);
         sc_outcomes_release(shard);
     }
     if (!sc_wait_list_is_empty(&shard->transport.parked))
         sc_transport_resume(&shard->transport);
-    if (!sc_wait_list_is_empty(&shard->leaving))
+    if (!sc_wait_list_is_empty(&sessions_of(shard)->leaving))
         sc_clients_leave(shard);
     sc_topics_settle(shard);
     sc_batches_post(shard);
     sc_storage_turn(shard);
     sc_transport_flush(&shard->transport);
-    if (!sc_wait_list_is_empty(&shard->leaving)) // Members that turned out too slow, and the rest.
+    if (!sc_wait_list_is_empty(
+            &sessions_of(shard)->leaving)) // Members that turned out too slow, and the rest.
         sc_clients_leave(shard);
     if (shard->call_queues.waiting > 0 && sc_call_queues_may_run(shard))
         sc_shard_turn_again(shard); // The log has taken what waited.
@@ -113,17 +115,18 @@ static void set_up_entrances(struct shard *shard) {
     if (client > config->message_size_max)
         client = config->message_size_max;
     uint32_t frame = client < config->frame_size_max ? (uint32_t)client : config->frame_size_max;
-    shard->stream_entrance =
+    sessions_of(shard)->stream_entrance =
         (struct entrance){.port = {.role = &sc_stream_role,
                                    .budget = config->stream.budget,
                                    .hard_size_max = config->client_hard_size_max},
                           .address = &config->stream,
                           .door = DOOR_STREAM};
-    sc_ws_decoder_init(&shard->stream_entrance.port.decoder, SC_WS_SERVER, frame, client, false);
-    size_t size = (config->worker_count + 1) * sizeof *shard->worker_entrances;
-    shard->worker_entrances = sc_allocate(size);
+    sc_ws_decoder_init(&sessions_of(shard)->stream_entrance.port.decoder, SC_WS_SERVER, frame,
+                       client, false);
+    size_t size = (config->worker_count + 1) * sizeof *sessions_of(shard)->worker_entrances;
+    sessions_of(shard)->worker_entrances = sc_allocate(size);
     for (uint32_t i = 0; i < config->worker_count; i++) {
-        struct entrance *entrance = &shard->worker_entrances[i];
+        struct entrance *entrance = &sessions_of(shard)->worker_entrances[i];
         *entrance = (struct entrance){
             .port = {.role = &sc_worker_role, .budget = config->workers[i].budget, .index = i},
             .address = &config->workers[i],
@@ -138,36 +141,38 @@ static void log_refusals(struct shard *shard) {
     uint64_t failed = sc_loop_counters(shard->loop)->accepts_failed;
     uint64_t refused = shard->counters.connections_refused;
     uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
-    bool none = failed == shard->accepts_failed_logged && refused == shard->refused_logged;
-    if (none || shard->stopping || now_ns - shard->refusals_logged_ns < 1000000000u)
+    bool none = failed == node_shard_of(shard)->accepts_failed_logged &&
+                refused == node_shard_of(shard)->refused_logged;
+    if (none || shard->stopping || now_ns - node_shard_of(shard)->refusals_logged_ns < 1000000000u)
         return;
     char text[160];
     int size = snprintf(text, sizeof text,
                         "connections refused over the limit of %u: %" PRIu64
                         "; accepts that failed for want of descriptors or memory: %" PRIu64,
-                        shard->node->config.connection_count_max, refused - shard->refused_logged,
-                        failed - shard->accepts_failed_logged);
+                        shard->node->config.connection_count_max,
+                        refused - node_shard_of(shard)->refused_logged,
+                        failed - node_shard_of(shard)->accepts_failed_logged);
     sc_shard_log(shard, SC_LOG_WARN, "connections_refused", SC_NODE_CONNECTION,
                  (struct sc_bytes){(const uint8_t *)text, (size_t)size});
-    shard->accepts_failed_logged = failed;
-    shard->refused_logged = refused;
-    shard->refusals_logged_ns = now_ns;
+    node_shard_of(shard)->accepts_failed_logged = failed;
+    node_shard_of(shard)->refused_logged = refused;
+    node_shard_of(shard)->refusals_logged_ns = now_ns;
 }
 
 static void sweep(struct sc_timer *timer) {
-    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, sweep_timer);
+    struct shard *shard = shard_of_timer(timer, offsetof(struct node_shard, sweep_timer));
     log_refusals(shard);
     sc_transport_sweep(&shard->transport);
     sc_kept_sweep(shard);
-    if (shard->snapshots != NULL) // Lets go of those that nobody has to take any more.
+    if (streams_of(shard)->snapshots != NULL) // Lets go of those that nobody has to take any more.
         (void)sc_snapshots_have_room(shard, 0);
     sc_timer_start(shard->loop, timer, shard->transport.tick_ms);
 }
 
 static int set_up(struct shard *shard) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     struct sc_loop_config config = {
-        .poll_us = node->config.poll_us, .on_turn = on_turn, .context = shard};
+        .poll_us = node->shared.config.poll_us, .on_turn = on_turn, .context = shard};
     int rc = sc_loop_create(&config, &shard->loop);
     if (rc < 0) {
         pthread_mutex_lock(&node->lock);
@@ -175,26 +180,26 @@ static int set_up(struct shard *shard) {
         pthread_mutex_unlock(&node->lock);
         return rc;
     }
-    shard->store = sc_store_create(node->config.seed);
+    shard->store = sc_store_create(node->shared.config.seed);
     shard->updater = sc_json_updater_create();
     shard->heap = sc_heap_create();
     shard->sums = sc_account_sums_create();
-    uint64_t snapshots = node->config.snapshot_size_max / node->shard_count;
+    uint64_t snapshots = node->shared.config.snapshot_size_max / node->shared.shard_count;
     shard->account = shard->sums == NULL ? NULL : sc_account_create(snapshots, shard->sums);
     if (shard->account == NULL)
         return -ENOMEM;
-    shard->snapshot_timer.on_due = snapshots_due;
-    shard->door_timer.on_due = sc_door_due;
-    shard->turned_away.name = "to be turned away";
+    shard->readings.room_timer.on_due = snapshots_due;
+    sessions_of(shard)->door_timer.on_due = sc_door_due;
+    sessions_of(shard)->turned_away.name = "to be turned away";
     if (shard->store == NULL || shard->updater == NULL || shard->heap == NULL ||
         shard->sums == NULL)
         return -ENOMEM;
     set_up_entrances(shard);
     set_up_transport(shard);
-    shard->leaving.name = "to leave";
-    shard->sweep_timer.on_due = sweep;
-    shard->compact_timer.on_due = compact_due;
-    sc_timer_start(shard->loop, &shard->sweep_timer, shard->transport.tick_ms);
+    sessions_of(shard)->leaving.name = "to leave";
+    node_shard_of(shard)->sweep_timer.on_due = sweep;
+    node_shard_of(shard)->compact_timer.on_due = compact_due;
+    sc_timer_start(shard->loop, &node_shard_of(shard)->sweep_timer, shard->transport.tick_ms);
     if (shard->index == 0)
         snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
     return 0;
@@ -209,11 +214,11 @@ static void tear_down(struct shard *shard) {
     sc_snapshots_deinit(shard);
     sc_account_release(shard->account);
     sc_account_sums_release(shard->sums);
-    sc_table_deinit(&shard->topics);
+    sc_table_deinit(&streams_of(shard)->topics);
     sc_watches_deinit(shard);
-    free(shard->worker_entrances);
+    free(sessions_of(shard)->worker_entrances);
     sc_heap_destroy(shard->heap);
-    sc_listeners_deinit(&shard->listeners);
+    sc_listeners_deinit(&sessions_of(shard)->listeners);
     sc_json_updater_destroy(shard->updater);
     sc_store_destroy(shard->store);
     sc_loop_destroy(shard->loop);
@@ -221,8 +226,8 @@ static void tear_down(struct shard *shard) {
 }
 
 static void run_until_closed(struct shard *shard) {
-    sc_listeners_close(&shard->listeners);
-    while (shard->listeners.open > 0)
+    sc_listeners_close(&sessions_of(shard)->listeners);
+    while (sessions_of(shard)->listeners.open > 0)
         if (sc_loop_run_once(shard->loop) < 0)
             abort();
 }
@@ -250,7 +255,7 @@ void *sc_shard_main(void *argument) {
         tear_down(shard);
         return NULL;
     }
-    while (!shard->end)
+    while (!node_shard_of(shard)->end)
         run_once(shard);
     sc_storage_finish(shard);
     while (!sc_storage_is_idle(shard))

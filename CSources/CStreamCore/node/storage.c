@@ -21,12 +21,12 @@ static void report(void *context, enum sc_report_level level, const char *event,
     const struct sc_node *node = context;
     static const enum sc_log_level levels[] = {SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR};
     struct sc_bytes detail = {(const uint8_t *)text, strlen(text)};
-    node->events.log(node->events.context, levels[level], event, 0, detail);
+    node->shared.events.log(node->shared.events.context, levels[level], event, 0, detail);
 }
 
 static int open_directory(struct shard *shard, char *reason) {
-    struct sc_node *node = shard->node;
-    const struct sc_node_storage *storage = &node->config.storage;
+    struct sc_node *node = node_of(shard);
+    const struct sc_node_storage *storage = &node->shared.config.storage;
     uint64_t random[2]; // What is stored tells nothing of the hash tables.
     if (getrandom(random, sizeof random, 0) != sizeof random) {
         snprintf(reason, SC_REASON_SIZE, "the system gives no random bytes");
@@ -38,14 +38,14 @@ static int open_directory(struct shard *shard, char *reason) {
     struct sc_directory_config config = {.path = storage->path,
                                          .durability = durability[storage->durability],
                                          .flush_interval_ms = storage->flush_interval_ms,
-                                         .shard_count = node->shard_count,
+                                         .shard_count = node->shared.shard_count,
                                          .segment_size = storage->segment_size,
                                          .random = {random[0], random[1]},
                                          .repair = storage->repair,
                                          .ops = sc_loop_files(shard->loop),
                                          .reporter = {.context = node, .report = report}};
     int rc = sc_directory_open(shard->loop, &config, &node->directory, reason);
-    if (rc == 0 && node->config.without_ports && !sc_directory_is_new(node->directory)) {
+    if (rc == 0 && node->shared.config.without_ports && !sc_directory_is_new(node->directory)) {
         snprintf(reason, SC_REASON_SIZE, "%s has a log of its own already: nothing was taken in",
                  storage->path);
         rc = -EEXIST;
@@ -62,8 +62,9 @@ static void on_failed(void *context, int error, bool unknown) {
     struct shard *shard = context;
     shard->taken_back++;
     sc_kept_drop_all(shard);
+    sc_joins_ready_taken_back(shard);
     sc_outcomes_revoke(shard, error, unknown);
-    sc_listing_taken_back(shard, error, unknown);
+    sc_reading_taken_back(shard, error, unknown);
     sc_outcomes_release(shard);
 }
 
@@ -91,7 +92,7 @@ static bool is_full(int rc) {
 }
 
 static int open_log(struct shard *shard, char *reason) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     struct sc_log_events events = {
         .context = shard, .on_durable = on_durable, .on_failed = on_failed, .apply = apply};
     struct sc_log *log = NULL;
@@ -114,7 +115,7 @@ static int open_log(struct shard *shard, char *reason) {
 }
 
 static int commit_directory(struct shard *shard, char *reason) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
     int rc = full != 0 ? full : sc_directory_commit(shard->loop, node->directory, reason);
     if (!is_full(rc) || sc_directory_is_new(node->directory))
@@ -124,13 +125,13 @@ static int commit_directory(struct shard *shard, char *reason) {
     snprintf(text, sizeof text,
              "%s has no room for a second copy of what it has, which a start writes (%s): it is "
              "served, and changes are refused until the node is started again with more room",
-             node->config.storage.path, strerror(-rc));
+             node->shared.config.storage.path, strerror(-rc));
     report(node, SC_REPORT_ERROR, "store_read_only", text);
     return 0;
 }
 
 int sc_storage_start(struct shard *shard, int rc) {
-    struct sc_node *node = shard->node;
+    struct sc_node *node = node_of(shard);
     char reason[SC_REASON_SIZE] = "out of memory";
     if (rc == 0 && !sc_clock_is_sane(sc_loop_unix_ms(shard->loop))) {
         snprintf(reason, sizeof reason,
@@ -140,7 +141,7 @@ int sc_storage_start(struct shard *shard, int rc) {
         rc = -ETIME;
     }
     rc = sc_shards_barrier(shard, rc, SC_START_LOOP, rc == -ETIME ? reason : NULL);
-    if (rc < 0 || node->config.storage.path == NULL)
+    if (rc < 0 || node->shared.config.storage.path == NULL)
         return rc;
     if (shard->index == 0)
         rc = open_directory(shard, reason);
@@ -181,10 +182,11 @@ void sc_storage_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
     sc_log_turn(shard->log, sc_loop_monotonic_ns(shard->loop));
-    wake_at(shard, &shard->delay_timer, sc_log_delays_until(shard->log));
+    wake_at(shard, &node_shard_of(shard)->delay_timer, sc_log_delays_until(shard->log));
     // While a sync or a write is under way its end is what wakes the loop.
     uint64_t due_ns = sc_log_flush_due_ns(shard->log);
-    wake_at(shard, &shard->log_timer, due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);
+    wake_at(shard, &node_shard_of(shard)->log_timer,
+            due_ns > sc_loop_monotonic_ns(shard->loop) ? due_ns : 0);
 }
 
 void sc_storage_finish(struct shard *shard) {
@@ -206,5 +208,5 @@ void sc_storage_close(struct shard *shard) {
 
 void sc_storage_close_directory(struct shard *shard) {
     if (shard->index == 0)
-        sc_directory_close(shard->loop, shard->node->directory);
+        sc_directory_close(shard->loop, node_of(shard)->directory);
 }

@@ -4,7 +4,7 @@
 #include "sessions.h"
 
 void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     if (over_limit)
         sc_door_leave(shard, entrance_of(port)->door);
     else
@@ -15,7 +15,7 @@ void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit
 
 // Whether there is room for another connection: among all of them, or, over the limit, at the door.
 static bool enter(struct shard *shard, const struct port *port, bool *over_limit) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     uint32_t before = atomic_fetch_add_explicit(&node->connection_count, 1, memory_order_relaxed);
     *over_limit = before >= node->config.connection_count_max;
     if (!*over_limit)
@@ -29,7 +29,7 @@ static void note_over_limit(struct connection *connection) {
     if (entrance_of(connection->port)->door == DOOR_WORKER)
         worker_of(connection)->over_limit = true;
     else
-        client_of(connection)->over_limit = true;
+        subscriber_of(connection)->over_limit = true;
 }
 
 void sc_accept(struct shard *shard, const struct port *port, int fd) {

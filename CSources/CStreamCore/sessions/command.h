@@ -2,7 +2,7 @@
 #ifndef CSTREAM_SESSIONS_COMMAND_H
 #define CSTREAM_SESSIONS_COMMAND_H
 
-#include "../core_functions.h"
+#include "sessions.h"
 
 #pragma clang assume_nonnull begin
 

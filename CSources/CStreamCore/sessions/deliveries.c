@@ -16,7 +16,7 @@ void sc_worker_send(struct connection *connection, const struct sc_bytes *parts,
 }
 
 void sc_undeliverable(const struct command *command, enum sc_undeliverable reason, uint64_t limit) {
-    const struct sc_node_events *events = &command->node->events;
+    const struct sc_node_events *events = &command->shard->node->events;
     events->undeliverable(events->context, command->connection, command->first, reason, limit);
 }
 

@@ -11,14 +11,15 @@
 
 // The listeners are the first shard's.
 static void look(struct shard *first) {
-    struct sc_node *node = first->node;
+    struct node *node = first->node;
     bool full = atomic_load_explicit(&node->turned_away[DOOR_WORKER], memory_order_relaxed) >=
                 node->config.turned_away_count_max;
-    if (first->listeners.closing || first->workers_paused == full)
+    if (sessions_of(first)->listeners.closing || sessions_of(first)->workers_paused == full)
         return;
-    first->workers_paused = full;
+    sessions_of(first)->workers_paused = full;
     first->counters.accepts_paused += full;
-    sc_listeners_pause(&first->listeners, first->worker_entrances[0].port.role, full);
+    sc_listeners_pause(&sessions_of(first)->listeners,
+                       sessions_of(first)->worker_entrances[0].port.role, full);
 }
 
 struct door_message {
@@ -45,14 +46,14 @@ static void tell_first(struct shard *shard) {
 }
 
 static void enter(struct shard *shard, enum door door) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     uint32_t before = atomic_fetch_add_explicit(&node->turned_away[door], 1, memory_order_relaxed);
     if (door == DOOR_WORKER && before + 1 == node->config.turned_away_count_max)
         tell_first(shard);
 }
 
 bool sc_door_enter(struct shard *shard, enum door door) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     if (atomic_load_explicit(&node->turned_away[door], memory_order_relaxed) >=
         node->config.turned_away_count_max)
         return false;
@@ -61,7 +62,7 @@ bool sc_door_enter(struct shard *shard, enum door door) {
 }
 
 void sc_door_leave(struct shard *shard, enum door door) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     uint32_t before = atomic_fetch_sub_explicit(&node->turned_away[door], 1, memory_order_relaxed);
     if (door == DOOR_WORKER && before == node->config.turned_away_count_max)
         tell_first(shard);
@@ -76,19 +77,20 @@ void sc_door_turn_away(struct connection *connection) {
     }
     shard->counters.workers_turned_away++;
     sc_connection_pause(connection); // What it says meanwhile stays in its socket.
-    sc_wait_list_add(&shard->turned_away, &worker->door);
-    if (shard->door_timer.due_ns == 0)
-        sc_timer_start(shard->loop, &shard->door_timer, SC_TURN_AWAY_PACE_MS);
+    sc_wait_list_add(&sessions_of(shard)->turned_away, &worker->door);
+    if (sessions_of(shard)->door_timer.due_ns == 0)
+        sc_timer_start(shard->loop, &sessions_of(shard)->door_timer, SC_TURN_AWAY_PACE_MS);
 }
 
 // The one place that takes them from their list, but for the end of a connection.
 void sc_door_due(struct sc_timer *timer) {
-    struct shard *shard = SC_CONTAINER_OF(timer, struct shard, door_timer);
-    struct sc_wait_node *node = sc_wait_list_take(&shard->turned_away);
+    struct sessions *sessions = SC_CONTAINER_OF(timer, struct sessions, door_timer);
+    struct shard *shard = &sessions->calls.streams.shard;
+    struct sc_wait_node *node = sc_wait_list_take(&sessions->turned_away);
     if (node == NULL)
         return;
     struct worker *worker = SC_CONTAINER_OF(node, struct worker, door);
-    sc_connection_close(&worker->connection, 1012, "too many workers; come again");
-    if (!sc_wait_list_is_empty(&shard->turned_away))
+    sc_connection_close(&worker->caller.connection, 1012, "too many workers; come again");
+    if (!sc_wait_list_is_empty(&sessions->turned_away))
         sc_timer_start(shard->loop, timer, SC_TURN_AWAY_PACE_MS);
 }

@@ -4,9 +4,77 @@
 #ifndef CSTREAM_SESSIONS_H
 #define CSTREAM_SESSIONS_H
 
-#include "../core_functions.h"
+#include "../calls/calls.h"
 
 #pragma clang assume_nonnull begin
+
+// ---- What a connection is
+
+/// A port of the node, with what is its own.
+struct entrance {
+    struct port port;
+    const struct sc_node_address *address;
+    enum door door;
+};
+/// The port that a connection has come by.
+static inline const struct entrance *entrance_of(const struct port *port) {
+    return SC_CONTAINER_OF(port, struct entrance, port);
+}
+
+/// An upgrade that the control plane decides about.
+struct pending_upgrade {
+    char accept[28];
+    bool authorization;
+    bool page; // A page that may connect asks.
+    struct sc_stream_path path;
+};
+
+/// A connection of a worker port.
+struct worker {
+    struct caller caller;
+    struct sc_wait_node door; // It waits for its close: see door.c.
+    bool turned_away;         // Counted at the door, as one that came over the limit is.
+    bool over_limit;          // As that one.
+    bool is_open;             // Its head was answered: counted among the workers.
+    bool telemetry;           // It says nothing but telemetry.
+    bool admitted;
+    bool waits_for_admission; // Counted as that.
+    bool restricted;      // The control plane decides about every call but those of `allowed_ops`.
+    bool announced;       // The control plane knows of it, and has yet to hear of its end.
+    bool writes_held;     // What it writes to watched streams and logs waits.
+    uint32_t allowed_ops; // Of a restricted one: a bit for each enum sc_call_op that runs at once.
+    uint8_t id_size;
+    uint8_t id[36];
+    uint64_t outbound_size_max;     // Bytes of a message that its client takes, as far as is known.
+    struct sc_wait_list deliveries; // Commands: what it is to be sent once there is room.
+    uint64_t calls_received;        // Forwarded to it: it executes functions.
+};
+_Static_assert(offsetof(struct worker, caller.connection) == 0, "one object of the heap");
+
+/// What the connection is, which the caller knows: see sc_worker_find for who does not.
+static inline struct worker *worker_of(const struct connection *connection) {
+    return SC_CONTAINER_OF(connection, struct worker, caller.connection);
+}
+
+/// What a shard has of sessions.
+struct sessions {
+    struct calls calls;
+    struct entrance stream_entrance;
+    struct entrance *_Nullable worker_entrances;
+    struct listeners listeners;
+    bool workers_paused; // The first shard's: the worker ports accept nothing, see door.c.
+    /// Stream clients that serve nobody any more. Woken by sc_clients_leave, which ends some of their subscriptions in
+    /// each turn.
+    struct sc_wait_list leaving;
+    struct sc_wait_list turned_away; // Workers that wait for their close; woken by sc_door_due.
+    struct sc_timer door_timer;
+    uint32_t stream_connections, worker_connections;
+    uint8_t shown_id[SC_SHOWN_ID_SIZE_MAX];           // Of a call whose function id is too long.
+    uint8_t shown_call_id[SC_SHOWN_CALL_ID_SIZE_MAX]; // Of a call whose own id is too long.
+};
+static inline struct sessions *sessions_of(const struct shard *shard) {
+    return SC_CONTAINER_OF(shard, struct sessions, calls.streams.shard);
+}
 
 // ---- accept.c
 
@@ -54,11 +122,11 @@ void sc_upgrade_waits_no_more(struct shard *shard);
 
 extern const struct role sc_stream_role;
 /// The stream client of that id, or NULL: it is gone, or is none.
-static inline struct stream_client *_Nullable sc_client_find(const struct shard *shard,
-                                                             uint64_t id) {
+static inline struct subscriber *_Nullable sc_client_find(const struct shard *shard, uint64_t id) {
     struct connection *connection = sc_connection_find(shard, id);
-    return connection != NULL && connection->port->role == &sc_stream_role ? client_of(connection)
-                                                                           : NULL;
+    return connection != NULL && connection->port->role == &sc_stream_role
+               ? subscriber_of(connection)
+               : NULL;
 }
 /// The control plane lets the client in (101), or not.
 void sc_client_decide(struct connection *connection, int status, struct sc_bytes context);

@@ -9,7 +9,7 @@
 // Of one that waits for the auth function: also its address, which the control plane keeps for the log.
 #define PENDING_SIZE (sizeof(struct pending_upgrade) + PEER_ADDRESS_SIZE_MAX)
 
-static void upgrade_free(struct stream_client *client) {
+static void upgrade_free(struct subscriber *client) {
     struct pending_upgrade *upgrade = client->extra->upgrade;
     if (upgrade == NULL)
         return;
@@ -24,8 +24,8 @@ static void upgrade_free(struct stream_client *client) {
 static void let_in(struct connection *connection, const char accept[28], bool authorization,
                    const struct sc_stream_path *path) {
     sc_upgrade_accept(connection, accept, authorization);
-    client_of(connection)->is_open = true;
-    connection_shard(connection)->stream_connections++;
+    subscriber_of(connection)->is_open = true;
+    sessions_of(connection_shard(connection))->stream_connections++;
     if (path->joins)
         sc_join_by_path(connection, path->parts[0], path->parts[1],
                         path->has_item ? &path->parts[2] : NULL);
@@ -49,7 +49,7 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
     pending->authorization = upgrade->authorization;
     pending->page = page;
     sc_stream_path_copy(&pending->path, path);
-    sc_client_extra(connection)->upgrade = pending;
+    sc_subscriber_extra(connection)->upgrade = pending;
     sc_connection_authenticate(connection); // What comes before the answer can wait in the socket.
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
@@ -70,7 +70,7 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
     int status = sc_stream_path_read(upgrade.request.path, &path);
     if (!sc_upgrade_check(connection, &upgrade, status))
         return used;
-    if (client_of(connection)->over_limit)
+    if (subscriber_of(connection)->over_limit)
         sc_upgrade_refuse(connection, 503, sc_upgrade_is_page(connection, &upgrade.request));
     else if (connection_shard(connection)->node->config.authenticates)
         ask(connection, &upgrade, &path);
@@ -82,7 +82,7 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
 void sc_client_decide(struct connection *connection, int status, struct sc_bytes context) {
     if (connection->state != STATE_AUTHENTICATING)
         return;
-    struct client_extra *extra = client_of(connection)->extra;
+    struct subscriber_extra *extra = subscriber_of(connection)->extra;
     struct pending_upgrade *pending = extra->upgrade;
     if (context.data != NULL) {
         extra->context = sc_blob_create(context.size);
@@ -95,7 +95,7 @@ void sc_client_decide(struct connection *connection, int status, struct sc_bytes
         let_in(connection, pending->accept, pending->authorization, &pending->path);
     else
         sc_upgrade_refuse(connection, status, pending->page);
-    upgrade_free(client_of(connection));
+    upgrade_free(subscriber_of(connection));
     uint32_t most = SC_PARKED_PER_SLICE;
     if (status == 101)
         sc_connection_resume(connection, &most); // The rest of them is on the list of the shard.
@@ -112,7 +112,7 @@ static bool on_message(struct connection *connection, struct sc_bytes text,
 static bool refuse(struct connection *connection, struct sc_bytes text,
                    struct parked_sums waiting) {
     (void)text;
-    if (!client_of(connection)->join_asked || waiting.count < PARKED_JOINS_MAX)
+    if (!subscriber_of(connection)->join_asked || waiting.count < PARKED_JOINS_MAX)
         return false;
     connection_shard(connection)->counters.joins_overrun++;
     sc_connection_close(connection, 1008, "too many messages during a join");
@@ -121,7 +121,7 @@ static bool refuse(struct connection *connection, struct sc_bytes text,
 
 // ---- The way out
 
-static bool has_subscriptions(const struct stream_client *client) {
+static bool has_subscriptions(const struct subscriber *client) {
     return client->memberships != NULL ||
            (client->extra != NULL && client->extra->pending_join != NULL);
 }
@@ -129,25 +129,25 @@ static bool has_subscriptions(const struct stream_client *client) {
 // Its subscriptions end with the turn, a part in each: somebody may be walking the lists of members now. One that has
 // none may get its first in this very turn: its join is complete, and its `sync` the reason for its end.
 static void on_ending(struct connection *connection) {
-    if (client_of(connection)->is_open)
-        sc_wait_list_add(&connection_shard(connection)->leaving,
-                         &sc_client_extra(connection)->leaving);
+    if (subscriber_of(connection)->is_open)
+        sc_wait_list_add(&sessions_of(connection_shard(connection))->leaving,
+                         &sc_subscriber_extra(connection)->leaving);
 }
 
-static void finish(struct stream_client *client) {
+static void finish(struct subscriber *client) {
     struct shard *shard = connection_shard(&client->connection);
     assert(!has_subscriptions(client));
     if (client->is_open)
-        shard->stream_connections--;
+        sessions_of(shard)->stream_connections--;
     if (client->extra != NULL)
         upgrade_free(client);
-    sc_client_extra_free(&client->connection);
+    sc_subscriber_extra_free(&client->connection);
     sc_accept_end(shard, client->connection.port, client->over_limit);
     sc_connection_free(&client->connection);
 }
 
 static void on_closed(struct connection *connection) {
-    struct stream_client *client = client_of(connection);
+    struct subscriber *client = subscriber_of(connection);
     bool leaves = client->extra != NULL && sc_wait_node_waits(&client->extra->leaving);
     if (!leaves) // Otherwise the end of its last subscription does.
         finish(client);
@@ -155,12 +155,12 @@ static void on_closed(struct connection *connection) {
 
 // One client with many subscriptions ends a part of them, and then waits behind the others.
 void sc_clients_leave(struct shard *shard) {
-    struct sc_wait_list *leaving = &shard->leaving;
+    struct sc_wait_list *leaving = &sessions_of(shard)->leaving;
     uint32_t most = SC_LEAVES_AT_ONCE;
     while (most > 0 && !sc_wait_list_is_empty(leaving)) {
-        struct client_extra *extra =
-            SC_CONTAINER_OF(sc_wait_list_take(leaving), struct client_extra, leaving);
-        struct stream_client *client = extra->client;
+        struct subscriber_extra *extra =
+            SC_CONTAINER_OF(sc_wait_list_take(leaving), struct subscriber_extra, leaving);
+        struct subscriber *client = extra->subscriber;
         uint32_t before = client->subscription_count;
         bool done = sc_subscriptions_remove_some(
             &client->connection, most < SC_LEAVES_PER_SLICE ? most : SC_LEAVES_PER_SLICE);
@@ -177,11 +177,11 @@ void sc_clients_leave(struct shard *shard) {
 
 const struct role sc_stream_role = {
     .name = "stream client",
-    .size = sizeof(struct stream_client),
+    .size = sizeof(struct subscriber),
     .slow_code = 1013,
     .on_head = on_head,
     .on_message = on_message,
-    .may_start = sc_client_may_start,
+    .may_start = sc_subscriber_may_start,
     .refuse = refuse,
     .on_ending = on_ending,
     .on_closed = on_closed,

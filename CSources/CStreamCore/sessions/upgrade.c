@@ -52,7 +52,7 @@ static bool refuse_origin(struct connection *connection, const struct sc_http_re
 // ---- The way in
 
 bool sc_upgrade_may_wait(struct shard *shard) {
-    struct sc_node *node = shard->node;
+    struct node *node = shard->node;
     uint32_t before = atomic_fetch_add_explicit(&node->upgrade_count, 1, memory_order_relaxed);
     if (before < node->config.held_upgrade_count_max)
         return true;

@@ -22,14 +22,15 @@ __attribute__((always_inline)) static inline struct call
 call_begin(struct connection *connection, const struct sc_envelope *envelope) {
     struct shard *shard = connection_shard(connection);
     struct call call = {
-        .echo = {.invocation_id = sc_shown_call_id(
-                     sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID), shard->shown_call_id),
+        .echo = {.invocation_id =
+                     sc_shown_call_id(sc_envelope_string(envelope, SC_ENVELOPE_INVOCATION_ID),
+                                      sessions_of(shard)->shown_call_id),
                  .function_id = sc_shown_id(sc_envelope_string(envelope, SC_ENVELOPE_FUNCTION_ID),
-                                            shard->shown_id),
+                                            sessions_of(shard)->shown_id),
                  .traceparent = sc_envelope_string(envelope, SC_ENVELOPE_TRACEPARENT),
                  .baggage = sc_envelope_string(envelope, SC_ENVELOPE_BAGGAGE)},
         .connection = connection->id,
-        .caller = worker_of(connection),
+        .caller = caller_of(connection),
         .account = connection->account,
         .size_max = worker_of(connection)->outbound_size_max};
     call.wants_answer = call.echo.invocation_id.data != NULL;
@@ -40,7 +41,7 @@ static void fail(struct connection *connection, struct call *call, const char *c
                  struct sc_bytes message) {
     if (!call->wants_answer)
         return;
-    call->answer = sc_worker_answer_begin(connection);
+    call->answer = sc_answer_begin(caller_of(connection));
     sc_call_fail(connection_shard(connection), call, code, message);
 }
 
@@ -157,7 +158,7 @@ static void run_call(struct connection *connection, const struct sc_envelope *en
         return;
     }
     if (call->wants_answer)
-        call->answer = sc_worker_answer_begin(connection);
+        call->answer = sc_answer_begin(caller_of(connection));
     call_start(shard, call);
 }
 
@@ -184,7 +185,7 @@ static void hand_over(struct connection *connection, enum sc_message_type type,
     }
     sc_message_set_action(message, action == SC_ACTION_VOID, action == SC_ACTION_ENQUEUE);
     if (is_barrier(type))
-        worker->barriers++;
+        worker->caller.barriers++;
     sc_announce(connection_shard(connection), connection->id, message);
 }
 
@@ -268,8 +269,8 @@ bool sc_worker_may_start(const struct connection *connection) {
     // that wants to go need not read them.
     bool reads = connection->backlog == NULL || connection->state != STATE_OPEN ||
                  sc_out_behind(connection) <= connection->port->budget / 4;
-    return reads && worker->admitted && worker->barriers == 0 &&
-           worker->answer_tail - worker->answer_head < ANSWERS_MAX;
+    return reads && worker->admitted && worker->caller.barriers == 0 &&
+           worker->caller.slot_tail - worker->caller.slot_head < ANSWERS_MAX;
 }
 
 static enum sc_telemetry telemetry_of(const struct connection *connection, struct sc_bytes text) {

@@ -22,7 +22,7 @@ void sc_worker_admission_ends(struct connection *connection) {
 }
 
 static void announce(struct worker *worker, const struct sc_http_request *request) {
-    struct connection *connection = &worker->connection;
+    struct connection *connection = &worker->caller.connection;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
     size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
     bool six = text[0] == '[';
@@ -42,11 +42,11 @@ static void announce(struct worker *worker, const struct sc_http_request *reques
 }
 
 static void opened(struct worker *worker, const struct sc_http_request *request) {
-    struct connection *connection = &worker->connection;
+    struct connection *connection = &worker->caller.connection;
     struct shard *shard = connection_shard(connection);
     worker->is_open = true;
     worker->deliveries.name = "room for deliveries";
-    shard->worker_connections++;
+    sessions_of(shard)->worker_connections++;
     (void)sc_connection_account(connection); // Each worker's calls need one.
     sc_worker_limit_outbound(connection, sc_head_is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
                                                                     : SC_UNKNOWN_MESSAGE_SIZE_MAX);
@@ -133,9 +133,9 @@ static void on_closed(struct connection *connection) {
     struct worker *worker = worker_of(connection);
     struct shard *shard = connection_shard(connection);
     if (worker->is_open) {
-        shard->worker_connections--;
+        sessions_of(shard)->worker_connections--;
         sc_worker_admission_ends(connection);
-        sc_worker_answers_drop(connection);
+        sc_answers_drop(caller_of(connection));
         sc_wait_list_remove(&worker->door);
     }
     if (worker->turned_away)

@@ -1,5 +1,5 @@
 // The time of a shard, its log, and its next turn.
-#include "../core_functions.h"
+#include "shard.h"
 
 uint64_t sc_now_ms(const struct shard *shard) {
     uint64_t now_ms = sc_loop_unix_ms(shard->loop);

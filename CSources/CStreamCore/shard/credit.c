@@ -1,5 +1,5 @@
 // Room for what another message of a connection may bring: its account, and what it has asked for.
-#include "../core_functions.h"
+#include "shard.h"
 
 bool sc_credit_has_room(const struct connection *connection) {
     const struct sc_account *account = connection->account;

@@ -9,11 +9,25 @@
 // When a write fails, the store takes its changes back, and each outcome that waited becomes what is true without them.
 #include <stdlib.h>
 
-#include "../core_functions.h"
+#include "shard.h"
 
 uint64_t sc_durable_position(const struct shard *shard) {
     // In memory a change is as durable as it gets.
     return shard->log == NULL ? sc_store_position(shard->store) : sc_log_released(shard->log);
+}
+
+bool sc_read_waits(const struct shard *shard) {
+    return shard->log == NULL || shard->node->config.storage.durability == SC_NODE_COMMIT;
+}
+
+void sc_read_answered(struct shard *shard, struct request *request,
+                      const struct outcome_kind *kind) {
+    struct outcome answer = {
+        .kind = kind, .request = request, .position = sc_store_position(shard->store)};
+    if (sc_read_waits(shard))
+        *sc_outcome_push(shard) = answer;
+    else
+        kind->release(shard, &answer);
 }
 
 struct outcome *sc_outcome_push(struct shard *shard) {

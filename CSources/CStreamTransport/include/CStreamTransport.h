@@ -2,7 +2,7 @@
 // direction, and its end. A role says what a connection is (a stream client, a worker); nothing here knows which
 // roles there are, nor streams, calls or shards.
 //
-// A connection is embedded, first, in what it is: `struct stream_client { struct connection connection; … }`. So the
+// A connection is embedded, first, in what it is: `struct subscriber { struct connection connection; … }`. So the
 // role's part costs no pointer, and an idle connection is one object of the heap.
 //
 // Thread: all of it that of the loop, but for accounts (account.h).

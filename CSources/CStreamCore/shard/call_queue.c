@@ -12,7 +12,7 @@
 // depends on a call that somebody must not forget.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "shard.h"
 
 struct call_queue {
     struct sc_table_node node; // In call_queues->table, by connection.

@@ -3,7 +3,7 @@
 // is closed.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "streams.h"
 
 struct snapshot {
     struct snapshot *_Nullable next;
@@ -15,13 +15,13 @@ struct snapshot {
 void sc_snapshot_made(struct shard *shard, const struct sc_group_name *name, struct sc_blob *sync) {
     struct snapshot *snapshot =
         sc_allocate(sizeof *snapshot + name->stream.size + name->group.size);
-    *snapshot =
-        (struct snapshot){.next = shard->snapshots, .sync = sc_blob_retain(sync), .name = *name};
+    *snapshot = (struct snapshot){
+        .next = streams_of(shard)->snapshots, .sync = sc_blob_retain(sync), .name = *name};
     snapshot->name.stream.data = snapshot->bytes;
     snapshot->name.group.data = snapshot->bytes + name->stream.size;
     memcpy(snapshot->bytes, name->stream.data, name->stream.size);
     memcpy(snapshot->bytes + name->stream.size, name->group.data, name->group.size);
-    shard->snapshots = snapshot;
+    streams_of(shard)->snapshots = snapshot;
     sc_account_charge(shard->account, SC_PLACE_SNAPSHOTS, sync->size);
 }
 
@@ -42,7 +42,7 @@ static void drop(struct shard *shard, struct snapshot *snapshot) {
 }
 
 bool sc_snapshots_have_room(struct shard *shard, uint64_t size) {
-    struct snapshot **link = &shard->snapshots;
+    struct snapshot **link = &streams_of(shard)->snapshots;
     while (*link != NULL) {
         struct snapshot *snapshot = *link;
         if (is_awaited(shard, snapshot)) {
@@ -58,9 +58,9 @@ bool sc_snapshots_have_room(struct shard *shard, uint64_t size) {
 }
 
 void sc_snapshots_deinit(struct shard *shard) {
-    while (shard->snapshots != NULL) {
-        struct snapshot *snapshot = shard->snapshots;
-        shard->snapshots = snapshot->next;
+    while (streams_of(shard)->snapshots != NULL) {
+        struct snapshot *snapshot = streams_of(shard)->snapshots;
+        streams_of(shard)->snapshots = snapshot->next;
         drop(shard, snapshot);
     }
 }

@@ -1,8 +1,7 @@
-#include "history.h"
 
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "streams.h"
 
 #define SEGMENT_SIZE (16u << 10)
 

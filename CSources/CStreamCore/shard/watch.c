@@ -2,7 +2,7 @@
 // shard has a copy, changed by commands; what nobody watches never leaves the core.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "shard.h"
 
 struct watch {
     struct sc_table_node node; // In shard->watches, by stream.

@@ -3,43 +3,7 @@
 // frame is fragmented), then the frame.
 #include <stdlib.h>
 
-#include "core_functions.h"
-#include "history.h"
-
-struct value_writer {
-    uint8_t *at;
-    bool begun;
-};
-
-static void write_value(struct sc_blob *value, void *context) {
-    struct value_writer *writer = context;
-    if (writer->begun)
-        *writer->at++ = ',';
-    writer->begun = true;
-    memcpy(writer->at, value->data, value->size);
-    writer->at += value->size;
-}
-
-uint64_t sc_group_array_size(const struct sc_group *group) {
-    size_t items = group == NULL ? 0 : sc_group_item_count(group);
-    return items == 0 ? 2 : sc_group_value_bytes(group) + items - 1 + 2;
-}
-
-// Appends the JSON array of a group's values.
-bool sc_group_array_write(struct sc_buffer *out, const struct sc_group *group) {
-    uint64_t size = sc_group_array_size(group);
-    uint8_t *data = sc_buffer_reserve(out, size);
-    if (data == NULL)
-        return false;
-    struct value_writer writer = {.at = data + 1};
-    data[0] = '[';
-    if (group != NULL)
-        sc_group_for_each(group, write_value, &writer);
-    *writer.at++ = ']';
-    assert((uint64_t)(writer.at - data) == size);
-    out->size += size;
-    return true;
-}
+#include "streams.h"
 
 static struct slice item_sync(struct shard *shard, const struct topic *topic,
                               const struct sc_group_name *name, const struct sc_bytes *item) {
@@ -124,76 +88,16 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
     return slice;
 }
 
-// ---- A `sync` that is kept while the group changes
-
-void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
-    sc_kept_drop(topic);
-    struct kept_sync *kept = topic->kept = sc_allocate(sizeof *kept);
-    *kept = (struct kept_sync){.sync = sync == NULL ? NULL : sc_blob_retain(sync),
-                               .position = sc_store_position(shard->store),
-                               .made_ns = sc_loop_monotonic_ns(shard->loop),
-                               .topic = topic,
-                               .next = shard->kept_syncs,
-                               .link = &shard->kept_syncs};
-    if (kept->next != NULL)
-        kept->next->link = &kept->next;
-    shard->kept_syncs = kept;
-    sc_history_enter(shard, &topic->progress, &kept->reader);
-}
-
-void sc_kept_drop(struct topic *topic) {
-    struct kept_sync *kept = topic->kept;
-    if (kept == NULL)
-        return;
-    *kept->link = kept->next;
-    if (kept->next != NULL)
-        kept->next->link = kept->link;
-    sc_blob_release(kept->sync);
-    sc_history_leave(&kept->reader);
-    free(kept);
-    topic->kept = NULL;
-}
-
-void sc_kept_drop_all(struct shard *shard) {
-    while (shard->kept_syncs != NULL)
-        sc_kept_drop(shard->kept_syncs->topic);
-}
-
-static bool is_stale(const struct shard *shard, const struct kept_sync *kept) {
-    return sc_loop_monotonic_ns(shard->loop) - kept->made_ns > SC_SYNC_KEPT_MS * 1000000ull;
-}
-
-// A group that does not change any more must not be held twice.
-void sc_kept_sweep(struct shard *shard) {
-    struct kept_sync *kept = shard->kept_syncs;
-    while (kept != NULL) {
-        struct kept_sync *next = kept->next;
-        if (kept->sync != NULL && is_stale(shard, kept))
-            sc_kept_drop(kept->topic);
-        kept = next;
-    }
-}
-
-void sc_kept_note(struct shard *shard, struct topic *topic, const struct history_event *event) {
-    sc_history_append(topic->progress, event);
-    struct kept_sync *kept = topic->kept;
-    if (kept->sync == NULL) // The reading sees to it that not too much follows.
-        return;
-    // A joiner is to have room for what comes next, too.
-    uint64_t most = shard->node->config.stream.budget / 2;
-    if (kept->sync->size < most)
-        most = kept->sync->size;
-    if (kept->reader.lost || sc_history_behind(&kept->reader) > most || is_stale(shard, kept))
-        sc_kept_drop(topic);
-}
+// ---- For a join
 
 static void add_part(void *context, const struct history_part *part) {
     struct request *request = context;
-    request->parts =
-        sc_reallocate(request->parts, (request->part_count + 1) * sizeof *request->parts);
-    request->parts[request->part_count] = *part;
+    join_of(request)->parts =
+        sc_reallocate(join_of(request)->parts,
+                      (join_of(request)->part_count + 1) * sizeof *join_of(request)->parts);
+    join_of(request)->parts[join_of(request)->part_count] = *part;
     (void)sc_blob_retain(part->bytes);
-    request->part_count++;
+    join_of(request)->part_count++;
 }
 
 static struct slice kept_sync(struct shard *shard, const struct kept_sync *kept,
@@ -211,13 +115,13 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
     bool now = at_once || (group != NULL && sc_group_cache(group) != NULL);
     struct kept_sync *kept = topic->kept;
     if (!now && size >= SC_SYNC_KEPT_SIZE_MIN && kept != NULL && kept->sync != NULL &&
-        sc_join_takes(request, kept->position) && !is_stale(shard, kept)) {
+        sc_join_takes(request, kept->position) && !sc_kept_is_stale(shard, kept)) {
         shard->counters.syncs++;
         *out = kept_sync(shard, kept, request);
         return true;
     }
     if (!now && size > SC_GROUP_STEP_SIZE && size <= shard->node->config.sync_size_max) {
-        sc_listing_add_join(shard, topic, request);
+        sc_sync_reading_join(shard, topic, request);
         return false;
     }
     *out = sc_sync_build(shard, &call->name, call->has_item ? &call->item : NULL);

@@ -3,7 +3,25 @@
 // in steps, so that nobody waits for it. A shard collects for one list at a time.
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "calls.h"
+
+/// Names of groups that are put together for a list, charged to its connection.
+struct group_names {
+    struct sc_buffer text; // As `collect` writes them.
+    uint64_t least;        // Bytes that the answer has of them at least.
+    uint64_t charged;
+    bool too_large; // They are more than the answer may be.
+};
+
+/// Asks another shard for its names.
+struct names_request {
+    struct request request;
+    struct gather *_Nullable gather;
+    struct group_names names;
+};
+static struct names_request *names_of(const struct request *request) {
+    return SC_CONTAINER_OF(request, struct names_request, request);
+}
 
 struct name_pair {
     struct sc_bytes stream, group;
@@ -52,7 +70,7 @@ static void charge(struct sc_account *account, uint64_t *charged, uint64_t size)
     *charged = size;
 }
 
-void sc_names_free(struct group_names *names, struct sc_account *account) {
+static void names_free(struct group_names *names, struct sc_account *account) {
     if (names->charged > 0)
         charge(account, &names->charged, 0);
     sc_buffer_deinit(&names->text);
@@ -101,12 +119,12 @@ static bool collect_some(struct shard *shard, struct collection *collection, uin
 
 // Returns whether the names are there. If not, the collection is continued in the next turns.
 static bool collect_begin(struct shard *shard, struct collection *collection) {
-    if (sc_wait_list_is_empty(&shard->collections)) {
+    if (sc_wait_list_is_empty(&calls_of(shard)->collections)) {
         collection_begin(shard, collection);
         if (collect_some(shard, collection, 1))
             return true;
     }
-    sc_wait_list_add(&shard->collections, &collection->node);
+    sc_wait_list_add(&calls_of(shard)->collections, &collection->node);
     shard->stepped++;
     sc_shard_turn_again(shard);
     return false;
@@ -278,7 +296,7 @@ static void answer(struct shard *shard, struct gather *gather) {
     }
 }
 
-static struct worker *caller(struct shard *shard, const struct gather *gather) {
+static struct caller *caller_in(struct shard *shard, const struct gather *gather) {
     return sc_caller_find(shard, gather->call->call.connection);
 }
 
@@ -286,10 +304,10 @@ static struct worker *caller(struct shard *shard, const struct gather *gather) {
 static void hold(struct shard *shard, struct gather *gather) {
     if (gather->call->call.connection == SC_NODE_CONNECTION)
         return;
-    struct worker *worker = caller(shard, gather);
-    if (worker == NULL)
+    struct caller *caller = caller_in(shard, gather);
+    if (caller == NULL)
         return;
-    worker->barriers++;
+    caller->barriers++;
     sc_call_queue_list_waits(shard, gather->call->call.connection);
     gather->holds = true;
 }
@@ -297,10 +315,10 @@ static void hold(struct shard *shard, struct gather *gather) {
 static void finish(struct shard *shard, struct gather *gather) {
     answer(shard, gather);
     if (gather->holds) {
-        struct worker *worker = caller(shard, gather);
-        if (worker != NULL) {
-            assert(worker->barriers > 0);
-            worker->barriers--;
+        struct caller *caller = caller_in(shard, gather);
+        if (caller != NULL) {
+            assert(caller->barriers > 0);
+            caller->barriers--;
         }
         sc_call_queue_list_begun(shard, gather->call->call.connection);
     }
@@ -308,7 +326,7 @@ static void finish(struct shard *shard, struct gather *gather) {
     if (gather->charged > 0)
         charge(account, &gather->charged, 0);
     for (uint32_t i = 0; i < gather->part_count; i++)
-        sc_names_free(&gather->parts[i], account);
+        names_free(&gather->parts[i], account);
     sc_account_fell(shard, account);
     sc_buffer_deinit(&gather->text.out);
     sc_buffer_deinit(&gather->pairs);
@@ -343,7 +361,7 @@ static void gathered(struct shard *shard, struct gather *gather) {
         hold(shard, gather);
     if (take_slice(shard, gather))
         return;
-    sc_wait_list_add(&shard->gathers, &gather->node);
+    sc_wait_list_add(&calls_of(shard)->gathers, &gather->node);
     shard->stepped++;
     sc_shard_turn_again(shard);
 }
@@ -365,14 +383,14 @@ static void collected(struct shard *shard, struct collection *collection) {
 
 // The first goes on, or begins. Names of before a rollback are collected again: some may never have been.
 static void collect_turn(struct shard *shard) {
-    if (sc_wait_list_is_empty(&shard->collections))
+    if (sc_wait_list_is_empty(&calls_of(shard)->collections))
         return;
     struct collection *collection =
-        SC_CONTAINER_OF(shard->collections.first, struct collection, node);
+        SC_CONTAINER_OF(calls_of(shard)->collections.first, struct collection, node);
     const struct call *call = &collection->request->call;
     if (!collection->begun || collection->taken_back != shard->taken_back) {
         sc_group_walk_end(shard->store);
-        sc_names_free(collection->names, call->account);
+        names_free(collection->names, call->account);
         collection_begin(shard, collection);
     }
     bool is_left = !has_caller(call);
@@ -383,27 +401,27 @@ static void collect_turn(struct shard *shard) {
         shard->stepped--;
         collected(shard, collection);
     }
-    if (!sc_wait_list_is_empty(&shard->collections))
+    if (!sc_wait_list_is_empty(&calls_of(shard)->collections))
         sc_shard_turn_again(shard);
 }
 
 // One after the other gets a slice of time, one a turn. This is the one place that takes them from their lists.
-void sc_names_turn(struct shard *shard) {
+void sc_list_groups_turn(struct shard *shard) {
     collect_turn(shard);
-    struct sc_wait_node *node = sc_wait_list_take(&shard->gathers);
+    struct sc_wait_node *node = sc_wait_list_take(&calls_of(shard)->gathers);
     if (node == NULL)
         return;
     if (take_slice(shard, SC_CONTAINER_OF(node, struct gather, node)))
         shard->stepped--;
     else
-        sc_wait_list_add(&shard->gathers, node);
-    if (!sc_wait_list_is_empty(&shard->gathers))
+        sc_wait_list_add(&calls_of(shard)->gathers, node);
+    if (!sc_wait_list_is_empty(&calls_of(shard)->gathers))
         sc_shard_turn_again(shard);
 }
 
 static const struct request_kind names_kind;
 
-void sc_names_start(struct shard *shard, struct call *call) {
+void sc_list_groups(struct shard *shard, struct call *call) {
     struct sc_bytes none = {0};
     uint32_t count = shard->node->shard_count;
     struct gather *gather = sc_allocate(sizeof *gather + count * sizeof gather->parts[0]);
@@ -417,7 +435,7 @@ void sc_names_start(struct shard *shard, struct call *call) {
             continue;
         struct request *request =
             sc_request_make(shard, shard->node->shards[i], &names_kind, call, none);
-        request->gather = gather;
+        names_of(request)->gather = gather;
         sc_request_send(request);
     }
     hold(shard, gather);
@@ -434,8 +452,8 @@ static void release(struct shard *shard, struct outcome *outcome) {
 
 static void evaluate(struct shard *shard, struct request *request) {
     struct collection *collection = sc_allocate(sizeof *collection);
-    *collection = (struct collection){.request = request, .names = &request->names};
-    sc_names_free(collection->names, request->call.account);
+    *collection = (struct collection){.request = request, .names = &names_of(request)->names};
+    names_free(collection->names, request->call.account);
     if (collect_begin(shard, collection))
         collected(shard, collection);
 }
@@ -449,11 +467,18 @@ static void revoke(struct shard *shard, struct outcome *outcome,
 static const struct outcome_kind names_outcome = {release, revoke};
 
 static void finish_part(struct shard *shard, struct request *request) {
-    struct gather *gather = request->gather;
-    gather->parts[request->owner->index] = request->names;
-    request->names = (struct group_names){0};
+    struct gather *gather = names_of(request)->gather;
+    gather->parts[request->owner->index] = names_of(request)->names;
+    names_of(request)->names = (struct group_names){0};
     if (--gather->missing == 0)
         gathered(shard, gather);
 }
 
-static const struct request_kind names_kind = {.evaluate = evaluate, .finish = finish_part};
+static void drop(struct request *request) {
+    names_free(&names_of(request)->names, request->call.account);
+}
+
+static const struct request_kind names_kind = {.size = sizeof(struct names_request),
+                                               .evaluate = evaluate,
+                                               .finish = finish_part,
+                                               .drop = drop};

@@ -1,5 +1,5 @@
 // Frames where they are sent from: in the memory of a shard, or in a blob that shards share.
-#include "core_functions.h"
+#include "shard.h"
 
 struct slice sc_frame_begin(struct shard *shard, uint32_t lane, uint64_t payload, uint8_t **out) {
     assert(payload > 0 && payload <= SC_FRAGMENT_SIZE_MAX);

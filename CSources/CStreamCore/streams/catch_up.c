@@ -16,8 +16,7 @@
 // A reader that falls out of the history gets a `sync` of later than what it has lost: the join is asked for again.
 #include <stdlib.h>
 
-#include "core_functions.h"
-#include "history.h"
+#include "streams.h"
 
 // ---- At the owner
 
@@ -56,7 +55,7 @@ static void release(struct shard *owner, struct outcome *outcome) {
     struct stand_message *message = sc_allocate(sizeof *message);
     *message = (struct stand_message){.message.run = arrived,
                                       .shard = request->origin,
-                                      .topic = request->topic,
+                                      .topic = join_of(request)->topic,
                                       .connection = request->call.connection};
     sc_batches_post(owner); // Earlier frames of the group go first.
     sc_loop_post(message->shard->loop, &message->message);
@@ -80,7 +79,7 @@ static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
     struct connection *connection = sc_connection_find(shard, id);
     if (connection == NULL || !sc_connection_serves(connection))
         return;
-    struct client_extra *client = sc_client_extra(connection);
+    struct subscriber_extra *client = sc_subscriber_extra(connection);
     assert(client->catch_up == NULL || client->catch_up == topic);
     if (client->catch_up == NULL) {
         client->catch_up = topic;
@@ -95,14 +94,15 @@ static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
 }
 
 static void end(struct connection *connection) {
-    struct client_extra *client = client_of(connection)->extra;
+    struct subscriber_extra *client = subscriber_of(connection)->extra;
     sc_history_leave(&client->reader);
     sc_topic_resume_member(connection, client->catch_up);
     client->catch_up = NULL;
 }
 
 static bool stands(const struct connection *connection) {
-    return client_of(connection)->extra != NULL && client_of(connection)->extra->catch_up != NULL;
+    return subscriber_of(connection)->extra != NULL &&
+           subscriber_of(connection)->extra->catch_up != NULL;
 }
 
 void sc_catch_up_give_up(struct connection *connection) {
@@ -113,6 +113,6 @@ void sc_catch_up_give_up(struct connection *connection) {
 void sc_catch_up(struct connection *connection) {
     if (!stands(connection))
         return;
-    sc_history_send(&client_of(connection)->extra->reader, &everything, connection);
+    sc_history_send(&subscriber_of(connection)->extra->reader, &everything, connection);
     end(connection);
 }

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "calls.h"
 
 static const struct {
     const char *code, *what;

@@ -3,7 +3,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "core_functions.h"
+#include "shard.h"
 
 void sc_announce(struct shard *shard, uint64_t connection, struct sc_message *message) {
     if (message == NULL)

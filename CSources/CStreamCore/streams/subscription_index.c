@@ -1,8 +1,7 @@
-#include "subscription_index.h"
 
 #include <stdlib.h>
 
-#include "core_functions.h"
+#include "streams.h"
 
 #define FIRST_SLOTS 64u
 
