@@ -65,6 +65,10 @@ kills: build test-packages ## Kill a node 500 times in the middle of its work, a
 	III_KILL_ROUNDS=$${III_KILL_ROUNDS:-500} "$$(.ci/venv test)" -m pytest -s $(INTEROP)/storage/test_durability.py $(PYTEST_FLAGS)
 	III_STORE_SEEDS=$${III_STORE_SEEDS:-3000} swift test --filter CStreamStoreTests
 
+.PHONY: seeds
+seeds: test-packages ## Plant faults in the core, have the simulated node find each, and look at 10,000 seeds of it as it is
+	python3 Tests/Support/planted_faults.py
+
 .PHONY: check
 check: lint test sanitize ## Everything: lint, formats, tests, the fuzz corpus, tests under sanitizers
 

@@ -89,6 +89,12 @@ let targets: [Target] = [
         name: "CStreamStoreTests",
         dependencies: ["CStreamStore", "CStreamBase", "CStoreSimulator", "SeededRandom"],
         swiftSettings: testSettings),
+    .target(
+        name: "CNodeSimulator", dependencies: ["CStreamCore", "CStreamLoop", "CStoreSimulator"],
+        path: "Tests/Support/CNodeSimulator",
+        cSettings: cSettings + [.headerSearchPath("../CStoreSimulator")]),
+    .testTarget(
+        name: "CStreamCoreTests", dependencies: ["CNodeSimulator"], swiftSettings: testSettings),
     tests("CStreamWebSocket"),
     .target(
         name: "CTransportProbe", dependencies: ["CStreamTransport"],

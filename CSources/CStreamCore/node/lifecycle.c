@@ -1,63 +1,94 @@
 // The start and the end of a shard, as far as shards wait for each other. The node's lock guards what they share.
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 
-#include "../sessions/sessions.h"
 #include "node.h"
 
 #define STOP_LOOK_MS 10
 
 // ---- Start
 
-int sc_shards_barrier(struct shard *shard, int rc, enum sc_start_step step, const char *reason) {
+void sc_node_note_failure(struct sc_node *node, int rc, const struct start_failure *why) {
+    if (node->start_error != 0)
+        return;
+    node->start_error = rc;
+    node->start_step = why->step;
+    if (why->reason[0] != 0)
+        snprintf(node->start_reason, sizeof node->start_reason, "%s", why->reason);
+}
+
+static int start_loop(struct shard *shard, struct start_failure *why) {
+    why->step = SC_START_LOOP;
+    int rc = sc_shard_set_up(shard);
+    if (rc == 0 && !sc_clock_is_sane(sc_loop_unix_ms(shard->loop))) {
+        snprintf(why->reason, sizeof why->reason,
+                 "the clock is not set: it says %llu ms since 1970, which is no time between 2000 "
+                 "and 2200",
+                 (unsigned long long)sc_loop_unix_ms(shard->loop));
+        rc = -ETIME;
+    }
+    return rc;
+}
+
+// Shards listen one after the other, so that the first listener picks the port.
+static int start_listening(struct shard *shard, struct start_failure *why) {
+    struct sc_node *node = node_of(shard);
+    why->step = SC_START_LISTEN;
+    sc_storage_started(shard);
+    pthread_mutex_lock(&node->lock);
+    while (node->listening < shard->index && node->start_error == 0)
+        sc_node_wait(node);
+    int rc = node->start_error;
+    pthread_mutex_unlock(&node->lock);
+    if (rc == 0 && !node->shared.config.without_ports)
+        rc = sc_shard_listen(shard);
+    pthread_mutex_lock(&node->lock);
+    if (rc < 0)
+        sc_node_note_failure(node, rc, why); // Before the next one listens.
+    node->listening++;
+    pthread_cond_broadcast(&node->changed);
+    pthread_mutex_unlock(&node->lock);
+    return rc;
+}
+
+int sc_shard_start_step(struct shard *shard, uint32_t step, struct start_failure *why) {
+    static int (*const steps[START_STEPS])(struct shard *, struct start_failure *) = {
+        start_loop, sc_storage_start_directory, sc_storage_start_log, sc_storage_start_commit,
+        start_listening};
+    *why = (struct start_failure){.step = SC_START_DIRECTORY};
+    return steps[step](shard, why);
+}
+
+// Waits until all shards have come here. Returns the first error of any of them, or 0.
+static int barrier(struct shard *shard, int rc, const struct start_failure *why) {
     struct sc_node *node = node_of(shard);
     pthread_mutex_lock(&node->lock);
-    if (rc < 0 && node->start_error == 0) {
-        node->start_error = rc;
-        node->start_step = step;
-        if (reason != NULL)
-            snprintf(node->start_reason, sizeof node->start_reason, "%s", reason);
-    }
+    if (rc < 0)
+        sc_node_note_failure(node, rc, why);
     uint32_t all = (node->met++ / node->shared.shard_count + 1) * node->shared.shard_count;
     // The last one says how it ended: a shard that wakes late must not take a later failure for this one's.
     if (node->met == all)
         node->met_result = node->start_error;
     pthread_cond_broadcast(&node->changed);
     while (node->met < all && !node->incomplete)
-        pthread_cond_wait(&node->changed, &node->lock);
+        sc_node_wait(node);
     rc = node->incomplete ? node->start_error : node->met_result;
     pthread_mutex_unlock(&node->lock);
     return rc;
 }
 
-static int open_listeners(struct shard *shard) {
+int sc_shard_start(struct shard *shard) {
     struct sc_node *node = node_of(shard);
-    pthread_mutex_lock(&node->lock);
-    while (node->started < shard->index && node->start_error == 0)
-        pthread_cond_wait(&node->changed, &node->lock);
-    int rc = node->start_error;
-    pthread_mutex_unlock(&node->lock);
-    if (rc == 0 && !node->shared.config.without_ports)
-        rc = sc_shard_listen(shard);
-    return rc;
-}
-
-// Shards listen one after the other, so that the first listener picks the port; nobody accepts before all
-// have, because until then nothing may be sent from shard to shard.
-int sc_shard_report_start(struct shard *shard, int rc) {
-    if (rc == 0)
-        rc = open_listeners(shard);
-    struct sc_node *node = node_of(shard);
-    pthread_mutex_lock(&node->lock);
-    if (rc < 0 && node->start_error == 0) {
-        node->start_error = rc;
-        node->start_step = SC_START_LISTEN;
+    int rc = 0;
+    for (uint32_t i = 0; i < START_STEPS && rc == 0; i++) {
+        struct start_failure why;
+        rc = sc_shard_start_step(shard, i, &why);
+        rc = barrier(shard, rc, &why);
     }
+    pthread_mutex_lock(&node->lock);
     node->started++;
     pthread_cond_broadcast(&node->changed);
-    while (node->started < node->shared.shard_count && node->start_error == 0)
-        pthread_cond_wait(&node->changed, &node->lock);
-    rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
     return rc;
 }
@@ -69,7 +100,7 @@ void sc_shard_say_ended(struct shard *shard) {
     node->ended++;
     pthread_cond_broadcast(&node->changed);
     while (node->ended < node->shared.shard_count)
-        pthread_cond_wait(&node->changed, &node->lock);
+        sc_node_wait(node);
     pthread_mutex_unlock(&node->lock);
 }
 

@@ -143,6 +143,16 @@ static bool share_descriptors(struct sc_node *node, char *reason, size_t reason_
     return true;
 }
 
+void sc_node_wait(struct sc_node *node) {
+    if (node->stepper == NULL) {
+        pthread_cond_wait(&node->changed, &node->lock);
+        return;
+    }
+    pthread_mutex_unlock(&node->lock);
+    node->stepper->step(node->stepper->context);
+    pthread_mutex_lock(&node->lock);
+}
+
 int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
     assert(!node->running && node->started == 0);
     if (!share_descriptors(node, reason, reason_size)) {
@@ -169,7 +179,7 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
         pthread_cond_broadcast(&node->changed);
     }
     while (node->started < node->shared.shard_count && node->start_error == 0)
-        pthread_cond_wait(&node->changed, &node->lock);
+        sc_node_wait(node);
     int rc = node->start_error;
     pthread_mutex_unlock(&node->lock);
     node->running = rc == 0;
@@ -221,7 +231,7 @@ static void broadcast(struct sc_node *node, void (*run)(struct shard *, void *),
     }
     pthread_mutex_lock(&node->lock);
     while (done < node->shared.shard_count)
-        pthread_cond_wait(&node->changed, &node->lock);
+        sc_node_wait(node);
     pthread_mutex_unlock(&node->lock);
     free(broadcasts);
 }
@@ -286,12 +296,15 @@ void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
     broadcast(node, begin_stop, &timeout_ms);
     pthread_mutex_lock(&node->lock);
     while (node->quiet < node->shared.shard_count)
-        pthread_cond_wait(&node->changed, &node->lock);
+        sc_node_wait(node);
     pthread_mutex_unlock(&node->lock);
     close_api(node);
     let_requests_return(node);
     broadcast(node, end, NULL);
-    join_threads(node, node->shared.shard_count);
+    if (node->stepper == NULL)
+        join_threads(node, node->shared.shard_count);
+    else
+        sc_stepped_end(node);
     node->running = false;
 }
 

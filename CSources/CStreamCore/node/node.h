@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "../sessions/sessions.h"
+#include "stepped.h"
 
 #pragma clang assume_nonnull begin
 
@@ -31,6 +32,13 @@ static inline struct node_shard *node_shard_of(const struct shard *shard) {
     return SC_CONTAINER_OF(shard, struct node_shard, sessions.calls.streams.shard);
 }
 
+/// Steps of a start, see sc_shard_start_step.
+#define START_STEPS 5u
+struct start_failure {
+    enum sc_start_step step;
+    char reason[SC_REASON_SIZE]; // Empty: none, or the node knows it already.
+};
+
 struct sc_node {
     struct node shared;
     struct sc_node_address *_Nullable worker_addresses;
@@ -41,7 +49,8 @@ struct sc_node {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
-    uint32_t met;                   // How often shards have met; see sc_shards_barrier.
+    uint32_t met;                   // How often shards have met; see `barrier` in lifecycle.c.
+    uint32_t listening;             // Shards that have opened their listeners, or failed to.
     int met_result;
     bool incomplete; // Some shards never were.
     int start_error;
@@ -49,6 +58,7 @@ struct sc_node {
     _Atomic int store_full; // -errno: a start found no room to write. Until all shards have met.
     char start_reason[SC_REASON_SIZE];
     bool running;
+    const struct sc_node_stepper *_Nullable stepper; // NULL: each shard has a thread.
     _Atomic uint64_t
         api_callers; // Threads that post a command; with NODE_CLOSED set, none may begin.
     char backend[128];
@@ -64,6 +74,13 @@ static inline struct sc_node *node_of(const struct shard *shard) {
 /// Thread: any.
 bool sc_node_api_enter(struct sc_node *node);
 void sc_node_api_leave(struct sc_node *node);
+/// Waits for `changed`, with the node's lock. Without threads it lets the shards go on instead.
+void sc_node_wait(struct sc_node *node);
+
+// ---- stepped.c
+
+/// The end of a node without threads, in place of joining them.
+void sc_stepped_end(struct sc_node *node);
 
 // ---- listen.c
 
@@ -79,9 +96,12 @@ SC_CHECKED int sc_import_originals(struct shard *shard, char *reason);
 
 // ---- storage.c
 
-/// Opens the shard's part of the store; all shards call it, each on its thread, with what has gone wrong so
-/// far. Returns the first error of any of them.
-int sc_storage_start(struct shard *shard, int rc);
+// Steps of a start. In memory there is nothing to do.
+int sc_storage_start_directory(struct shard *shard, struct start_failure *why);
+int sc_storage_start_log(struct shard *shard, struct start_failure *why);
+int sc_storage_start_commit(struct shard *shard, struct start_failure *why);
+/// All shards have their logs: refuses changes from here on when one of them had no room.
+void sc_storage_started(struct shard *shard);
 /// The value that the text `operations` of an update makes of `value`, as it did when the update was called: `apply` of
 /// struct sc_log_events.
 SC_CHECKED int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
@@ -97,16 +117,29 @@ void sc_storage_close_directory(struct shard *shard);
 
 // ---- shard_loop.c
 
-/// The thread of a shard: `argument` is it.
+/// The thread of a shard: `argument` is it. Does by itself what stepped.c does for shards without threads.
 void *_Nullable sc_shard_main(void *_Nullable argument);
+/// Makes the shard's loop, and all that it has while it runs.
+int sc_shard_set_up(struct shard *shard);
+/// One turn of the loop. A loop that is broken ends the process.
+void sc_shard_turn(struct shard *shard);
+/// After a start that failed: closes what this shard has opened.
+void sc_shard_abandon(struct shard *shard);
+/// Nothing is open any more: writes what the log has, and closes it.
+void sc_shard_finish(struct shard *shard);
+/// Frees all but the shard itself. No other shard uses this one any more.
+void sc_shard_tear_down(struct shard *shard);
 
 // ---- lifecycle.c: thread: the shard's
 
-/// A barrier: waits, while the node starts, until all shards have come here. The first error of any of them, or 0.
-int sc_shards_barrier(struct shard *shard, int rc, enum sc_start_step step,
-                      const char *_Nullable reason);
-/// Opens the shard's listeners, if `rc` of what came before is 0, and waits until all shards have. The first error of any.
-int sc_shard_report_start(struct shard *shard, int rc);
+/// All shards take each step before any of them takes the next: they share a directory, and nobody may accept before all
+/// listen, as until then nothing may be sent from shard to shard.
+/// `step` is one of START_STEPS. 0 or -errno, with the reason in `why`.
+int sc_shard_start_step(struct shard *shard, uint32_t step, struct start_failure *why);
+/// Takes all steps, each with the others. The first error of any of them.
+int sc_shard_start(struct shard *shard);
+/// Notes the first failure of a start. Under the node's lock.
+void sc_node_note_failure(struct sc_node *node, int rc, const struct start_failure *why);
 /// Waits until all shards have ended: none frees what another one may still look at.
 void sc_shard_say_ended(struct shard *shard);
 /// Takes no new connections, and closes the stream clients.

@@ -169,10 +169,14 @@ static void sweep(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, shard->transport.tick_ms);
 }
 
-static int set_up(struct shard *shard) {
+int sc_shard_set_up(struct shard *shard) {
     struct sc_node *node = node_of(shard);
     struct sc_loop_config config = {
         .poll_us = node->shared.config.poll_us, .on_turn = on_turn, .context = shard};
+    if (node->stepper != NULL) {
+        config.backend = node->stepper->backend;
+        config.backend_context = node->stepper->context;
+    }
     int rc = sc_loop_create(&config, &shard->loop);
     if (rc < 0) {
         pthread_mutex_lock(&node->lock);
@@ -205,7 +209,7 @@ static int set_up(struct shard *shard) {
     return 0;
 }
 
-static void tear_down(struct shard *shard) {
+void sc_shard_tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_storage_close_directory(shard);
         sc_outcomes_deinit(shard);
@@ -215,6 +219,7 @@ static void tear_down(struct shard *shard) {
     sc_account_release(shard->account);
     sc_account_sums_release(shard->sums);
     sc_table_deinit(&streams_of(shard)->topics);
+    sc_table_deinit(&shard->call_queues.table);
     sc_watches_deinit(shard);
     free(sessions_of(shard)->worker_entrances);
     sc_heap_destroy(shard->heap);
@@ -225,14 +230,7 @@ static void tear_down(struct shard *shard) {
     shard->loop = NULL;
 }
 
-static void run_until_closed(struct shard *shard) {
-    sc_listeners_close(&sessions_of(shard)->listeners);
-    while (sessions_of(shard)->listeners.open > 0)
-        if (sc_loop_run_once(shard->loop) < 0)
-            abort();
-}
-
-static void run_once(struct shard *shard) {
+void sc_shard_turn(struct shard *shard) {
     int rc = sc_loop_run_once(shard->loop);
     if (rc < 0) {
         fprintf(stderr, "iii-stream: the event loop failed: %s\n", strerror(-rc));
@@ -240,28 +238,35 @@ static void run_once(struct shard *shard) {
     }
 }
 
+void sc_shard_abandon(struct shard *shard) {
+    if (shard->loop != NULL) {
+        sc_listeners_close(&sessions_of(shard)->listeners);
+        while (sessions_of(shard)->listeners.open > 0)
+            sc_shard_turn(shard);
+    }
+    sc_storage_close(shard);
+}
+
+void sc_shard_finish(struct shard *shard) {
+    sc_storage_finish(shard);
+    while (!sc_storage_is_idle(shard))
+        sc_shard_turn(shard);
+    sc_storage_close(shard);
+}
+
 void *sc_shard_main(void *argument) {
     struct shard *shard = argument;
     char name[16];
     snprintf(name, sizeof name, "iii-shard-%u", shard->index);
     pthread_setname_np(pthread_self(), name);
-    int rc = sc_storage_start(shard, set_up(shard));
-    rc = sc_shard_report_start(shard, rc);
-    if (rc < 0) {
-        if (shard->loop != NULL)
-            run_until_closed(shard);
-        sc_storage_close(shard);
-        sc_shard_say_ended(shard);
-        tear_down(shard);
-        return NULL;
+    if (sc_shard_start(shard) < 0) {
+        sc_shard_abandon(shard);
+    } else {
+        while (!node_shard_of(shard)->end)
+            sc_shard_turn(shard);
+        sc_shard_finish(shard);
     }
-    while (!node_shard_of(shard)->end)
-        run_once(shard);
-    sc_storage_finish(shard);
-    while (!sc_storage_is_idle(shard))
-        run_once(shard);
-    sc_storage_close(shard);
     sc_shard_say_ended(shard);
-    tear_down(shard);
+    sc_shard_tear_down(shard);
     return NULL;
 }

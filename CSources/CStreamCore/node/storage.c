@@ -130,36 +130,36 @@ static int commit_directory(struct shard *shard, char *reason) {
     return 0;
 }
 
-int sc_storage_start(struct shard *shard, int rc) {
-    struct sc_node *node = node_of(shard);
-    char reason[SC_REASON_SIZE] = "out of memory";
-    if (rc == 0 && !sc_clock_is_sane(sc_loop_unix_ms(shard->loop))) {
-        snprintf(reason, sizeof reason,
-                 "the clock is not set: it says %llu ms since 1970, which is no time between 2000 "
-                 "and 2200",
-                 (unsigned long long)sc_loop_unix_ms(shard->loop));
-        rc = -ETIME;
-    }
-    rc = sc_shards_barrier(shard, rc, SC_START_LOOP, rc == -ETIME ? reason : NULL);
-    if (rc < 0 || node->shared.config.storage.path == NULL)
-        return rc;
-    if (shard->index == 0)
-        rc = open_directory(shard, reason);
-    rc = sc_shards_barrier(shard, rc, rc == -EBADMSG ? SC_START_STORE : SC_START_DIRECTORY, reason);
-    if (rc < 0)
-        return rc;
-    rc = open_log(shard, reason);
-    bool writes = rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS || rc == -EACCES;
-    rc = sc_shards_barrier(shard, rc, writes ? SC_START_DIRECTORY : SC_START_STORE, reason);
-    if (rc < 0)
-        return rc;
-    if (shard->index == 0)
-        rc = commit_directory(shard, reason);
-    rc = sc_shards_barrier(shard, rc, SC_START_DIRECTORY, reason);
-    int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
-    if (rc == 0 && full != 0)
-        sc_log_refuse(shard->log, full);
+int sc_storage_start_directory(struct shard *shard, struct start_failure *why) {
+    if (shard->index != 0 || shard->node->config.storage.path == NULL)
+        return 0;
+    snprintf(why->reason, sizeof why->reason, "out of memory");
+    int rc = open_directory(shard, why->reason);
+    if (rc == -EBADMSG)
+        why->step = SC_START_STORE;
     return rc;
+}
+
+int sc_storage_start_log(struct shard *shard, struct start_failure *why) {
+    if (shard->node->config.storage.path == NULL)
+        return 0;
+    snprintf(why->reason, sizeof why->reason, "out of memory");
+    int rc = open_log(shard, why->reason);
+    bool writes = rc == -ENOSPC || rc == -EDQUOT || rc == -EROFS || rc == -EACCES;
+    why->step = writes ? SC_START_DIRECTORY : SC_START_STORE;
+    return rc;
+}
+
+int sc_storage_start_commit(struct shard *shard, struct start_failure *why) {
+    if (shard->index != 0 || shard->node->config.storage.path == NULL)
+        return 0;
+    return commit_directory(shard, why->reason);
+}
+
+void sc_storage_started(struct shard *shard) {
+    int full = atomic_load_explicit(&node_of(shard)->store_full, memory_order_relaxed);
+    if (shard->log != NULL && full != 0)
+        sc_log_refuse(shard->log, full);
 }
 
 // ---- Running, and the end
