@@ -43,12 +43,22 @@ test: test-packages ## Build everything, run all tests and play the fuzz corpus
 	swift test --skip-build
 	swift build -c release --product iii-stream
 	swift build -c release --product iii-stream-bench
-	@$(MAKE) --no-print-directory interop
+	@$(MAKE) --no-print-directory interop interop-epoll
 	FUZZ_SECONDS=0 .ci/fuzz
 
 .PHONY: interop
 interop: # The Python part of `test`, for a node that is already built
 	"$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+
+# What meets the kernel most: sockets, files, limits. `check` runs the others on it too.
+EPOLL := resilience/test_half_open.py resilience/test_hostile.py resilience/test_lifecycle.py resilience/test_limits.py \
+	resilience/test_slow_reader.py protocol/test_exactly_once.py protocol/test_large_messages.py protocol/test_subscriptions.py \
+	storage/test_disk.py storage/test_durability.py
+.PHONY: interop-epoll interop-epoll-rest
+interop-epoll: # A part of it on epoll
+	cd $(INTEROP) && III_IO=epoll "$$(../../.ci/venv test)" -m pytest $(EPOLL) $(PYTEST_FLAGS)
+interop-epoll-rest:
+	III_IO=epoll "$$(.ci/venv test)" -m pytest $(INTEROP) $(EPOLL:%=--ignore=$(INTEROP)/%) $(PYTEST_FLAGS)
 
 .PHONY: conformance
 conformance: build test-packages ## Recorded answers and vectors; public suites with PYTHON2=, JSON_SUITE=
@@ -70,7 +80,7 @@ seeds: test-packages ## Plant faults in the core, have the simulated node find e
 	python3 Tests/Support/planted_faults.py
 
 .PHONY: check
-check: lint test sanitize ## Everything: lint, formats, tests, the fuzz corpus, tests under sanitizers
+check: lint test interop-epoll-rest sanitize ## Everything: lint, formats, tests, the fuzz corpus, tests under sanitizers
 
 # All tests are Swift Testing's. The runner of XCTest leaks a little, which fails a run: it stays out.
 .PHONY: sanitize
@@ -82,6 +92,7 @@ sanitize: test-packages ## Run the tests under the address, undefined and thread
 	$(ADDRESS_OPTIONS) III_BENCH=.build/address/debug/iii-stream-bench III_NODE=.build/address/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
 	swift build $(THREAD_FLAGS) --product iii-stream
 	$(THREAD_OPTIONS) III_NODE=.build/thread/debug/iii-stream "$$(.ci/venv test)" -m pytest $(INTEROP) $(PYTEST_FLAGS)
+	$(THREAD_OPTIONS) III_NODE=$(CURDIR)/.build/thread/debug/iii-stream $(MAKE) --no-print-directory interop-epoll
 
 .PHONY: load-generator
 load-generator: packages ## Build iii-stream-bench, optimised

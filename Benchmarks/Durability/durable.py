@@ -2,10 +2,10 @@
 """Durable sets: this node with `durability: commit`, Redis with `appendfsync always`, and the bare fdatasync of the
 same disk, in turn, round after round, since a disk is not the same from one minute to the next.
 
-    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--cores 0,1] [--poll 100] [--folder .build/durable]
+    Benchmarks/Durability/durable.py [--rounds 5] [--seconds 3] [--cores 0,1] [--poll 100] [--folder .build/durable] [--io io_uring,epoll]
 
 Without --cores the scheduler places servers and generators, on both sides. With --poll our node (`poll_us`) and our
-generator look for work that long before they sleep; Redis and its generator cannot.
+generator look for work that long before they sleep; Redis and its generator cannot. With --io our node runs on each of them.
 
 One line of JSON a measurement, then medians, and the range of what is a ratio of one round."""
 
@@ -55,16 +55,17 @@ def against_redis(arguments, clients, pipeline, guess):
             "cpu_us": round(cpu * 1e6 / count, 2)}
 
 
-def against_node(arguments, shards, clients, pipeline):
+def against_node(arguments, shards, io, clients, pipeline):
     home = servers.empty(arguments.folder / "node")
-    with servers.node(home, shards, arguments.poll, arguments.cores[0], arguments.node) as node:
+    with servers.node(home, shards, arguments.poll, arguments.cores[0], arguments.node, io) as node:
         result = node.load(
             home / "out.json", "functions", "--callers", clients, "--groups", clients, "--items", 100, "--size", 100,
             "--in-flight", pipeline, "--mix", "set=1", "--duration", arguments.seconds, "--warm-up", 1, "--poll", arguments.poll,
             core=arguments.cores[1], program=arguments.load)
     work = result["works"][0]
     latency = work["latencies"]["set"]
-    return {"side": f"iii-{shards}" + (" polling" if arguments.poll else ""), "clients": clients, "pipeline": pipeline,
+    side = f"iii-{shards}" + (f" {io}" if io != "auto" else "") + (" polling" if arguments.poll else "")
+    return {"side": side, "clients": clients, "pipeline": pipeline,
             "rate": round(work["counts"]["answers"] / result["seconds"]), "p50_us": round(latency["p50"]),
             "p99_us": round(latency["p99"]), "cpu_us": round(result["server"]["perAnswer"], 2)}
 
@@ -87,6 +88,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", default="1,2")
+    parser.add_argument("--io", default="auto")
     parser.add_argument("--cores", type=lambda text: text.split(","), default=(None, None), metavar="SERVER,LOAD")
     parser.add_argument("--poll", type=int, default=0, metavar="MICROSECONDS")
     arguments = parser.parse_args()
@@ -100,7 +102,8 @@ def main():
             if clients == 1:
                 bare = fdatasync(arguments.folder, 1)
                 round_of.append(bare)
-            ours = [against_node(arguments, int(shards), clients, pipeline) for shards in arguments.shards.split(",")]
+            ours = [against_node(arguments, int(shards), io, clients, pipeline)
+                    for shards in arguments.shards.split(",") for io in arguments.io.split(",")]
             theirs = against_redis(arguments, clients, pipeline, guess[pipeline] if clients > 1 else guess[1] / 8)
             if clients > 1:
                 guess[pipeline] = theirs["rate"]

@@ -80,10 +80,10 @@ class Node:
 
 
 @contextlib.contextmanager
-def node(home, shards=1, poll=0, core=None, program=NODE, **store):
+def node(home, shards=1, poll=0, core=None, program=NODE, io="auto", **store):
     """In `home`, where its items are already if it ran there before."""
     kv = {"store_method": "file_based", "file_path": str(home / "store"), **store}
-    stream = {"host": "127.0.0.1", "port": 0, "shards": shards, "poll_us": poll, "adapter": {"name": "kv", "config": kv}}
+    stream = {"host": "127.0.0.1", "port": 0, "shards": shards, "poll_us": poll, "io": io, "adapter": {"name": "kv", "config": kv}}
     config = {"workers": [{"name": "iii-stream", "config": stream},
                           {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}]}
     (home / "config.yaml").write_text(json.dumps(config))

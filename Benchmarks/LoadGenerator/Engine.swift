@@ -91,7 +91,7 @@ func now() -> UInt64 { sc_load_now_ns() }
 
     init(
         _ target: Target, streamName: String, joinByMessage: Bool, connectingMax: Int,
-        pollMicroseconds: Int
+        pollMicroseconds: Int, io: IOChoice
     ) throws(EngineError) {
         let texts = unsafe [
             target.stream.host, target.worker.host, target.stream.path, target.worker.path,
@@ -108,7 +108,7 @@ func now() -> UInt64 { sc_load_now_ns() }
             stream_port: target.stream.port, worker_port: target.worker.port, stream_path: texts[2],
             worker_path: texts[3], stream_name: texts[4], join_by_message: joinByMessage,
             connecting_max: UInt32(connectingMax), receive_buffer_size: 16384,
-            receive_buffer_count: 0, poll_us: UInt32(pollMicroseconds))
+            receive_buffer_count: 0, poll_us: UInt32(pollMicroseconds), io: io.code)
         var made: OpaquePointer?
         let code = unsafe sc_load_create(&config, &made)
         guard let made = unsafe made, code == 0 else {

@@ -1,5 +1,21 @@
 internal import StreamConfig
 
+/// By what the generator talks to the kernel.
+enum IOChoice: String {
+    case auto
+    case ioUring = "io_uring"
+    case epoll
+
+    /// As in `sc_load_config`.
+    var code: UInt32 {
+        switch self {
+        case .auto: 0
+        case .ioUring: 1
+        case .epoll: 2
+        }
+    }
+}
+
 /// The command line.
 struct Options {
     var scenario: Scenario
@@ -12,6 +28,7 @@ struct Options {
     var connectingMax = 128
     /// How long the generator looks for answers before it sleeps.
     var pollMicroseconds = 0
+    var io = IOChoice.auto
     var streamName: String?
     var label: String?
     var quiet = false
@@ -47,6 +64,8 @@ struct Options {
           --file FILE         mixed: the scenario                --patience S   for all to be in sync (60)
           --poll US           look for answers so long before sleeping, 1000 at most (0): no wake-up of a
                               processor is measured, but it is kept from others
+          --io auto|io_uring|epoll
+                              by what the generator talks to the kernel (auto)
 
         Faults
           --stall N           subscribers that are not read during the middle third
@@ -101,6 +120,12 @@ struct Options {
         pollMicroseconds = try values.count("--poll") ?? pollMicroseconds
         guard Configuration.pollRange.contains(pollMicroseconds) else {
             throw UsageError("--poll: at most \(Configuration.pollRange.upperBound)")
+        }
+        if let name = values["--io"] {
+            guard let choice = IOChoice(rawValue: name) else {
+                throw UsageError("--io: auto, io_uring or epoll, not '\(name)'")
+            }
+            io = choice
         }
         switch values["--join"] {
         case nil, "url": joinByMessage = false
@@ -238,7 +263,7 @@ private struct Values {
         "--rounds",
         "--connecting", "--file", "--stall", "--half-open", "--kill", "--restart", "--json",
         "--report",
-        "--compare", "--label", "--patience", "--poll",
+        "--compare", "--label", "--patience", "--poll", "--io",
     ]
 
     subscript(option: String) -> String? { given[option] }

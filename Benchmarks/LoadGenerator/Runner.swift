@@ -33,7 +33,8 @@ struct Runner: ~Copyable {
         do throws(EngineError) {
             engine = try Engine(
                 options.target, streamName: name, joinByMessage: options.joinByMessage,
-                connectingMax: options.connectingMax, pollMicroseconds: options.pollMicroseconds)
+                connectingMax: options.connectingMax, pollMicroseconds: options.pollMicroseconds,
+                io: options.io)
         } catch {
             throw RunError("cannot start: \(error.text)")
         }

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Measures our node and its peers in turn, and prints medians, ranges and ratios.
 
-    pairs.py [--pairs N] [--seconds S] [--only NAME[,NAME...]] [--peers NAME[,NAME...]] [--json FILE]
+    pairs.py [--pairs N] [--seconds S] [--only NAME[,NAME...]] [--peers NAME[,NAME...]] [--json FILE] [--io epoll]
 
 One core for the server (--server-core), one for the load (--load-core). Each pair is one run of ours and one
 of the peer, right after each other; the ratio is that of the pair. Peers that are not there are said so and
 left out: binaries are looked for by name in $III_PEERS, then on the path. METHOD.md says what each of them is.
+With --io our node runs on that, and itself on io_uring is the one peer more, in each case.
 """
 
 import argparse
@@ -76,10 +77,8 @@ class Server:
 
 
 class Ours:
-    name = "iii-stream"
-
-    def __init__(self, shards=1):
-        self.shards = shards
+    def __init__(self, shards=1, io="auto", name="iii-stream"):
+        self.shards, self.io, self.name = shards, io, name
 
     def start(self, core, folder):
         self.stream, self.worker = free_port(), free_port()
@@ -87,7 +86,7 @@ class Ours:
         config.write_text(
             f"""workers:
   - name: iii-stream
-    config: {{ host: 127.0.0.1, port: {self.stream}, shards: {self.shards} }}
+    config: {{ host: 127.0.0.1, port: {self.stream}, shards: {self.shards}, io: {self.io} }}
   - name: iii-worker-manager
     config: {{ host: 127.0.0.1, port: {self.worker} }}
 """
@@ -284,7 +283,8 @@ class Measurement:
         ours, theirs, ratios, shares = [], [], [], []
         for number in range(self.options.pairs):
             # Who comes first changes, so that a drift of the machine favours neither.
-            order = [Ours(), peer] if number % 2 == 0 else [peer, Ours()]
+            own = Ours(io=self.options.io)
+            order = [own, peer] if number % 2 == 0 else [peer, own]
             values = {}
             for each in order:
                 values[each.name], share = self.once(each, arguments, name)
@@ -323,6 +323,7 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--peers", default="")
     parser.add_argument("--json")
+    parser.add_argument("--io", default="auto", choices=["auto", "io_uring", "epoll"])
     parser.add_argument("--nice", type=int, default=0)
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
@@ -330,6 +331,8 @@ def main():
     go_before_others(options.nice)
     chosen = options.peers.split(",")
     found = {name: peer for name, peer in peers().items() if not options.peers or name in chosen}
+    if options.io != "auto" and (not options.peers or "io_uring" in chosen):
+        found["io_uring"] = Ours(io="io_uring", name="iii-stream on io_uring")
     for name, peer in found.items():
         if not peer:
             print(f"peer {name} is not here: left out", file=sys.stderr)
@@ -340,9 +343,9 @@ def main():
     for case, (arguments, wanted, name) in CASES.items():
         if options.only and case not in options.only.split(","):
             continue
-        if not any(found.get(key) for key in [*wanted, "socketify"]):
+        if not any(found.get(key) for key in [*wanted, "socketify", "io_uring"]):
             print(f"{case}: there is no peer for it here", file=sys.stderr)
-        for key, limit in wanted.items():
+        for key, limit in {**wanted, "io_uring": 1.15 if case.startswith("fan") else None}.items():
             # Through Python it costs more, so the target says nothing there.
             if key == "uws" and not found.get(key):
                 key, limit = "socketify", None

@@ -209,7 +209,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     struct sc_load *load = sc_load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
     load->timer.on_due = timer_due;
-    assert(config->poll_us <= SC_LOOP_POLL_US_MAX);
+    assert(config->poll_us <= SC_LOOP_POLL_US_MAX && config->io <= SC_LOOP_IO_EPOLL);
     raise_limits();
     int rc = resolve(config->stream_host, config->stream_port, &load->stream_address,
                      &load->stream_address_size);
@@ -223,6 +223,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
                                   .slice_us = SLICE_US,
                                   .submit_max = SUBMIT_MAX,
                                   .poll_us = config->poll_us,
+                                  .io = (enum sc_loop_io)config->io,
                                   .on_turn = on_turn,
                                   .context = load};
     if (rc == 0)

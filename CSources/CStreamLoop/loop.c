@@ -1,6 +1,7 @@
 // A loop's life and its turn.
 #include "loop_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -15,6 +16,8 @@ static inline void relax(void) {
     __asm__ volatile("yield");
 #endif
 }
+
+_Static_assert(sizeof(struct sc_slot) == 24, "many idle connections are cheap");
 
 static struct sc_loop_config with_defaults(const struct sc_backend_kind *backend,
                                            const struct sc_loop_config *config) {
@@ -68,6 +71,8 @@ int sc_loop_create_with(const struct sc_backend_kind *backend, const struct sc_l
     if (loop == NULL)
         return sc_explain_failure("allocating the loop", -ENOMEM);
     *loop = (struct sc_loop){.config = with_defaults(backend, config), .turn = 1};
+    loop->config.reason = NULL; // Its caller's.
+    snprintf(loop->reason, sizeof loop->reason, "%s", config->reason != NULL ? config->reason : "");
     loop->slots.free_head = SC_SLOT_NONE;
     loop->slots.count_max = loop->config.socket_count_max;
     loop->starved = loop->passed_over = loop->accept_idle = empty;
@@ -124,6 +129,9 @@ const struct sc_loop_counters *sc_loop_counters(const struct sc_loop *loop) {
 }
 const char *sc_loop_describe(const struct sc_loop *loop) {
     return loop->backend->description;
+}
+const char *sc_loop_reason(const struct sc_loop *loop) {
+    return loop->reason;
 }
 
 // ---- The failure to make one
@@ -255,12 +263,14 @@ static void run_completions(struct sc_loop *loop) {
 // ---- The turn
 
 static bool has_work(struct sc_loop *loop) {
-    return loop->inbox.count > 0 || loop->backend->kind->look(loop->backend) != 0 ||
-           !sc_mailbox_is_empty(&loop->mailbox);
+    struct sc_backend *backend = loop->backend;
+    const struct sc_backend_kind *kind = backend->kind;
+    return loop->inbox.count > 0 || !sc_mailbox_is_empty(&loop->mailbox) ||
+           (kind->look_by_call != NULL ? kind->look_by_call(backend) : kind->look(backend)) != 0;
 }
 
 // A processor that halts wakes late, above all a virtual one: 30 us and more, and whoever wakes it pays as well. Looking
-// takes no system call: the kernel says in shared memory that it has something.
+// takes no system call on a ring: the kernel says in shared memory that it has something.
 static bool poll_for_work(struct sc_loop *loop, uint64_t time_ns) {
     loop->backend->kind->submit(loop->backend);
     if (has_work(loop) || loop->backend->error != 0)

@@ -35,12 +35,6 @@ static inline struct sc_completion *sc_inbox_at(const struct sc_inbox *inbox, ui
 
 #define SC_SLOT_NONE UINT32_MAX
 
-struct sc_slot {
-    void *_Nullable owner; // A socket or a listener. NULL: free.
-    uint32_t next, prev;   // Of the one list it is in, or of the free ones.
-    uint16_t generation;
-};
-
 struct sc_slot_list {
     uint32_t head, tail, count;
 };
@@ -102,6 +96,7 @@ struct sc_loop {
     uint32_t timer_count, timer_capacity;
 
     struct sc_mailbox mailbox;
+    char reason[SC_LOOP_REASON_SIZE]; // Why it is this backend.
 };
 
 /// The loop of the calling thread.

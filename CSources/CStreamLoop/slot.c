@@ -37,6 +37,11 @@ int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
     return 0;
 }
 
+struct sc_slot *sc_loop_slot(struct sc_loop *loop, uint32_t slot) {
+    assert(slot < loop->slots.fresh);
+    return &loop->slots.entries[slot];
+}
+
 void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     struct sc_slots *slots = &loop->slots;
     assert(index < slots->fresh && slots->used > 0);

@@ -31,6 +31,7 @@ extension CoreSettings {
             pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
             seed: generator.next())
         pollMicroseconds = configuration.pollMicroseconds
+        io = configuration.io
         withoutStreams = !configuration.stream.isEnabled
         watchesJoins = !configuration.stream.guardedStreams.isEmpty
         clientMessageSizeMax = limits.clientMessageSize

@@ -56,6 +56,20 @@ public struct NodeConfiguration: Sendable {
         set { values.shards = newValue.map { min(max($0, 1), 64) } }
     }
 
+    /// By what the node talks to the kernel.
+    public enum KernelInterface: String, Sendable, CaseIterable {
+        /// io_uring, or epoll where the kernel refuses that or is too old for it.
+        case automatic = "auto"
+        case ioUring = "io_uring"
+        case epoll
+    }
+
+    /// By what the node talks to the kernel.
+    public var io: KernelInterface {
+        get { KernelInterface(rawValue: values.io.rawValue) ?? .automatic }
+        set { values.io = IOBackend(rawValue: newValue.rawValue) ?? .auto }
+    }
+
     /// How long a thread looks for work before it sleeps, in microseconds, at most 1,000; 0, the default: not at all.
     public var pollMicroseconds: Int {
         get { values.pollMicroseconds }

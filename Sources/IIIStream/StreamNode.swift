@@ -107,7 +107,8 @@ public final class StreamNode: Sendable {
                 "stream": .text(hasStreams ? streams : "none"),
                 "workers": .list(workers),
                 "shards": .number(UInt64(Self.shardCount(configuration))),
-                "io": .text(core.backend), "store": .text(hasStreams ? store.summary : "none"),
+                "io": .text(core.backend), "io_because": .text(core.backendReason),
+                "store": .text(hasStreams ? store.summary : "none"),
             ])
         if let loss = store.lossWindow {
             log.write(.warn, "loss_window", ["detail": .text(loss)])

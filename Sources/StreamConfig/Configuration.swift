@@ -152,13 +152,6 @@ package struct MetadataCondition: Sendable, Equatable {
     }
 }
 
-/// How the node talks to the kernel.
-package enum IOBackend: String, Sendable, CaseIterable {
-    case auto
-    case ioUring = "io_uring"
-    case epoll
-}
-
 package struct Compatibility: Sendable, Equatable {
     /// Whether clients get in when the auth function or a join handler fails, as in the original.
     package var failOpen = false

@@ -11,7 +11,6 @@ struct NotBuiltYet: Sendable {
 
     static let all = [
         NotBuiltYet(.stream, "adapter.name", is: "redis", name: "the Redis adapter"),
-        NotBuiltYet(.stream, "io", is: "epoll", name: "the epoll back end"),
         NotBuiltYet(.stream, "admin", name: "the admin port"),
         NotBuiltYet(.stream, "limits.memory_bytes", name: "a memory budget"),
     ]

@@ -57,6 +57,8 @@ package struct CoreSettings: Hashable, Sendable {
     package var shardCount: Int
     /// How long a shard looks for work before it sleeps.
     package var pollMicroseconds = 0
+    /// By what the shards talk to the kernel.
+    package var io = IOBackend.auto
     package var stream: Address
     package var workers: [Address]
     /// Whether stream clients wait until the control plane lets them in.

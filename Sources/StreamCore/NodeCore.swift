@@ -57,6 +57,7 @@ package import StreamModel
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)
             unsafe config.poll_us = UInt32(settings.pollMicroseconds)
+            unsafe config.io = settings.io.code
             unsafe config.stream = addresses[0]
             unsafe config.workers = workers.baseAddress
             unsafe config.worker_count = UInt32(workers.count)
@@ -129,6 +130,8 @@ package import StreamModel
         unsafe CoreAccount(retaining: sc_node_account(handle))
     }
     package var backend: String { unsafe String(cString: sc_node_backend(handle)) }
+    /// Why it is that one.
+    package var backendReason: String { unsafe String(cString: sc_node_backend_reason(handle)) }
 
     /// Lends `bytes` to `body` as the core takes them; nil as the view without data.
     private func lend<R>(_ bytes: [UInt8]?, _ body: (sc_bytes) -> R) -> R {
@@ -303,6 +306,16 @@ extension NodeCore {
             }
         unsafe lend(data.bytes) {
             unsafe sc_node_emit(handle, writer.rawValue, call.handle, kind, $0)
+        }
+    }
+}
+
+extension IOBackend {
+    fileprivate var code: UInt32 {
+        switch self {
+        case .auto: SC_NODE_IO_AUTO.rawValue
+        case .ioUring: SC_NODE_IO_URING.rawValue
+        case .epoll: SC_NODE_IO_EPOLL.rawValue
         }
     }
 }

@@ -269,6 +269,7 @@ struct FileTests {
     private func writeOverTheLimit(_ limit: UInt64, _ without: UInt32) throws {
         try withDirectFile(without) { loop, fd, _ in
             try withPages(3) { memory in
+                let usesRing = String(cString: sc_loop_describe(loop.loop)).hasPrefix("io_uring")
                 let before = loop.counters.submissions
                 let wrote = try run(loop) {
                     sc_loop_files(loop.loop).pointee.write_pages(
@@ -276,7 +277,8 @@ struct FileTests {
                 }
                 #expect(wrote == 8_192)
                 // The write, the sync that the kernel drops, and the one that takes its place.
-                #expect(loop.counters.submissions - before == (without != 0 ? 3 : 1))
+                let entries: UInt64 = usesRing && without != 0 ? 3 : 1
+                #expect(loop.counters.submissions - before == entries)
             }
         }
     }

@@ -110,20 +110,6 @@ final class TestLoop {
     }
 }
 
-/// Makes a loop, gives it to `body`, and closes everything.
-func withLoop(
-    _ configure: (inout sc_loop_config) -> Void = { _ in }, _ body: (TestLoop) throws -> Void
-) throws {
-    let loop = try TestLoop(configure)
-    do {
-        try body(loop)
-    } catch {
-        try loop.end()
-        throw error
-    }
-    try loop.end()
-}
-
 // MARK: - Timers
 
 final class TimerBox {

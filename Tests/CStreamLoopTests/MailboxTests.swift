@@ -80,11 +80,12 @@ private final class LoopThread: @unchecked Sendable {
     private var isEnding = false
     private(set) var counters = sc_loop_counters()
 
-    init(without: UInt32, posting: @escaping @Sendable (LoopThread) -> Void) {
+    init(_ variant: Variant, posting: @escaping @Sendable (LoopThread) -> Void) {
         ending.onRun = { [unowned self] _ in isEnding = true }
         thread = TestThread { [unowned self] in
             var config = sc_loop_config()
-            config.without = without
+            config.without = variant.without
+            config.io = variant.io
             var created: OpaquePointer?
             let rc = sc_loop_create(&config, &created)
             guard rc == 0, let created else { preconditionFailure("sc_loop_create: \(rc)") }
@@ -137,7 +138,7 @@ struct MailboxTests {
         let back = Messages(senders: 1, each: rounds)
         try withLoop(variant) { loop in
             let handle = SendableLoop(loop.loop)
-            let other = LoopThread(without: variant.without) { other in
+            let other = LoopThread(variant) { other in
                 there.onRun = { back.post($0.count - 1, of: 0, to: handle.loop) }
             }
             back.onRun = {
@@ -182,7 +183,7 @@ struct MailboxTests {
         variant: Variant
     ) throws {
         let messages = Messages(senders: 1, each: 100)
-        let other = LoopThread(without: variant.without) { _ in }
+        let other = LoopThread(variant) { _ in }
         // From a thread that has no loop.
         for number in 0..<100 {
             messages.post(number, of: 0, to: other.loop)
@@ -222,11 +223,12 @@ struct MailboxTests {
         }
     }
 
-    @Test("that are left run when their loop ends, also those that they post") func leftOvers()
-        throws
-    {
+    @Test(
+        "that are left run when their loop ends, also those that they post",
+        arguments: Variant.backends)
+    func leftOvers(variant: Variant) throws {
         let messages = Messages(senders: 2, each: 100)
-        try withLoop { loop in
+        try withLoop(variant) { loop in
             let handle = SendableLoop(loop.loop)
             messages.onRun = {
                 if $0.count == 100 { $0.postAll(of: 1, to: handle.loop) }
@@ -248,6 +250,7 @@ struct MailboxTests {
             var threads: [TestThread] = []
             var config = sc_loop_config()
             config.without = variant.without
+            config.io = variant.io
             config.receive_buffer_count = 16
             var created: OpaquePointer?
             try #require(sc_loop_create(&config, &created) == 0)

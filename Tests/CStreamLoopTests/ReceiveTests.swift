@@ -140,10 +140,17 @@ struct ReceiveTests {
         ) { loop in
             let pairs = try (0..<9).map { _ in try localPair(loop) }
             for (_, peer) in pairs { try peer.write(pattern(4_000)) }
+            // Without a ring those that wait for buffers stand in the backend's line, and the loop does not see it.
+            let waits = variant != .epoll
             var seen = [0, 0, 0]
             loop.onTurn = {
                 for (i, (connection, _)) in pairs.enumerated() where !connection.isClosing {
-                    guard connection.pointer.pointee.flags & starved != 0 else { continue }
+                    let isWaiting =
+                        waits
+                        ? connection.pointer.pointee.flags & starved != 0
+                        : loop.counters.receive_buffers_exhausted > 0
+                            && connection.received.count < 4_000
+                    guard isWaiting else { continue }
                     seen[i % 3] += 1
                     switch i % 3 {
                     case 0: connection.close()

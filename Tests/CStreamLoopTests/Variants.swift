@@ -2,30 +2,51 @@ import CStreamLoop
 import Glibc
 import Testing
 
-/// The kernels that a loop may meet: this one, and those without a feature that it has.
+/// The kernels that a loop may meet: this one, those without a feature that it has, and those without io_uring.
 enum Variant: String, CaseIterable {
-    case full, withoutDeferTaskrun, withoutRingMessages, withoutBoth
+    case full, withoutDeferTaskrun, withoutRingMessages, withoutBoth, epoll
 
+    /// One for each backend.
+    static let backends: [Variant] = [.full, .epoll]
+
+    var io: sc_loop_io { self == .epoll ? SC_LOOP_IO_EPOLL : SC_LOOP_IO_URING }
     var without: UInt32 {
         switch self {
-        case .full: 0
+        case .full, .epoll: 0
         case .withoutDeferTaskrun: SC_LOOP_DEFER_TASKRUN.rawValue
         case .withoutRingMessages: SC_LOOP_RING_MESSAGES.rawValue
         case .withoutBoth: SC_LOOP_DEFER_TASKRUN.rawValue | SC_LOOP_RING_MESSAGES.rawValue
         }
     }
-    var hasRingMessages: Bool { without & SC_LOOP_RING_MESSAGES.rawValue == 0 }
+    var hasRingMessages: Bool {
+        self != .epoll && without & SC_LOOP_RING_MESSAGES.rawValue == 0
+    }
 }
 
+/// Makes a loop, gives it to `body`, and closes everything.
 func withLoop(
     _ variant: Variant, _ configure: (inout sc_loop_config) -> Void = { _ in },
     _ body: (TestLoop) throws -> Void
 ) throws {
-    try withLoop(
-        {
-            $0.without = variant.without
-            configure(&$0)
-        }, body)
+    let loop = try TestLoop {
+        $0.without = variant.without
+        $0.io = variant.io
+        configure(&$0)
+    }
+    do {
+        try body(loop)
+    } catch {
+        try loop.end()
+        throw error
+    }
+    try loop.end()
+}
+
+/// The same for each backend, one after the other.
+func withLoop(
+    _ configure: (inout sc_loop_config) -> Void = { _ in }, _ body: (TestLoop) throws -> Void
+) throws {
+    for variant in Variant.backends { try withLoop(variant, configure, body) }
 }
 
 /// Two ends of a local stream, the first of which the loop owns: cheaper than TCP where many are needed.

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from calls import store
-from node import BINARY, ROOT, Node, configuration
+from node import BINARY, IO, ROOT, Node, configuration
 
 SDK_VERSIONS = ("0.11.6", "0.25.0")  # The one this protocol was made for, and the newest.
 
@@ -19,7 +19,7 @@ def pytest_configure(config):
 
 
 def pytest_report_header(config):
-    return f"node: {BINARY}"
+    return f"node: {BINARY}, io: {IO or 'auto'}"
 
 
 @pytest.fixture

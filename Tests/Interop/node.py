@@ -18,6 +18,9 @@ PATIENCE_SECONDS = 20
 # A build under a sanitizer keeps shadows of its memory, and what it has freed.
 INSTRUMENTED = any(part in ("address", "thread") for part in BINARY.parts)
 
+# By what nodes talk to the kernel, unless a test says it: the setting `io`. Empty: as they do without it.
+IO = os.environ.get("III_IO", "")
+
 # Asks for the sizes that take minutes.
 FULL = os.environ.get("III_FULL", "") not in ("", "0")
 
@@ -43,8 +46,11 @@ def _after_key(child, indent):
 
 def configuration(stream=None, worker=None, entries=()):
     """The text of a configuration file: both ports on loopback, picked by the kernel."""
+    stream = {"host": "127.0.0.1", "port": 0, **(stream or {})}
+    if IO:
+        stream.setdefault("io", IO)  # Last: tests know the lines of what they write.
     workers = [
-        {"name": "iii-stream", "config": {"host": "127.0.0.1", "port": 0, **(stream or {})}},
+        {"name": "iii-stream", "config": stream},
         {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0, **(worker or {})}},
         *entries,
     ]

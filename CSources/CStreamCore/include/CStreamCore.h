@@ -66,10 +66,14 @@ struct sc_node_address {
     const char *_Nullable origins; // SC_ORIGINS_LISTED: in lower case, a line each.
 };
 
+/// By what a node talks to the kernel. The values are those of enum sc_loop_io.
+enum sc_node_io { SC_NODE_IO_AUTO, SC_NODE_IO_URING, SC_NODE_IO_EPOLL };
+
 /// Every limit has a counter of the same name in sc_node_counters, or says where it is seen.
 struct sc_node_config {
     uint32_t shard_count;
     uint32_t poll_us; // How long a shard looks for work before it sleeps.
+    uint32_t io;      // By what it talks to the kernel: enum sc_node_io.
     struct sc_node_address stream;
     const struct sc_node_address *_Nullable workers;
     uint32_t worker_count;
@@ -128,6 +132,8 @@ const char *sc_node_address_text(const struct sc_node *node, int worker, uint32_
 struct sc_account *sc_node_account(struct sc_node *node);
 /// The backend in use, for the log.
 const char *sc_node_backend(const struct sc_node *node);
+/// Why it is that one.
+const char *sc_node_backend_reason(const struct sc_node *node);
 /// Takes no new connections and closes the stream clients with 1001 after what waits for them; workers go
 /// on, so that the handlers of leaves can run. Not from an event.
 void sc_node_close_clients(struct sc_node *node);

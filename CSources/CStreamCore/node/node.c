@@ -197,6 +197,9 @@ enum sc_start_step sc_node_start_step(const struct sc_node *node) {
 const char *sc_node_backend(const struct sc_node *node) {
     return node->backend;
 }
+const char *sc_node_backend_reason(const struct sc_node *node) {
+    return node->backend_reason;
+}
 
 // ---- Broadcasts: something to run on every shard
 

@@ -61,7 +61,7 @@ struct sc_node {
     const struct sc_node_stepper *_Nullable stepper; // NULL: each shard has a thread.
     _Atomic uint64_t
         api_callers; // Threads that post a command; with NODE_CLOSED set, none may begin.
-    char backend[128];
+    char backend[128], backend_reason[SC_LOOP_REASON_SIZE];
 };
 static inline struct sc_node *node_of(const struct shard *shard) {
     return SC_CONTAINER_OF(shard->node, struct sc_node, shared);

@@ -169,10 +169,16 @@ static void sweep(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, shard->transport.tick_ms);
 }
 
+_Static_assert((int)SC_NODE_IO_URING == (int)SC_LOOP_IO_URING &&
+                   (int)SC_NODE_IO_EPOLL == (int)SC_LOOP_IO_EPOLL,
+               "one is cast to the other");
+
 int sc_shard_set_up(struct shard *shard) {
     struct sc_node *node = node_of(shard);
-    struct sc_loop_config config = {
-        .poll_us = node->shared.config.poll_us, .on_turn = on_turn, .context = shard};
+    struct sc_loop_config config = {.poll_us = node->shared.config.poll_us,
+                                    .io = (enum sc_loop_io)node->shared.config.io,
+                                    .on_turn = on_turn,
+                                    .context = shard};
     if (node->stepper != NULL) {
         config.backend = node->stepper->backend;
         config.backend_context = node->stepper->context;
@@ -204,8 +210,11 @@ int sc_shard_set_up(struct shard *shard) {
     node_shard_of(shard)->sweep_timer.on_due = sweep;
     node_shard_of(shard)->compact_timer.on_due = compact_due;
     sc_timer_start(shard->loop, &node_shard_of(shard)->sweep_timer, shard->transport.tick_ms);
-    if (shard->index == 0)
+    if (shard->index == 0) {
         snprintf(node->backend, sizeof node->backend, "%s", sc_loop_describe(shard->loop));
+        snprintf(node->backend_reason, sizeof node->backend_reason, "%s",
+                 sc_loop_reason(shard->loop));
+    }
     return 0;
 }
 

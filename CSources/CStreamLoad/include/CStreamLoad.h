@@ -83,6 +83,7 @@ struct sc_load_config {
     uint32_t connecting_max; // Connections under way to be open at once.
     uint32_t receive_buffer_size, receive_buffer_count; // 0: defaults.
     uint32_t poll_us; // How long it looks for answers before it sleeps.
+    uint32_t io;      // By what it talks to the kernel: 0 as it can, 1 io_uring, 2 epoll.
 };
 
 struct sc_load_work_config {

@@ -15,8 +15,17 @@
 
 struct sc_loop;
 struct sc_backend_kind;
-/// The kernel's, by liburing: see backend.h.
+/// The kernel's, by liburing and by epoll: see backend.h.
 extern const struct sc_backend_kind sc_uring;
+extern const struct sc_backend_kind sc_epoll;
+
+/// By what a loop talks to the kernel.
+enum sc_loop_io {
+    SC_LOOP_IO_AUTO, // io_uring, or epoll where that is refused or too old.
+    SC_LOOP_IO_URING,
+    SC_LOOP_IO_EPOLL,
+};
+#define SC_LOOP_REASON_SIZE 512u
 
 /// Kernel features that a loop uses when they are there.
 enum sc_loop_feature {
@@ -38,39 +47,40 @@ struct sc_loop_config {
     uint32_t submit_max;       // Entries of one system call, in a loop without files. 0: all.
     uint32_t poll_us; // How long it looks for work before it sleeps. Default 0: not at all.
     uint32_t without; // Of enum sc_loop_feature: do without them, as on an older kernel.
-    const struct sc_backend_kind *_Nullable backend; // NULL: io_uring.
-    void *_Nullable backend_context;                 // For a backend that is told more: a test's.
+    enum sc_loop_io io;
+    const struct sc_backend_kind *_Nullable backend; // NULL: as `io` says.
+    const char *_Nullable reason;    // Why that one. Copied; sc_loop_create sets it.
+    void *_Nullable backend_context; // For a backend that is told more: a test's.
     void (*_Nullable on_turn)(void *_Nullable context); // After the callbacks of a turn.
     void *_Nullable context;
 };
 
-/// Makes a loop that belongs to the calling thread: all calls but sc_loop_post must come from it. A
-/// thread has one loop at most (asserted). It asks the scheduler for longer slices. A number that is 0 in `config` takes its default.
+/// Makes a loop that belongs to the calling thread: all calls but sc_loop_post must come from it. A thread has one loop at
+/// most (asserted). It asks the scheduler for longer slices. A number that is 0 in `config` takes its default.
 ///
-/// Errors: -ENOSYS, -EPERM, -EINVAL, ...  the kernel refuses io_uring or is too old: see
-///                  sc_loop_explain.
+/// Errors: -ENOSYS, -EPERM, -EINVAL, ...  the kernel refuses io_uring or is too old, and epoll was not to be taken
+///                  instead: see sc_loop_explain.
 ///         -ENOMEM, -EMFILE, -ENFILE
+SC_CHECKED int sc_loop_create(const struct sc_loop_config *config,
+                              struct sc_loop *_Nullable *_Nonnull loop);
+/// The same with this backend, whatever `config` says.
 SC_CHECKED int sc_loop_create_with(const struct sc_backend_kind *backend,
                                    const struct sc_loop_config *config,
                                    struct sc_loop *_Nullable *_Nonnull loop);
-/// The same with the backend that `config` names. The choice is made here, so that the loop itself names no backend.
-SC_CHECKED static inline int sc_loop_create(const struct sc_loop_config *config,
-                                            struct sc_loop *_Nullable *_Nonnull loop) {
-    return sc_loop_create_with(config->backend == NULL ? &sc_uring : config->backend, config, loop);
-}
 /// Runs the messages that are left and frees a loop with nothing open in it (asserted).
 void sc_loop_destroy(struct sc_loop *_Nullable loop);
 
 /// Writes one sentence for an operator: why sc_loop_create failed with `rc` on this thread (kernel too
 /// old, the sysctl kernel.io_uring_disabled, a seccomp filter such as a container's default profile,
 /// memory lock limit) and the remedy. Returns `out`.
+const char *sc_loop_explain(int rc, char *out, size_t out_size);
+/// The same of sc_loop_create_with.
 const char *sc_loop_explain_as(const struct sc_backend_kind *backend, int rc, char *out,
                                size_t out_size);
-static inline const char *sc_loop_explain(int rc, char *out, size_t out_size) {
-    return sc_loop_explain_as(&sc_uring, rc, out, out_size);
-}
 /// The backend and kernel features in use, for the start-up log: "io_uring (defer_taskrun, ...)".
 const char *sc_loop_describe(const struct sc_loop *loop);
+/// Why it is this backend: a part of a sentence, such as "the kernel has it".
+const char *sc_loop_reason(const struct sc_loop *loop);
 
 /// Runs one turn; sleeps at most until the next timer when there is nothing to do. Returns 0, also when
 /// a signal ended the sleep, or -errno of a ring that is broken, for good.
@@ -83,7 +93,8 @@ uint64_t sc_loop_unix_ms(const struct sc_loop *loop);
 /// The monotonic time of now, for work that takes a good part of a turn.
 uint64_t sc_loop_clock_ns(void);
 
-/// Counters since creation, plain values of the loop thread.
+/// Counters since creation, plain values of the loop thread. `enters` are system calls, `submissions` operations: with
+/// io_uring a call has many of them, with epoll each has its call.
 struct sc_loop_counters {
     uint64_t turns, enters, submissions, completions, receives, sends, accepts;
     uint64_t messages, wakeups_sent, receive_buffers_exhausted;

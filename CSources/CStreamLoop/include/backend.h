@@ -1,11 +1,18 @@
-// What a loop needs of the kernel, behind one table: io_uring fills it in uring/, and a test fills it with memory and a
-// clock that it sets itself. Nothing on the loop's side of this header knows which one runs.
+// What a loop needs of the kernel, behind one table: io_uring fills it in uring/, epoll in epoll/, and a test fills it with
+// memory and a clock that it sets itself. Nothing on the loop's side of this header knows which one runs.
 //
 // The contract is that of operations and completions. The loop starts an operation under a tag; later its completion comes
 // with that tag. An operation that goes on (accepting, receiving) completes again and again, and says `more` until the last
-// time. A backend that is told of readiness instead (epoll) fits: it keeps the tag by descriptor, does the call when the
+// time. A backend that is told of readiness instead (epoll) fits: it keeps the tag by slot, does the call when the
 // descriptor is ready, and queues the completion until it is taken. Files there go to a few threads that wait in its place.
 // The number of calls for each message is small and fixed: completions are taken many at a time, submitting is once a turn.
+//
+// When an operation takes effect is open: a send may have left when it is started, or leave with the next `submit`. Its
+// completion is never run before the loop takes it, so that no call of this table calls back.
+//
+// The low 32 bits of the tag of a socket or listener are its slot, the next 16 the generation of that. Slots are small
+// numbers below `socket_count_max`, and each has a little room for the backend (struct sc_slot). From its first operation
+// until the completion of `close_socket` a slot stands for one descriptor.
 //
 // How a backend does it is its own business: rings, lists of buffers that the kernel fills, writes that are linked, wake-ups
 // by ring or by descriptor. Completions of that business carry SC_KIND_OWN and come back to it by `run`.
@@ -73,6 +80,19 @@ static inline bool sc_completion_goes_on(const struct sc_completion *completion)
     return (completion->flags & SC_COMPLETION_MORE) != 0;
 }
 
+// ---- Slots
+
+/// What a tag names, as long as something is open. The array of them moves when one is taken: nobody keeps its address.
+struct sc_slot {
+    void *_Nullable owner; // A socket or a listener. NULL: free.
+    uint32_t next, prev;   // Of the one list it is in, or of the free ones.
+    uint16_t generation;   // One that is used again has the next.
+    // The backend's, in what would be padding: an idle connection takes no more for it. Zero at first; the loop never
+    // touches them, also when a slot is used again.
+    uint16_t backend_flags;
+    int32_t backend_fd;
+};
+
 // ---- A backend
 
 struct sc_backend_kind;
@@ -113,8 +133,9 @@ struct sc_backend_kind {
 
     /// Completes with a descriptor each, and `more`, until an error or a cancel.
     void (*accept)(struct sc_backend *, int fd, uint64_t tag);
-    /// Completes with bytes in a lent buffer, and `more`. 0 is the end of the stream. -ENOBUFS without `more`: all
-    /// buffers are out; the loop starts it again when enough are back. `once`: it ends after one buffer.
+    /// Completes with bytes in a lent buffer, and `more`. 0 is the end of the stream. When all buffers are out, it either
+    /// waits until some are back, and counts that, or completes with -ENOBUFS without `more`: then the loop starts it again
+    /// when enough are back. `once`: it ends after one buffer.
     void (*receive)(struct sc_backend *, int fd, bool once, uint64_t tag);
     /// Bytes that the socket took, maybe fewer than there are. `pieces` is copied, the bytes stay put until the
     /// completion. With SC_SEND_TRY it completes in the next `submit` at the latest; with SC_SEND_WAIT, which has one
@@ -147,8 +168,10 @@ struct sc_backend_kind {
     /// The same, and sleeps until there is a completion or a wake-up, at most `timeout_ns`; for ever with UINT64_MAX. With
     /// 0 it only looks.
     void (*wait)(struct sc_backend *, uint64_t timeout_ns);
-    /// Of SC_BACKEND_READY and SC_BACKEND_MORE. Cheap, without a system call: a loop that polls calls nothing else.
+    /// Of SC_BACKEND_READY and SC_BACKEND_MORE, as far as it is known without a system call. Each turn looks.
     unsigned (*look)(const struct sc_backend *);
+    /// The same, by a system call, for a loop that polls instead of sleeping. NULL: `look` knows all.
+    unsigned (*_Nullable look_by_call)(struct sc_backend *);
     /// Takes the oldest completions off the kernel's hands, at most `most`. Returns how many.
     uint32_t (*take)(struct sc_backend *, struct sc_completion *out, uint32_t most);
     /// Handles a completion of SC_KIND_OWN, in its order among the others. May run the `on_complete` of a file.
@@ -156,7 +179,7 @@ struct sc_backend_kind {
     /// The end of a turn: small duties, such as giving idle memory back. Returns when it wants the next turn at the latest
     /// (monotonic ns), 0: it does not mind.
     uint64_t (*end_turn)(struct sc_backend *);
-    /// Wakes a loop that sleeps or is about to. `from` is the backend of the loop of the calling thread, if it has one.
+    /// Wakes a loop that sleeps or is about to; at once, or with the next `submit` of `from`. `from` is the backend of the loop of the calling thread, if it has one.
     /// Thread: any.
     void (*wake)(struct sc_backend *to, struct sc_backend *_Nullable from);
     /// CLOCK_MONOTONIC or CLOCK_REALTIME.
@@ -171,12 +194,40 @@ struct sc_backend *sc_loop_backend(const struct sc_loop *loop);
 /// Makes this loop that of the calling thread, or none: for a test that runs several by turns on one thread. Returns the one
 /// before.
 struct sc_loop *_Nullable sc_loop_make_current(struct sc_loop *_Nullable loop);
+/// Borrowed until the next callback.
+struct sc_slot *sc_loop_slot(struct sc_loop *loop, uint32_t slot);
 /// Remembers for sc_loop_explain at what sc_loop_create failed. Returns `rc`.
 int sc_explain_failure(const char *step, int rc);
 /// The system's clock.
 uint64_t sc_clock_ns(clockid_t clock);
 /// Asks for such a slice for the calling thread, unless it has a longer one.
 void sc_sched_give_way(uint32_t slice_us);
+
+// The memory of receive buffers, for a backend of the kernel's.
+
+/// Maps `buffers`, as `config` says. 0 or -ENOMEM.
+SC_CHECKED int sc_buffers_map(struct sc_backend *backend);
+/// Does nothing when they are not mapped.
+void sc_buffers_unmap(struct sc_backend *backend);
+/// Pause after which the memory of receive buffers is given back, if fewer than all were used in it.
+#define SC_BUFFERS_TRIM_MS 500u
+struct sc_trim {
+    uint64_t due_ns;   // When the memory may be given back; 0: nothing has come since.
+    uint64_t receives; // The counter then.
+};
+/// Gives the memory back once little has come for a while, if `are_empty` says that no buffer holds anything. Returns when it
+/// wants to be called again at the latest (monotonic ns), 0: it does not mind.
+uint64_t sc_buffers_trim(struct sc_backend *backend, struct sc_trim *trim,
+                         bool (*are_empty)(const struct sc_backend *backend));
+
+// Calls that are the same with each backend of the kernel's.
+
+/// FIN follows what was sent. For `shutdown`.
+void sc_socket_end_stream(struct sc_backend *backend, int fd);
+/// For `unacknowledged`.
+uint32_t sc_socket_in_kernel(struct sc_backend *backend, int fd);
+/// Closing it will be a TCP reset.
+void sc_socket_reset_on_close(int fd);
 
 // The operations of file_ops.h that wait or are done at once, for a backend of the kernel's.
 int sc_file_list(struct sc_loop *loop, int directory_fd,

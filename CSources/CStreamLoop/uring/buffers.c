@@ -6,10 +6,6 @@
 static size_t buffer_ring_size(const struct uring *uring) {
     return uring->base.config->receive_buffer_count * sizeof(struct io_uring_buf);
 }
-static size_t buffers_size(const struct uring *uring) {
-    return (size_t)uring->base.config->receive_buffer_count *
-           uring->base.config->receive_buffer_size;
-}
 
 static void *map_memory(size_t size) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -18,8 +14,7 @@ static void *map_memory(size_t size) {
 
 int uring_buffers_open(struct uring *uring) {
     uring->buffer_ring = map_memory(buffer_ring_size(uring));
-    uring->base.buffers = map_memory(buffers_size(uring));
-    if (uring->buffer_ring == NULL || uring->base.buffers == NULL)
+    if (uring->buffer_ring == NULL || sc_buffers_map(&uring->base) != 0)
         return -ENOMEM;
     struct io_uring_buf_reg reg = {.ring_addr = (uint64_t)(uintptr_t)uring->buffer_ring,
                                    .ring_entries = uring->base.config->receive_buffer_count,
@@ -37,8 +32,7 @@ int uring_buffers_open(struct uring *uring) {
 void uring_buffers_close(struct uring *uring) {
     if (uring->buffer_ring != NULL)
         munmap(uring->buffer_ring, buffer_ring_size(uring));
-    if (uring->base.buffers != NULL)
-        munmap(uring->base.buffers, buffers_size(uring));
+    sc_buffers_unmap(&uring->base);
 }
 
 static uint8_t *buffer_of(const struct uring *uring, uint32_t id) {
@@ -58,33 +52,12 @@ void uring_give_buffer(struct sc_backend *backend, uint32_t id) {
 
 // All buffers are empty when none is out and no completion waits to be looked at. They stay so until this
 // thread enters the kernel for completions, which only a ring that defers its work to then can say of itself.
-static bool buffers_are_empty(const struct uring *uring) {
-    return (uring->ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0 && uring->base.buffers_out == 0 &&
+static bool buffers_are_empty(const struct sc_backend *backend) {
+    const struct uring *uring = (const struct uring *)(const void *)backend;
+    return (uring->ring.flags & IORING_SETUP_DEFER_TASKRUN) != 0 && backend->buffers_out == 0 &&
            io_uring_cq_ready(&uring->ring) == 0;
 }
 
-static void trim(struct uring *uring) {
-    uint64_t receives = uring->base.counters->receives;
-    if (uring->trim_ns == 0) {
-        if (receives != uring->trim_receives)
-            uring->trim_ns = sc_loop_monotonic_ns(uring->base.loop) + SC_RING_TRIM_MS * 1000000ull;
-        return;
-    }
-    if (sc_loop_monotonic_ns(uring->base.loop) < uring->trim_ns)
-        return;
-    bool few = receives - uring->trim_receives < uring->base.config->receive_buffer_count;
-    if (few && buffers_are_empty(uring)) {
-        (void)madvise(uring->base.buffers, buffers_size(uring), MADV_DONTNEED);
-        uring->base.counters->receive_buffers_trimmed++;
-        uring->trim_ns = 0;
-    } else {
-        uring->trim_ns = sc_loop_monotonic_ns(uring->base.loop) + SC_RING_TRIM_MS * 1000000ull;
-    }
-    uring->trim_receives = receives;
-}
-
 uint64_t uring_end_turn(struct sc_backend *backend) {
-    struct uring *uring = uring_of(backend);
-    trim(uring);
-    return uring->trim_ns;
+    return sc_buffers_trim(backend, &uring_of(backend)->trim, buffers_are_empty);
 }

@@ -1,11 +1,9 @@
 // The ring: set up, entries, submitting, sleeping, completions.
 #include "uring.h"
 
-#include <linux/sockios.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 // ---- Set up
@@ -387,24 +385,11 @@ static void cancel(struct sc_backend *backend, int fd, uint64_t target, uint64_t
 }
 
 static void close_socket(struct sc_backend *backend, int fd, bool abort, uint64_t tag) {
-    if (abort) {
-        struct linger linger = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
-    }
+    if (abort)
+        sc_socket_reset_on_close(fd);
     struct io_uring_sqe *sqe = uring_entry(uring_of(backend));
     io_uring_prep_close(sqe, fd);
     sqe->user_data = tag;
-}
-
-static void shut_down(struct sc_backend *backend, int fd) {
-    (void)backend;
-    (void)shutdown(fd, SHUT_WR); // Fails only when the connection is gone already.
-}
-
-static uint32_t unacknowledged(struct sc_backend *backend, int fd) {
-    (void)backend;
-    int size = 0;
-    return ioctl(fd, SIOCOUTQ, &size) == 0 && size > 0 ? (uint32_t)size : 0;
 }
 
 const struct sc_backend_kind sc_uring = {.name = "io_uring",
@@ -417,8 +402,8 @@ const struct sc_backend_kind sc_uring = {.name = "io_uring",
                                          .connect = connect_to,
                                          .cancel = cancel,
                                          .close_socket = close_socket,
-                                         .shutdown = shut_down,
-                                         .unacknowledged = unacknowledged,
+                                         .shutdown = sc_socket_end_stream,
+                                         .unacknowledged = sc_socket_in_kernel,
                                          .give_buffer = uring_give_buffer,
                                          .files = &uring_files,
                                          .submit = uring_submit,

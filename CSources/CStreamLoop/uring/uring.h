@@ -16,8 +16,6 @@
 #define SC_RING_ENTRIES 1024u
 #define SC_RING_COMPLETIONS 4096u
 #define SC_RING_BUFFER_GROUP 1
-/// Pause after which the memory of receive buffers is given back, if fewer than all were used in it.
-#define SC_RING_TRIM_MS 500u
 /// Attempts to submit while the kernel says -EAGAIN or -EBUSY. Then the ring counts as broken.
 #define SC_RING_SUBMIT_ATTEMPTS_MAX 1000u
 /// Completions that a turn waits for while the kernel has more at hand: it makes about 20 a call.
@@ -66,8 +64,7 @@ struct uring {
     int event_fd;
     uint64_t event_value;
     struct io_uring_buf_ring *_Nullable buffer_ring;
-    uint64_t trim_ns; // When the buffers' memory may be given back; 0: nothing has come since.
-    uint64_t trim_receives;                   // The counter then.
+    struct sc_trim trim;
     struct uring_message *_Nullable messages; // SC_LOOP_SENDS_PER_SLICE, used in turn.
     uint32_t message_next;
     struct sc_write_way write_way;
