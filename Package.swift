@@ -63,7 +63,8 @@ let targets: [Target] = [
     module("StreamConfig", ["StreamModel"]),
     module("StreamTriggers", ["StreamModel"]),
     module("StreamFunctions", ["StreamModel"]),
-    module("StreamWorkers", ["StreamConfig", "StreamModel"]),
+    module(
+        "StreamWorkers", ["StreamConfig", "StreamFunctions", "StreamModel", "StreamTriggers"]),
     module("StreamCore", ["CStreamCore", "CStreamProcess", "StreamModel"]),
     module("StreamAdapters", ["StreamConfig", "StreamCore", "StreamModel"]),
     module(

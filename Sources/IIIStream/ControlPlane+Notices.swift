@@ -10,7 +10,8 @@ extension ControlPlane {
 
     /// Goes on with the records of a message until its slice of time is over or its sender is held.
     /// - Returns: whether some are left.
-    func fireRecords(_ work: inout LogWork, from worker: ConnectionID, until due: UInt64) -> Bool {
+    func fireRecords(_ work: inout LogWork, from worker: ConnectionID, until due: Duration) -> Bool
+    {
         repeat {
             guard !evaluator.isHeld(worker) else { return true }
             if var event = work.firing {
@@ -23,7 +24,7 @@ extension ControlPlane {
                 return false
             }
             work.firing = event(of: record, isFunction: false, from: worker, at: work.moment)
-        } while clock.nanoseconds() < due
+        } while clock.uptime() < due
         return true
     }
 

@@ -50,11 +50,11 @@ extension ControlPlane {
 
     /// Goes on with an event until its slice of time is over.
     /// - Returns: whether all triggers have it.
-    func fire(_ rest: inout FireWork, until due: UInt64) -> Bool {
+    func fire(_ rest: inout FireWork, until due: Duration) -> Bool {
         repeat {
             fireStep(&rest)
             settle(at: rest.moment)
-        } while !rest.isDone && clock.nanoseconds() < due
+        } while !rest.isDone && clock.uptime() < due
         return rest.isDone
     }
 
@@ -154,7 +154,7 @@ extension ControlPlane {
             function, .message(message),
             .authentication(client, address: message.json(.data)?.view["addr"]?.string ?? ""),
 
-            timeout: UInt64(configuration.timeouts.authMilliseconds), at: moment)
+            timeout: configuration.timeouts.auth, at: moment)
     }
 
     func authenticated(_ client: ConnectionID, at address: String, _ outcome: CallOutcome) {
@@ -196,7 +196,7 @@ extension ControlPlane {
             operation: call.operation, streamName: call.required(.stream))
         startCall(
             override.functionID, .message(call), .override(override, caller, call),
-            timeout: UInt64(configuration.timeouts.handlerMilliseconds), at: moment)
+            timeout: configuration.timeouts.handler, at: moment)
     }
 
     func overrideEnded(
@@ -227,7 +227,7 @@ extension ControlPlane {
             operation: operation, streamName: request.required(.stream))
         startCall(
             override.functionID, .message(request), .sync(client, request),
-            timeout: UInt64(configuration.timeouts.handlerMilliseconds), at: moment)
+            timeout: configuration.timeouts.handler, at: moment)
     }
 
     func syncEnded(_ client: ConnectionID, _ request: CoreMessage, _ outcome: CallOutcome) {

@@ -12,7 +12,7 @@ internal import StreamWorkers
 /// of users mean by their answers. This actor holds them together: the answer to a call of one may be an event
 /// of another. Nothing here waits, and nothing recurses: what follows from a step goes on a list of steps.
 actor ControlPlane {
-    typealias Router = WorkerRouter<CoreMessage, FunctionRegistry, TriggerRegistry>
+    typealias Router = WorkerRouter<CoreMessage>
     typealias Evaluator = TriggerEvaluator<CoreMessage>
 
     /// What a call of the node was for.
@@ -39,7 +39,7 @@ actor ControlPlane {
     private var triggerActions: Evaluator.Actions = []
     private var purposes: [UInt64: Purpose] = [:]
     private var nextTag: UInt64 = 1
-    private var alarm: (due: UInt64, task: Task<Void, Never>)?
+    private var alarm: (due: Duration, task: Task<Void, Never>)?
     private let signal: @Sendable () -> Void
     /// The number that decides whether a log record is among the share that is kept.
     private var logCount: UInt64 = 0
@@ -93,7 +93,7 @@ actor ControlPlane {
         self.signal = signal
         guardedStreams = GuardedStreams(
             configuration.stream.guardedStreams,
-            patience: UInt64(configuration.timeouts.handlerMilliseconds))
+            patience: configuration.timeouts.handler)
         accounts[.node] = core.account
     }
 
@@ -115,7 +115,7 @@ actor ControlPlane {
     }
 
     /// Calls a function for the host program.
-    func call(_ functionID: String, _ data: JSONText, timeout: UInt64) async -> CallOutcome {
+    func call(_ functionID: String, _ data: JSONText, timeout: Duration) async -> CallOutcome {
         guard !hasEnded else { return .failure(.nodeStopped) }
         let moment = clock.moment()
         return await withCheckedContinuation { continuation in
@@ -160,9 +160,9 @@ actor ControlPlane {
 
     /// So few events are handled at once, in the order in which they came.
     private static let fewEvents = 32
-    /// Nanoseconds that one lane may take before the next one has its turn, and that one drain may take.
-    private static let sliceNanoseconds: UInt64 = 200_000
-    private static let drainNanoseconds: UInt64 = 2_000_000
+    /// How long one lane may take before the next one has its turn, and that one drain may take.
+    private static let slice = Duration.microseconds(200)
+    private static let drainBudget = Duration.milliseconds(2)
 
     /// Says in the accounts what waits for triggers now.
     private func chargeEvents() {
@@ -201,7 +201,7 @@ actor ControlPlane {
     private func startRecords(of message: CoreMessage, from worker: ConnectionID, at moment: Moment)
     {
         var records = LogWork(message, at: moment)
-        let due = clock.nanoseconds() + Self.sliceNanoseconds
+        let due = clock.uptime() + Self.slice
         if work.has(.logs(worker)) || fireRecords(&records, from: worker, until: due) {
             work.append(.logs(records, worker), to: .logs(worker))
         }
@@ -216,21 +216,21 @@ actor ControlPlane {
 
     private func takeTurns() {
         guard !work.isIdle else { return }
-        let end = clock.nanoseconds() + Self.drainNanoseconds
-        var now = clock.nanoseconds()
+        let end = clock.uptime() + Self.drainBudget
+        var now = clock.uptime()
         while now < end, let lane = work.turn() {
-            let slice = now + Self.sliceNanoseconds
+            let slice = now + Self.slice
             if !takeTurn(of: lane, until: slice) {
                 work.setAside(lane)
             } else {
                 work.pass(lane)
             }
-            now = clock.nanoseconds()
+            now = clock.uptime()
         }
     }
 
     /// - Returns: false when the lane has to wait until its connection is released.
-    private func takeTurn(of lane: Lane, until due: UInt64) -> Bool {
+    private func takeTurn(of lane: Lane, until due: Duration) -> Bool {
         let moment = clock.moment()
         repeat {
             if case .logs(let connection) = lane, evaluator.isHeld(connection) { return false }
@@ -260,7 +260,7 @@ actor ControlPlane {
             case nil:
                 return true
             }
-        } while clock.nanoseconds() < due
+        } while clock.uptime() < due
         return true
     }
 
@@ -347,7 +347,7 @@ actor ControlPlane {
     /// Calls a function, and remembers what for.
     func startCall(
         _ functionID: String, _ input: CallInput<CoreMessage>, _ purpose: Purpose,
-        traceparent: String? = nil, timeout: UInt64, at moment: Moment
+        traceparent: String? = nil, timeout: Duration, at moment: Moment
     ) {
         let tag = nextTag
         nextTag += 1
@@ -516,10 +516,10 @@ actor ControlPlane {
         guard let due else { return }
         if let alarm, alarm.due <= due, alarm.due > moment.uptime { return }
         alarm?.task.cancel()
-        let wait = due > moment.uptime ? due - moment.uptime : 0
+        let wait = max(due - moment.uptime, .zero)
         let signal = self.signal
         let task = Task {
-            try? await Task.sleep(for: .milliseconds(wait))
+            try? await Task.sleep(for: wait)
             if !Task.isCancelled { signal() }
         }
         alarm = (due, task)

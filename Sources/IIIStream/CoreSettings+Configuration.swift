@@ -24,13 +24,13 @@ extension CoreSettings {
             frameSizeMax: limits.frameSize,
             valueSizeMax: limits.valueSize,
             subscriptionsPerConnectionMax: limits.subscriptionsPerConnection,
-            slowReaderGraceMilliseconds: limits.slowReaderGraceMilliseconds,
+            slowReaderGrace: limits.slowReaderGrace,
             connectionCountMax: limits.connections,
-            handshakeMilliseconds: configuration.timeouts.handshakeMilliseconds,
-            pingIntervalMilliseconds: configuration.ping.intervalMilliseconds,
-            pingDeadlineMilliseconds: configuration.ping.deadlineMilliseconds,
+            handshake: configuration.timeouts.handshake,
+            pingInterval: configuration.ping.interval,
+            pingDeadline: configuration.ping.deadline,
             seed: generator.next())
-        pollMicroseconds = configuration.pollMicroseconds
+        poll = configuration.poll
         io = configuration.io
         withoutStreams = !configuration.stream.isEnabled
         watchesJoins = !configuration.stream.guardedStreams.isEmpty
@@ -48,7 +48,7 @@ extension CoreSettings {
         guard case .files(let files) = store else { return }
         var storage = Storage(
             path: files.path, durability: files.durability, segmentSize: files.segmentSize)
-        storage.flushIntervalMilliseconds = files.saveIntervalMilliseconds
+        storage.flushInterval = files.saveInterval
         storage.repairs = recovery.repairs
         storage.importSplitsLast = recovery.importSplitsLast
         storage.importSkipsBroken = recovery.importSkipsBroken

@@ -5,7 +5,7 @@ internal import StreamModel
 struct NodeClock: Sendable {
     let moment: @Sendable () -> Moment
     /// Since some start, for how long work takes.
-    let nanoseconds: @Sendable () -> UInt64
+    let uptime: @Sendable () -> Duration
 
-    static let system = NodeClock(moment: currentMoment, nanoseconds: currentNanoseconds)
+    static let system = NodeClock(moment: currentMoment, uptime: currentUptime)
 }

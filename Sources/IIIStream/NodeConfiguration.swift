@@ -70,12 +70,14 @@ public struct NodeConfiguration: Sendable {
         set { values.io = IOBackend(rawValue: newValue.rawValue) ?? .auto }
     }
 
-    /// How long a thread looks for work before it sleeps, in microseconds, at most 1,000; 0, the default: not at all.
-    public var pollMicroseconds: Int {
-        get { values.pollMicroseconds }
+    /// How long a thread looks for work before it sleeps, in whole microseconds, at most 1,000 of them; zero, the default:
+    /// not at all.
+    public var poll: Duration {
+        get { values.poll }
         set {
             let range = Configuration.pollRange
-            values.pollMicroseconds = min(max(newValue, range.lowerBound), range.upperBound)
+            let microseconds = min(max(newValue.inMicroseconds, range.lowerBound), range.upperBound)
+            values.poll = .microseconds(microseconds)
         }
     }
 }

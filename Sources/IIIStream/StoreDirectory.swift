@@ -49,7 +49,7 @@ package enum StoreDirectory {
         do throws(CoreError) {
             let core = try NodeCore(settings: settings, inbox: inbox)
             try core.start()
-            core.stop(timeoutMilliseconds: 1000)
+            core.stop(timeout: .seconds(1))
         } catch {
             throw NodeError(error)
         }

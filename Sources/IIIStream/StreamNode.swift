@@ -25,7 +25,7 @@ public final class StreamNode: Sendable {
     private let controlTask: Task<Void, Never>
     private let signals: AsyncStream<Void>.Continuation
     private let log: NodeLog
-    private let shutdownMilliseconds: Int
+    private let shutdown: Duration
     private let stopping = Mutex<Task<Void, Never>?>(nil)
 
     /// The port that stream clients connect to; 0 for a node without streams.
@@ -80,7 +80,7 @@ public final class StreamNode: Sendable {
         self.control = control
         signals = continuation
         self.log = log
-        shutdownMilliseconds = configuration.timeouts.shutdownMilliseconds
+        shutdown = configuration.timeouts.shutdown
         do throws(CoreError) {
             try core.start()
         } catch {
@@ -114,7 +114,7 @@ public final class StreamNode: Sendable {
             log.write(.warn, "loss_window", ["detail": .text(loss)])
         }
         let shards = Self.shardCount(configuration)
-        if configuration.pollMicroseconds > 0, shards >= availableCores() {
+        if configuration.poll > .zero, shards >= availableCores() {
             log.write(
                 .warn, "no_core_left",
                 [
@@ -126,21 +126,14 @@ public final class StreamNode: Sendable {
     }
 
     private static func router(_ configuration: Configuration) -> ControlPlane.Router {
-        let limits = configuration.workerListeners.map { listener in
-            var limits = StreamWorkers.WorkerLimits()
-            limits.functionsPerWorker = listener.limits.functionsPerWorker
-            limits.registrationSizePerWorker = listener.limits.registrationSizePerWorker
-            limits.triggersPerWorker = listener.limits.triggersPerWorker
-            limits.pendingCallsPerWorker = listener.limits.pendingCallsPerWorker
-            return limits
-        }
+        let limits = configuration.workerListeners.map(\.limits)
         let timeouts = configuration.timeouts
         let offersStreams = configuration.stream.isEnabled
         return ControlPlane.Router(
-            limits: StreamWorkers.WorkerLimits(), listenerLimits: limits,
+            limits: WorkerLimits(), listenerLimits: limits,
             listeners: configuration.workerListeners,
             namedByConfiguration: configuration.namedFunctionIDs,
-            timeouts: (UInt64(timeouts.authMilliseconds), UInt64(timeouts.handlerMilliseconds)),
+            timeouts: timeouts,
             builtInFunctions: offersStreams
                 ? BuiltInFunctions.all : BuiltInFunctions.withoutStreams,
             logOrigin: LogOrigin(
@@ -161,7 +154,7 @@ public final class StreamNode: Sendable {
         limits.waitingSizePerWriter = configuration.limits.writerEventSize
         limits.inFlightPerServer = configuration.limits.handlerCallsPerWorker
         limits.inFlightSizePerServer = configuration.limits.handlerSizePerWorker
-        limits.timeout = UInt64(configuration.timeouts.handlerMilliseconds)
+        limits.timeout = configuration.timeouts.handler
         return ControlPlane.Evaluator(
             limits: limits, failOpen: configuration.compatibility.failOpen)
     }
@@ -187,15 +180,14 @@ public final class StreamNode: Sendable {
     private func end() async {
         log.write(.info, "stopping")
         let clock = ContinuousClock()
-        let deadline = clock.now + .milliseconds(shutdownMilliseconds)
+        let deadline = clock.now + shutdown
         // Clients first, while the workers that handle their leaves are still there.
         await blocking { [core] in core.closeClients() }
         while clock.now < deadline, await isBusy() {
             try? await Task.sleep(for: .milliseconds(10))
         }
         let left = max(deadline - clock.now, .milliseconds(500))
-        let milliseconds = Int(left / .milliseconds(1))
-        await blocking { [core] in core.stop(timeoutMilliseconds: milliseconds) }
+        await blocking { [core] in core.stop(timeout: left) }
         signals.finish()
         await controlTask.value
         log.write(.info, "stopped")
@@ -220,8 +212,7 @@ public final class StreamNode: Sendable {
             throw CallError(code: "invalid_message", message: "the data is not JSON")
         }
         let patience = min(timeout, .seconds(366 * 86400))
-        let milliseconds = UInt64(max(patience / .milliseconds(1), 1))
-        switch await control.call(functionID, text, timeout: milliseconds) {
+        switch await control.call(functionID, text, timeout: max(patience, .milliseconds(1))) {
         case .success(let result): return result.map { String(decoding: $0.bytes, as: UTF8.self) }
         case .failure(let error): throw CallError(code: error.code, message: error.message)
         }
@@ -290,7 +281,7 @@ extension SelectedStore {
         case .commit: nil
         case .interval:
             "a crash of the machine may take back what was answered in the last"
-                + " \(files.saveIntervalMilliseconds) ms and a little (durability: interval)"
+                + " \(files.saveInterval.inMilliseconds) ms and a little (durability: interval)"
         case .none:
             "a crash of the machine may take back any answered change that the kernel has not"
                 + " written yet (durability: none)"

@@ -38,7 +38,7 @@ extension Configuration {
             ("origins", stream.origins.map { .list($0.map { .string($0) }) } ?? .null),
             ("adapter", adapter.node(masksPasswords: masksPasswords)),
             ("shards", shards.map { .integer($0) } ?? .string("auto")),
-            ("poll_us", .integer(pollMicroseconds)),
+            ("poll_us", .integer(poll.inMicroseconds)),
             ("io", .string(io.rawValue)),
             ("compat", .map([("fail_open", .boolean(compatibility.failOpen))])),
             (
@@ -80,7 +80,7 @@ extension StoreMethod {
                 ("segment_bytes", .integer(store.segmentSize)),
             ]
                 + (store.durability == .interval
-                    ? [("save_interval_ms", .integer(store.saveIntervalMilliseconds))] : [])
+                    ? [("save_interval_ms", .integer(store.saveInterval.inMilliseconds))] : [])
         }
     }
 }

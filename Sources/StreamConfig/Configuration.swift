@@ -10,7 +10,7 @@ package struct Configuration: Sendable, Equatable {
     /// How many threads share the work; nil: as many as the process may use cores.
     package var shards: Int?
     /// How long a thread looks for work before it sleeps; 0: not at all.
-    package var pollMicroseconds = 0
+    package var poll: Duration = .zero
     package var io = IOBackend.auto
     package var compatibility = Compatibility()
     package var limits = Limits()
@@ -68,7 +68,7 @@ package struct FileStore: Sendable, Equatable {
     package var path = "kv_store_data.db"
     package var durability = Durability.commit
     /// How often `interval` syncs.
-    package var saveIntervalMilliseconds = 5000
+    package var saveInterval: Duration = .seconds(5)
     /// Bytes of one file of the log.
     package var segmentSize = 32 << 20
 
@@ -163,7 +163,7 @@ package struct Compatibility: Sendable, Equatable {
 package struct Limits: Sendable, Equatable {
     package var subscriptionsPerConnection = 10_000
     package var streamClientBudget = 8 << 20
-    package var slowReaderGraceMilliseconds = 1000
+    package var slowReaderGrace: Duration = .seconds(1)
     package var streamClientHardSize = 64 << 20
     package var streamClientUnsentSize = 64 << 10
     package var clientMessageSize = 64 << 10
@@ -191,31 +191,19 @@ package struct Limits: Sendable, Equatable {
     package init() {}
 }
 
-/// Limits of the workers of one listener. Sizes are bytes.
-package struct WorkerLimits: Sendable, Equatable {
-    package var pendingCallsPerWorker = 10_000
-    package var functionsPerWorker = 10_000
-    /// Bytes of text in the functions, triggers and types of one worker.
-    package var registrationSizePerWorker = 16 << 20
-    package var triggersPerWorker = 10_000
-    package var workerBudget = 64 << 20
-
-    package init() {}
-}
-
 package struct Timeouts: Sendable, Equatable {
-    package var handshakeMilliseconds = 10_000
-    package var authMilliseconds = 10_000
-    package var handlerMilliseconds = 30_000
-    package var shutdownMilliseconds = 5000
+    package var handshake: Duration = .seconds(10)
+    package var auth: Duration = .seconds(10)
+    package var handler: Duration = .seconds(30)
+    package var shutdown: Duration = .seconds(5)
 
     package init() {}
 }
 
 /// When a silent peer counts as gone, on every port.
 package struct Ping: Sendable, Equatable {
-    package var intervalMilliseconds = 20_000
-    package var deadlineMilliseconds = 20_000
+    package var interval: Duration = .seconds(20)
+    package var deadline: Duration = .seconds(20)
 
     package init() {}
 }

@@ -23,7 +23,8 @@ extension ConfigurationDecoder {
         decodeAdapter(map)
         decodeShards(map)
         map.read(
-            "poll_us", in: Configuration.pollRange, into: &configuration.pollMicroseconds, &report)
+            "poll_us", in: Configuration.pollRange, into: &configuration.poll.inMicroseconds,
+            &report)
         if map["io"] != nil {
             if case .string(let name) = map["io"]?.value, let io = IOBackend(rawValue: name) {
                 configuration.io = io
@@ -146,7 +147,7 @@ extension ConfigurationDecoder {
         }
         map.read(
             "save_interval_ms", in: FileStore.saveIntervalRange,
-            into: &store.saveIntervalMilliseconds, &report)
+            into: &store.saveInterval.inMilliseconds, &report)
         decodeDurability(map, &store)
         map.read(
             "segment_bytes", in: FileStore.segmentSizeRange, into: &store.segmentSize, &report)

@@ -1,3 +1,5 @@
+import StreamModel
+
 /// The keys that each map of the file may have. What is not here is refused, and the documentation
 /// is tested against it.
 enum Schema {
@@ -91,7 +93,7 @@ extension Limits {
     static let settings: [IntegerSetting<Limits>] = [
         .init("subscriptions_per_connection", \.subscriptionsPerConnection, 1...1_000_000),
         .init("stream_client_budget_bytes", \.streamClientBudget, budgets),
-        .init("slow_reader_grace_ms", \.slowReaderGraceMilliseconds, 0...3_600_000),
+        .init("slow_reader_grace_ms", \.slowReaderGrace.inMilliseconds, 0...3_600_000),
         .init("stream_client_hard_bytes", \.streamClientHardSize, budgets),
         .init("stream_client_unsent_bytes", \.streamClientUnsentSize, 0...(1 << 30)),
         .init("client_message_bytes", \.clientMessageSize, byteCounts),
@@ -120,22 +122,23 @@ extension WorkerLimits {
         .init("registration_bytes_per_worker", \.registrationSizePerWorker, 4096...(1 << 30)),
         .init("triggers_per_worker", \.triggersPerWorker, 1...1_000_000),
         .init("worker_budget_bytes", \.workerBudget, budgets),
+        .init("contest_ms", \.contest.inMilliseconds, durations),
     ]
 }
 
 extension Timeouts {
     static let settings: [IntegerSetting<Timeouts>] = [
-        .init("handshake_ms", \.handshakeMilliseconds, durations),
-        .init("auth_ms", \.authMilliseconds, durations),
-        .init("handler_ms", \.handlerMilliseconds, durations),
-        .init("shutdown_ms", \.shutdownMilliseconds, 0...3_600_000),
+        .init("handshake_ms", \.handshake.inMilliseconds, durations),
+        .init("auth_ms", \.auth.inMilliseconds, durations),
+        .init("handler_ms", \.handler.inMilliseconds, durations),
+        .init("shutdown_ms", \.shutdown.inMilliseconds, 0...3_600_000),
     ]
 }
 
 extension Ping {
     static let settings: [IntegerSetting<Ping>] = [
-        .init("interval_ms", \.intervalMilliseconds, durations),
-        .init("deadline_ms", \.deadlineMilliseconds, durations),
+        .init("interval_ms", \.interval.inMilliseconds, durations),
+        .init("deadline_ms", \.deadline.inMilliseconds, durations),
     ]
 }
 

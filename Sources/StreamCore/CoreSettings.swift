@@ -31,7 +31,7 @@ package struct CoreSettings: Hashable, Sendable {
         package var path: String
         package var durability: Durability
         /// How often `interval` flushes.
-        package var flushIntervalMilliseconds = 0
+        package var flushInterval: Duration = .zero
         /// Bytes of one file of the log.
         package var segmentSize: Int
         /// Starts over damage, keeping a copy of the damaged file.
@@ -56,7 +56,7 @@ package struct CoreSettings: Hashable, Sendable {
     package var withoutStreams = false
     package var shardCount: Int
     /// How long a shard looks for work before it sleeps.
-    package var pollMicroseconds = 0
+    package var poll: Duration = .zero
     /// By what the shards talk to the kernel.
     package var io = IOBackend.auto
     package var stream: Address
@@ -71,16 +71,16 @@ package struct CoreSettings: Hashable, Sendable {
     package var subscriptionsPerConnectionMax: Int
     package var clientMessageSizeMax = 64 << 10
     package var syncSizeMax = 128 << 20
-    package var slowReaderGraceMilliseconds: Int
+    package var slowReaderGrace: Duration
     package var clientHardSizeMax = 64 << 20
     package var clientUnsentSize = 64 << 10
     package var heldUpgradeCountMax = 4096
     package var turnedAwayCountMax = 32
     package var snapshotSizeMax = 256 << 20
     package var connectionCountMax: Int
-    package var handshakeMilliseconds: Int
-    package var pingIntervalMilliseconds: Int
-    package var pingDeadlineMilliseconds: Int
+    package var handshake: Duration
+    package var pingInterval: Duration
+    package var pingDeadline: Duration
     /// Of the hash tables; random, so that nobody can choose names that collide.
     package var seed: UInt64
 
@@ -88,8 +88,8 @@ package struct CoreSettings: Hashable, Sendable {
         shardCount: Int, stream: Address, workers: [Address], authenticates: Bool = false,
         messageSizeMax: Int, frameSizeMax: Int, valueSizeMax: Int,
         subscriptionsPerConnectionMax: Int,
-        slowReaderGraceMilliseconds: Int, connectionCountMax: Int, handshakeMilliseconds: Int,
-        pingIntervalMilliseconds: Int, pingDeadlineMilliseconds: Int, seed: UInt64
+        slowReaderGrace: Duration, connectionCountMax: Int, handshake: Duration,
+        pingInterval: Duration, pingDeadline: Duration, seed: UInt64
     ) {
         self.shardCount = shardCount
         self.stream = stream
@@ -99,11 +99,11 @@ package struct CoreSettings: Hashable, Sendable {
         self.frameSizeMax = frameSizeMax
         self.valueSizeMax = valueSizeMax
         self.subscriptionsPerConnectionMax = subscriptionsPerConnectionMax
-        self.slowReaderGraceMilliseconds = slowReaderGraceMilliseconds
+        self.slowReaderGrace = slowReaderGrace
         self.connectionCountMax = connectionCountMax
-        self.handshakeMilliseconds = handshakeMilliseconds
-        self.pingIntervalMilliseconds = pingIntervalMilliseconds
-        self.pingDeadlineMilliseconds = pingDeadlineMilliseconds
+        self.handshake = handshake
+        self.pingInterval = pingInterval
+        self.pingDeadline = pingDeadline
         self.seed = seed
     }
 }

@@ -56,7 +56,7 @@ package import StreamModel
         return unsafe workers.withUnsafeBufferPointer { workers in
             var config = unsafe sc_node_config_default()
             unsafe config.shard_count = UInt32(settings.shardCount)
-            unsafe config.poll_us = UInt32(settings.pollMicroseconds)
+            unsafe config.poll_us = UInt32(settings.poll.inMicroseconds)
             unsafe config.io = settings.io.code
             unsafe config.stream = addresses[0]
             unsafe config.workers = workers.baseAddress
@@ -105,8 +105,8 @@ package import StreamModel
     }
 
     /// Closes every connection in order and ends the shards. Blocks, at most `timeout` and a little.
-    package func stop(timeoutMilliseconds: Int) {
-        unsafe sc_node_stop(handle, UInt32(timeoutMilliseconds))
+    package func stop(timeout: Duration) {
+        unsafe sc_node_stop(handle, UInt32(clamping: timeout.inMilliseconds))
     }
 
     package var streamPort: UInt16 { unsafe sc_node_port(handle, -1) }
@@ -329,7 +329,7 @@ extension CoreSettings.Storage {
         case .none: unsafe table.durability = SC_NODE_NO_SYNC
         case .interval:
             unsafe table.durability = SC_NODE_INTERVAL
-            unsafe table.flush_interval_ms = UInt32(flushIntervalMilliseconds)
+            unsafe table.flush_interval_ms = UInt32(flushInterval.inMilliseconds)
         }
         unsafe table.segment_size = UInt64(segmentSize)
         unsafe table.repair = repairs
@@ -347,16 +347,16 @@ extension CoreSettings {
         unsafe config.subscriptions_per_connection_max = UInt32(subscriptionsPerConnectionMax)
         unsafe config.client_message_size_max = UInt64(clientMessageSizeMax)
         unsafe config.sync_size_max = UInt64(syncSizeMax)
-        unsafe config.slow_reader_grace_ms = UInt32(slowReaderGraceMilliseconds)
+        unsafe config.slow_reader_grace_ms = UInt32(slowReaderGrace.inMilliseconds)
         unsafe config.client_hard_size_max = UInt64(clientHardSizeMax)
         unsafe config.snapshot_size_max = UInt64(snapshotSizeMax)
         unsafe config.held_upgrade_count_max = UInt32(heldUpgradeCountMax)
         unsafe config.turned_away_count_max = UInt32(turnedAwayCountMax)
         unsafe config.client_unsent_size = UInt32(clientUnsentSize)
         unsafe config.connection_count_max = UInt32(connectionCountMax)
-        unsafe config.handshake_timeout_ms = UInt32(handshakeMilliseconds)
-        unsafe config.ping_interval_ms = UInt32(pingIntervalMilliseconds)
-        unsafe config.ping_deadline_ms = UInt32(pingDeadlineMilliseconds)
+        unsafe config.handshake_timeout_ms = UInt32(handshake.inMilliseconds)
+        unsafe config.ping_interval_ms = UInt32(pingInterval.inMilliseconds)
+        unsafe config.ping_deadline_ms = UInt32(pingDeadline.inMilliseconds)
         unsafe config.seed = seed
     }
 }

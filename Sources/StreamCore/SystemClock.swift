@@ -3,13 +3,13 @@ package import StreamModel
 
 /// What time it is; 1970 for a clock that is before it.
 package func currentMoment() -> Moment {
-    Moment(uptime: milliseconds(CLOCK_MONOTONIC), unix: milliseconds(CLOCK_REALTIME))
+    Moment(uptime: currentUptime(), unix: nanoseconds(CLOCK_REALTIME) / 1_000_000)
 }
 
-/// Nanoseconds of the monotonic clock.
-package func currentNanoseconds() -> UInt64 { nanoseconds(CLOCK_MONOTONIC) }
-
-private func milliseconds(_ clock: clockid_t) -> UInt64 { nanoseconds(clock) / 1_000_000 }
+/// The time of the monotonic clock.
+package func currentUptime() -> Duration {
+    .nanoseconds(Int64(clamping: nanoseconds(CLOCK_MONOTONIC)))
+}
 
 private func nanoseconds(_ clock: clockid_t) -> UInt64 {
     var time = timespec()

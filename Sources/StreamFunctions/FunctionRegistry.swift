@@ -5,7 +5,7 @@ package import StreamModel
 /// Each id has a stack of registrants, at most one entry for each connection; the top serves. A worker
 /// that restarts can so register before its old connection is cleaned up, and the clean-up of either
 /// leaves the other's registration alone.
-package struct FunctionRegistry: FunctionDirectory {
+package struct FunctionRegistry: Sendable {
     private struct Entry {
         var owner: ConnectionID
         var function: FunctionRegistration
@@ -19,6 +19,7 @@ package struct FunctionRegistry: FunctionDirectory {
     private var stacks: [Name: [Entry]] = [:]
     private var holdings: [ConnectionID: Holding] = [:]
     private var changedIDs: Set<Name> = []
+    /// Counts what has changed of who serves what, so that what was decided before can be told from it.
     package private(set) var generation: UInt64 = 0
     private let offersStreams: Bool
 
@@ -32,6 +33,7 @@ package struct FunctionRegistry: FunctionDirectory {
         offersStreams ? StreamOverride(functionID: id.string) : nil
     }
 
+    /// Whether a function of this id takes over a stream function for one stream.
     package func isStreamOverride(_ id: Name) -> Bool { streamOverride(id) != nil }
 
     /// Ids that are served now and were not at the last call, or the other way round.
@@ -40,6 +42,7 @@ package struct FunctionRegistry: FunctionDirectory {
         return changedIDs
     }
 
+    /// The connection that serves `id` now.
     package func owner(of id: Name) -> ConnectionID? {
         stacks[id]?.last?.owner
     }
@@ -52,12 +55,14 @@ package struct FunctionRegistry: FunctionDirectory {
     /// How many ids are served.
     package var count: Int { stacks.count }
 
+    /// All functions that are served, sorted by id.
     package var served: [OwnedFunction] {
         stacks.values.compactMap(\.last)
             .map { OwnedFunction(function: $0.function, owner: $0.owner) }
             .sorted { $0.function.id.utf8.lexicographicallyPrecedes($1.function.id.utf8) }
     }
 
+    /// The ids that `owner` serves, sorted.
     package func ids(servedBy owner: ConnectionID) -> [String] {
         (holdings[owner]?.ids ?? []).filter { self.owner(of: $0) == owner }.map(\.string)
             .sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
@@ -77,6 +82,7 @@ package struct FunctionRegistry: FunctionDirectory {
         return previous == owner ? nil : previous
     }
 
+    /// Puts `owner` right below the one that serves the id now, which goes on serving.
     package mutating func registerBelow(_ function: FunctionRegistration, by owner: ConnectionID) {
         let id = Name(function.id)
         generation += 1
@@ -87,6 +93,8 @@ package struct FunctionRegistry: FunctionDirectory {
         holdings[owner, default: Holding()].size += function.size
     }
 
+    /// Takes out what `owner` registered under `id`; nothing happens when that is nothing. When it was
+    /// on top, the next registrant for which `isAlive` serves, or just the next when none is alive.
     package mutating func unregister(
         _ id: Name, by owner: ConnectionID, isAlive: (ConnectionID) -> Bool
     ) {
@@ -97,13 +105,16 @@ package struct FunctionRegistry: FunctionDirectory {
         if stacks[id] == nil { noteChange(id) } else { raiseLivingEntry(under: id, isAlive) }
     }
 
+    /// Puts the highest registrant for which `isAlive` on top; nothing happens when there is none.
     package mutating func raise(_ id: Name, isAlive: (ConnectionID) -> Bool) {
         generation += 1
         raiseLivingEntry(under: id, isAlive)
     }
 
+    /// The ids that `owner` has registered, whoever serves them.
     package func ids(of owner: ConnectionID) -> [Name] { Array(holdings[owner]?.ids ?? []) }
 
+    /// The size of what `owner` has registered under `id`; nil when that is nothing.
     package func size(of id: Name, by owner: ConnectionID) -> Int? {
         stacks[id]?.last(where: { $0.owner == owner })?.function.size
     }

@@ -3,22 +3,22 @@ package import StreamModel
 /// When the trigger type `engine::functions-available` fires: once for many changes, but not never while
 /// they go on.
 package struct FunctionsNotice: Sendable {
-    /// Milliseconds after the last change.
-    private static let quiet: UInt64 = 100
-    /// Milliseconds between two notices, and the longest that a change waits for its notice.
-    private static let interval: UInt64 = 1000
+    /// After the last change.
+    private static let quiet = Duration.milliseconds(100)
+    /// Between two notices, and the longest that a change waits for its notice.
+    private static let interval = Duration.seconds(1)
 
-    package private(set) var due: UInt64?
-    private var last: UInt64?
+    package private(set) var due: Duration?
+    private var last: Duration?
     /// When the first change came that no notice has told of.
-    private var first: UInt64?
+    private var first: Duration?
 
     package init() {}
 
     package mutating func change(at moment: Moment) {
         let first = self.first ?? moment.uptime
         self.first = first
-        let earliest = last.map { $0 + Self.interval } ?? 0
+        let earliest = last.map { $0 + Self.interval } ?? .zero
         due = max(min(moment.uptime + Self.quiet, first + Self.interval), earliest)
     }
 

@@ -10,7 +10,7 @@ package struct GuardedStreams<Join: Sendable>: Sendable {
         package var connection: ConnectionID
         package var stream: String
         package var join: Join
-        var due: UInt64
+        var due: Duration
     }
 
     /// What is to be done with a join for which no trigger is there.
@@ -20,15 +20,15 @@ package struct GuardedStreams<Join: Sendable>: Sendable {
     }
 
     private let patterns: [Pattern]
-    private let patience: UInt64
+    private let patience: Duration
     /// Patterns that have had a guard.
     private var seen: Set<Int> = []
     private var waiting: [Waiting] = []
 
     /// - Parameters:
     ///   - patterns: names, in which `*` stands for any run of characters.
-    ///   - patience: how long a join waits, in milliseconds.
-    package init(_ patterns: [String], patience: UInt64) {
+    ///   - patience: how long a join waits.
+    package init(_ patterns: [String], patience: Duration) {
         self.patterns = patterns.map(Pattern.init)
         self.patience = patience
     }
@@ -49,7 +49,7 @@ package struct GuardedStreams<Join: Sendable>: Sendable {
 
     /// A join of a guarded stream has found none. If it waits, it is kept.
     package mutating func missedGuard(
-        of stream: String, _ connection: ConnectionID, _ join: Join, now: UInt64
+        of stream: String, _ connection: ConnectionID, _ join: Join, now: Duration
     ) -> Decision {
         let hadOne = patterns.enumerated().contains {
             seen.contains($0.offset) && $0.element.matches(stream)
@@ -61,10 +61,10 @@ package struct GuardedStreams<Join: Sendable>: Sendable {
     }
 
     /// When the next join has waited long enough.
-    package var nextDeadline: UInt64? { waiting.first?.due }
+    package var nextDeadline: Duration? { waiting.first?.due }
 
     /// Joins that have waited long enough: they are refused.
-    package mutating func takeExpired(now: UInt64) -> [Waiting] {
+    package mutating func takeExpired(now: Duration) -> [Waiting] {
         let expired = waiting.prefix { $0.due <= now }
         waiting.removeFirst(expired.count)
         return Array(expired)

@@ -93,14 +93,14 @@ extension JSONText {
     package var isNull: Bool { bytes.elementsEqual("null".utf8) }
 }
 
-/// A point in time, in milliseconds.
+/// A point in time.
 package struct Moment: Hashable, Sendable {
     /// Since some start; never goes back.
-    package var uptime: UInt64
-    /// Since the Unix epoch.
+    package var uptime: Duration
+    /// Milliseconds since the Unix epoch, as they stand in messages.
     package var unix: UInt64
 
-    package init(uptime: UInt64 = 0, unix: UInt64 = 0) {
+    package init(uptime: Duration = .zero, unix: UInt64 = 0) {
         self.uptime = uptime
         self.unix = unix
     }

@@ -4,7 +4,7 @@ import StreamModel
 struct DropNotice: Sendable {
     private var count = 0
     private var triggers: Set<Name> = []
-    private var next: UInt64 = 0
+    private var next: Duration = .zero
 
     mutating func note(_ trigger: Name) {
         count += 1
@@ -15,14 +15,14 @@ struct DropNotice: Sendable {
     private static let triggersMax = 1000
 
     /// When there is something to say.
-    var due: UInt64? { count > 0 ? next : nil }
+    var due: Duration? { count > 0 ? next : nil }
 
-    mutating func line(now: UInt64) -> LogLine? {
+    mutating func line(now: Duration) -> LogLine? {
         guard count > 0, next <= now, let first = triggers.first else { return nil }
         defer {
             count = 0
             triggers = []
-            next = now + 1000
+            next = now + .seconds(1)
         }
         return LogLine(
             .warning, "trigger_events_dropped",

@@ -6,7 +6,7 @@ package enum TriggerAction<Payload: CallPayload>: Sendable {
     /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``. `authors`: of a log record, the triggers
     /// whose handlers have led to the call, its own among them.
     case call(
-        run: UInt64, TriggerCall, CallInput<Payload>, authors: Set<Name>?, timeout: UInt64)
+        run: UInt64, TriggerCall, CallInput<Payload>, authors: Set<Name>?, timeout: Duration)
     /// A join is decided.
     case decideJoin(ConnectionID, Payload, isAllowed: Bool)
     /// Take no further changes of watched streams from this connection, or take them again. They pair up, and do

@@ -38,7 +38,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         /// Queues that hold it, and itself if it has too many bytes waiting.
         var holds = 0
         /// Since it has had too many bytes waiting: when it is let go whatever they are.
-        var deadline: UInt64?
+        var deadline: Duration?
         /// Its events make the oldest go until half of its limit waits.
         var isDropping = false
         /// Its size as ``takeChangedWriters()`` has told it last, and whether it is among those to be told.
@@ -114,7 +114,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     ///   - registry: to look triggers up when their turn comes.
     ///   - serverOf: the connection that serves what a trigger calls. It is not held for that trigger.
     package mutating func fire(
-        _ event: Event, at triggers: [ActiveTrigger], _ registry: TriggerRegistry, now: UInt64,
+        _ event: Event, at triggers: [ActiveTrigger], _ registry: TriggerRegistry, now: Duration,
         server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         for trigger in triggers where event.authors?.contains(trigger.id) != true {
@@ -175,7 +175,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// Makes room when more waits than may.
     private mutating func holdOrDrop(
-        _ event: Event, _ trigger: ActiveTrigger, now: UInt64,
+        _ event: Event, _ trigger: ActiveTrigger, now: Duration,
         _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         let id = trigger.id
@@ -211,7 +211,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     // MARK: Writers that wait
 
     private mutating func hold(
-        _ writer: ConnectionID, for id: Name, now: UInt64, into actions: inout Actions
+        _ writer: ConnectionID, for id: Name, now: Duration, into actions: inout Actions
     ) {
         guard queues[id]?.queue.held.insert(writer).inserted == true else { return }
         if queues[id]?.queue.holdDeadline == nil {
@@ -222,7 +222,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     }
 
     private mutating func hold(
-        _ writer: ConnectionID, now: UInt64, into actions: inout Actions
+        _ writer: ConnectionID, now: Duration, into actions: inout Actions
     ) {
         guard fullWriters.insert(writer).inserted else { return }
         writers[writer]?.deadline = now + limits.timeout
@@ -431,13 +431,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     // MARK: Time
 
     /// When ``tick(now:into:)`` has something to do.
-    package var nextDeadline: UInt64? {
+    package var nextDeadline: Duration? {
         let queues = fullQueues.compactMap { self.queues[$0]?.queue.holdDeadline }.min()
         let writers = fullWriters.compactMap { self.writers[$0]?.deadline }.min()
         return [queues, writers, drops.due].compactMap(\.self).min()
     }
 
-    package mutating func tick(now: UInt64, into actions: inout Actions) {
+    package mutating func tick(now: Duration, into actions: inout Actions) {
         for id in fullQueues {
             guard let deadline = queues[id]?.queue.holdDeadline, deadline <= now else { continue }
             letGo(id, into: &actions)

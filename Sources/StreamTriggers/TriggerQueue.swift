@@ -55,8 +55,8 @@ package struct TriggerLimits: Hashable, Sendable {
     /// given one event whatever its size. What is over it waits.
     package var inFlightPerServer = 5000
     package var inFlightSizePerServer = 64 << 20
-    /// Milliseconds that a condition or a handler may take, and that a writer waits.
-    package var timeout: UInt64 = 30_000
+    /// How long a condition or a handler may take, and a writer waits.
+    package var timeout: Duration = .seconds(30)
 
     /// Events that may still come of writers that are held: they are in the control plane's hands already.
     package static let heldMax = 2048
@@ -86,7 +86,7 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
     /// Writers that are held until the queue is shorter.
     var held: Set<ConnectionID> = []
     /// When they are let go whatever its length.
-    var holdDeadline: UInt64?
+    var holdDeadline: Duration?
     /// The oldest events are dropped until the queue is shorter.
     var isDropping = false
 

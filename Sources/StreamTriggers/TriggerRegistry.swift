@@ -20,6 +20,7 @@ package enum TriggerFilter: Hashable, Sendable {
             }
     }
 
+    /// The condition function that the configuration of a trigger of a built-in type names.
     package var conditionFunctionID: String? {
         switch self {
         case .stream(let filter): filter.conditionFunctionID
@@ -71,7 +72,7 @@ package struct TriggerWatch: OptionSet, Hashable, Sendable {
 }
 
 /// The triggers and trigger types of a node, and who owns them.
-package struct TriggerRegistry: TriggerDirectory {
+package struct TriggerRegistry: Sendable {
     /// The types that a node with streams fires for them.
     private static let streamTypes: Set<Name> = [
         Name("stream"), Name("stream:join"), Name("stream:leave"),
@@ -138,6 +139,7 @@ package struct TriggerRegistry: TriggerDirectory {
     /// How many triggers are stored.
     package var count: Int { entries.count }
 
+    /// Whether the type is the node's own, so that no worker can provide it.
     package func isBuiltIn(type: Name) -> Bool {
         (offersStreams && Self.streamTypes.contains(type)) || type == Name("log")
             || type.hasPrefix("engine::")
@@ -149,6 +151,9 @@ package struct TriggerRegistry: TriggerDirectory {
 
     // MARK: Triggers
 
+    /// Stores a trigger under its id. One that is replaced hands on its place in the order.
+    /// - Returns: the trigger that had the id until now.
+    /// - Throws: when the type is built in and refuses the configuration; nothing has changed then.
     package mutating func register(
         _ trigger: TriggerRegistration, by owner: ConnectionID
     ) throws(JSONMismatch) -> OwnedTrigger? {
@@ -174,6 +179,7 @@ package struct TriggerRegistry: TriggerDirectory {
         return removeEntry(id)?.trigger
     }
 
+    /// The ids of the triggers of `owner`, in their order.
     package func ids(of owner: ConnectionID) -> [Name] {
         let placed = (holdings[owner]?.triggers ?? []).map {
             (id: $0, place: entries[$0]?.place ?? 0)
@@ -191,10 +197,12 @@ package struct TriggerRegistry: TriggerDirectory {
         entries[id].map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
     }
 
+    /// The triggers of a type, in their order.
     package func triggers(of type: Name) -> [OwnedTrigger] {
         inOrder(idsByType[type] ?? [])
     }
 
+    /// All triggers, in their order.
     package var allTriggers: [OwnedTrigger] {
         entries.values.sorted { $0.place < $1.place }
             .map { OwnedTrigger(trigger: $0.trigger, owner: $0.owner) }
@@ -205,6 +213,7 @@ package struct TriggerRegistry: TriggerDirectory {
         entries[id]?.filter
     }
 
+    /// The size of the trigger that `owner` has under `id`; nil when that is nothing.
     package func size(of id: Name, by owner: ConnectionID) -> Int? {
         guard let entry = entries[id], entry.owner == owner else { return nil }
         return entry.trigger.size
@@ -287,6 +296,7 @@ package struct TriggerRegistry: TriggerDirectory {
             isRestricted: entry.trigger.isRestricted)
     }
 
+    /// The triggers of `owner`, which has closed, call nothing any more, though they have yet to be taken out.
     package mutating func depart(_ owner: ConnectionID) {
         guard holdings[owner]?.triggers.isEmpty == false else { return }
         departed.insert(owner)
@@ -364,24 +374,29 @@ package struct TriggerRegistry: TriggerDirectory {
         holdings[provider, default: Holding()].typeSize += type.size
     }
 
+    /// Takes out the type if `provider` provides it. Its triggers stay.
     package mutating func unregisterType(_ id: Name, by provider: ConnectionID) {
         if types[id]?.provider == provider { removeType(id) }
     }
 
+    /// The ids of the types that `provider` provides, in their order.
     package func typeIDs(of provider: ConnectionID) -> [Name] {
         (holdings[provider]?.types ?? []).sorted {
             (types[$0]?.place ?? 0) < (types[$1]?.place ?? 0)
         }
     }
 
+    /// The worker that provides the type; nil for built-in and for unknown types.
     package func provider(of type: Name) -> ConnectionID? {
         types[type]?.provider
     }
 
+    /// All types, the node's own first.
     package var allTypes: [TriggerTypeRegistration] {
         builtInDescriptions + types.values.sorted { $0.place < $1.place }.map(\.type)
     }
 
+    /// The size of the type that `provider` has under `id`; nil when that is nothing.
     package func size(ofType id: Name, by provider: ConnectionID) -> Int? {
         guard let entry = types[id], entry.provider == provider else { return nil }
         return entry.type.size

@@ -19,9 +19,9 @@ struct PendingCall: Sendable {
     var caller: ConnectionID
     var functionID: String
     var purpose: CallPurpose
-    /// Milliseconds that the executor may take, and when they are over; nil: no limit.
-    var timeout: UInt64?
-    var deadline: UInt64 = .max
+    /// How long the executor may take, and when that is over; nil: no limit.
+    var timeout: Duration?
+    var deadline: Duration?
 }
 
 /// The calls in flight: by id; by executor and by caller in order of arrival; by the end of their time.
@@ -51,7 +51,7 @@ struct CallTable: Sendable {
         precondition(previous == nil, "an invocation id was made twice")
         executing.append(slot, to: call.executor)
         waiting.append(slot, to: call.caller)
-        if call.timeout != nil { deadlines.insert(slot, due: call.deadline) }
+        if let deadline = call.deadline { deadlines.insert(slot, due: deadline) }
         slots[slot] = call
     }
 
@@ -66,10 +66,10 @@ struct CallTable: Sendable {
     }
 
     /// When the first call is due.
-    var nextDeadline: UInt64? { deadlines.first?.due }
+    var nextDeadline: Duration? { deadlines.first?.due }
 
     /// Takes out a call whose time is over: the one that is due first, of several the one that came first.
-    mutating func takeDue(now: UInt64) -> PendingCall? {
+    mutating func takeDue(now: Duration) -> PendingCall? {
         guard let first = deadlines.first, first.due <= now, let call = slots[first.slot]
         else { return nil }
         slotByID[call.invocationID] = nil
@@ -111,7 +111,7 @@ struct CallTable: Sendable {
     }
 
     private mutating func clearSlot(_ slot: Int) {
-        if slots[slot]?.timeout != nil { deadlines.remove(slot) }
+        if slots[slot]?.deadline != nil { deadlines.remove(slot) }
         slots[slot] = nil
         freeSlots.append(slot)
         executing.remove(slot)
@@ -198,7 +198,7 @@ private struct CallChains<Owner: Hashable & Sendable>: Sendable {
 /// Slots by the time at which they are due: a binary heap that knows where each slot is.
 private struct DeadlineHeap: Sendable {
     struct Entry: Sendable {
-        var due: UInt64
+        var due: Duration
         /// Of the insertions: of two that are due together the first comes first.
         var number: UInt64
         var slot: Int
@@ -219,7 +219,7 @@ private struct DeadlineHeap: Sendable {
         places.append(-1)
     }
 
-    mutating func insert(_ slot: Int, due: UInt64) {
+    mutating func insert(_ slot: Int, due: Duration) {
         entries.append(Entry(due: due, number: nextNumber, slot: slot))
         nextNumber += 1
         rise(from: entries.count - 1)

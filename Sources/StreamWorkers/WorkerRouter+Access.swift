@@ -1,4 +1,5 @@
 import StreamConfig
+import StreamFunctions
 import StreamModel
 
 /// What a registration asks for.

@@ -1,3 +1,4 @@
+internal import StreamFunctions
 package import StreamModel
 
 extension WorkerRouter {
@@ -77,10 +78,10 @@ extension WorkerRouter {
     /// which may be among the actions at once.
     /// - Parameters:
     ///   - tag: names the call for whoever asks for it.
-    ///   - timeout: milliseconds until it ends with an error.
+    ///   - timeout: until it ends with an error.
     package mutating func call(
         _ functionID: String, _ input: CallInput<Payload>, tag: UInt64, traceparent: String? = nil,
-        timeout: UInt64, at moment: Moment, into actions: inout Actions
+        timeout: Duration, at moment: Moment, into actions: inout Actions
     ) {
         self.moment = moment
         startCall(
@@ -91,7 +92,7 @@ extension WorkerRouter {
     /// - Parameter caller: the connection for which the router calls. The call goes when it closes.
     mutating func startCall(
         _ functionID: String, _ input: CallInput<Payload>, _ purpose: CallPurpose,
-        caller: ConnectionID = .node, traceparent: String? = nil, timeout: UInt64?,
+        caller: ConnectionID = .node, traceparent: String? = nil, timeout: Duration?,
         into actions: inout Actions
     ) {
         let id = Name(functionID)

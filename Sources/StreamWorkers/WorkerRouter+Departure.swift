@@ -1,4 +1,6 @@
+internal import StreamFunctions
 package import StreamModel
+internal import StreamTriggers
 
 /// What a connection that has closed leaves behind goes in steps, so that others are served meanwhile.
 extension WorkerRouter {

@@ -1,4 +1,6 @@
+internal import StreamFunctions
 package import StreamModel
+internal import StreamTriggers
 
 /// The functions under `engine::`, which the router serves itself.
 extension WorkerRouter {

@@ -1,4 +1,6 @@
+import StreamFunctions
 import StreamModel
+import StreamTriggers
 
 /// Ids that a live connection of another identity holds: a worker with rules does not take them over.
 ///
@@ -97,7 +99,7 @@ extension WorkerRouter {
 
     /// Somebody wants an id of `holder`, which is pinged unless an answer is due already.
     mutating func contest(_ id: HeldID, of holder: ConnectionID, into actions: inout Actions) {
-        if contests.begin(id, of: holder, due: moment.uptime + limits.contestMilliseconds) {
+        if contests.begin(id, of: holder, due: moment.uptime + limits(of: holder).contest) {
             actions.append(.ping(holder))
         }
     }
@@ -146,15 +148,15 @@ struct Contests: Sendable {
         var ids: [HeldID] = []
         var known: Set<HeldID> = []
         /// Until then it has to answer.
-        var due: UInt64?
+        var due: Duration?
     }
 
     private var holders: [ConnectionID: Holder] = [:]
     /// In the order in which they are due: all have the same time.
-    private var order = Fifo<(holder: ConnectionID, due: UInt64)>()
+    private var order = Fifo<(holder: ConnectionID, due: Duration)>()
 
     /// - Returns: whether the holder is to be pinged.
-    mutating func begin(_ id: HeldID, of holder: ConnectionID, due: UInt64) -> Bool {
+    mutating func begin(_ id: HeldID, of holder: ConnectionID, due: Duration) -> Bool {
         if holders[holder, default: Holder()].known.insert(id).inserted {
             holders[holder]?.ids.append(id)
         }
@@ -174,12 +176,12 @@ struct Contests: Sendable {
         holders.removeValue(forKey: holder)?.ids ?? []
     }
 
-    private func isOpen(_ entry: (holder: ConnectionID, due: UInt64)) -> Bool {
+    private func isOpen(_ entry: (holder: ConnectionID, due: Duration)) -> Bool {
         holders[entry.holder]?.due == entry.due
     }
 
     /// A holder that has not answered in its time.
-    mutating func takeDue(now: UInt64) -> ConnectionID? {
+    mutating func takeDue(now: Duration) -> ConnectionID? {
         while let first = order.first, !isOpen(first) || first.due <= now {
             _ = order.popFirst()
             guard isOpen(first) else { continue }
@@ -189,7 +191,7 @@ struct Contests: Sendable {
         return nil
     }
 
-    var nextDeadline: UInt64? { order.first?.due }
+    var nextDeadline: Duration? { order.first?.due }
 }
 
 /// Registrations that wait for their id. The router owns the lists; `registerHeld` and `registerHeldType`, called

@@ -1,4 +1,6 @@
+import StreamFunctions
 import StreamModel
+import StreamTriggers
 
 extension WorkerRouter {
     // MARK: Functions

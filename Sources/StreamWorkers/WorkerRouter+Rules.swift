@@ -1,5 +1,7 @@
 import StreamConfig
+import StreamFunctions
 package import StreamModel
+import StreamTriggers
 
 /// What a worker with rules may register, and what the node calls for its triggers.
 extension WorkerRouter {

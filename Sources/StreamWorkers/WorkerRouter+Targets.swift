@@ -1,4 +1,5 @@
 import StreamModel
+import StreamTriggers
 
 /// The functions that triggers of provided types have called.
 ///

@@ -1,14 +1,14 @@
 package import StreamConfig
+package import StreamFunctions
 package import StreamModel
+package import StreamTriggers
 
 /// Routes the messages of all worker connections of a node: who serves which function, which calls are
 /// in flight, who owns which trigger.
 ///
 /// Pure: an event goes in, and the actions to perform come out, in order. Sockets, parsing and the
 /// built-in `stream::` functions are the core's.
-package struct WorkerRouter<
-    Payload: CallPayload, Functions: FunctionDirectory, Triggers: TriggerDirectory
->: Sendable {
+package struct WorkerRouter<Payload: CallPayload>: Sendable {
     package typealias Actions = [WorkerAction<Payload>]
 
     struct Worker: Sendable {
@@ -36,8 +36,8 @@ package struct WorkerRouter<
     let exposures: [Exposure?]
     /// Functions that only workers without rules may register.
     let namedByConfiguration: Set<Name>
-    /// Milliseconds for auth functions, and for hooks and middleware.
-    let timeouts: (authentication: UInt64, handler: UInt64)
+    /// `auth` for auth functions, `handler` for hooks and middleware.
+    let timeouts: Timeouts
     let builtInFunctions: [FunctionRegistration]
     let builtInIDs: Set<Name>
     let logOrigin: LogOrigin
@@ -60,9 +60,9 @@ package struct WorkerRouter<
     let startedAt: UInt64
 
     /// Who serves which function.
-    package var functions: Functions
+    package var functions: FunctionRegistry
     /// The triggers and their types.
-    package var triggers: Triggers
+    package var triggers: TriggerRegistry
     /// What has been counted so far.
     package internal(set) var counters = WorkerCounters()
 
@@ -72,7 +72,7 @@ package struct WorkerRouter<
     ///   - listeners: the worker ports; a connection names its own by index.
     ///   - namedByConfiguration: functions that the configuration names: only workers without rules may
     ///     register them.
-    ///   - timeouts: milliseconds for auth functions, and for hooks and middleware.
+    ///   - timeouts: `auth` for auth functions, `handler` for hooks and middleware.
     ///   - builtInFunctions: those that the node serves; reserved.
     ///   - makeUUID: makes a random UUID, version 4, in lower case with hyphens; never the same twice.
     ///   - makeToken: makes a secret that proves who a worker is after a reconnect; a UUID if nil.
@@ -80,9 +80,9 @@ package struct WorkerRouter<
         limits: WorkerLimits, listenerLimits: [WorkerLimits]? = nil,
         listeners: [WorkerListener] = [WorkerListener()],
         namedByConfiguration: [String] = [],
-        timeouts: (authentication: UInt64, handler: UInt64) = (10_000, 30_000),
+        timeouts: Timeouts = Timeouts(),
         builtInFunctions: [FunctionRegistration], logOrigin: LogOrigin,
-        functions: Functions, triggers: Triggers, startedAt: UInt64 = 0,
+        functions: FunctionRegistry, triggers: TriggerRegistry, startedAt: UInt64 = 0,
         makeUUID: @escaping @Sendable () -> String,
         makeToken: (@Sendable () -> String)? = nil
     ) {
@@ -109,7 +109,7 @@ package struct WorkerRouter<
     package var pendingCallCount: Int { calls.count }
 
     /// When ``WorkerEvent/tick`` has something to do, in ``Moment/uptime``.
-    package var nextDeadline: UInt64? {
+    package var nextDeadline: Duration? {
         [calls.nextDeadline, contests.nextDeadline].compactMap(\.self).min()
     }
 
@@ -224,7 +224,7 @@ package struct WorkerRouter<
         if let function = access?.authFunctionID {
             startCall(
                 function, .message(head), .access(.authenticate(connection)), caller: connection,
-                timeout: timeouts.authentication, into: &actions)
+                timeout: timeouts.auth, into: &actions)
         } else {
             let hasRules = access != nil || listeners[peer.listener].middlewareFunctionID != nil
             admit(

@@ -60,8 +60,8 @@ struct StreamNodeTests {
         var configuration = NodeConfiguration()
         configuration.stream.port = 0
         configuration.workers = [(host: "127.0.0.1", port: 0)]
-        configuration.pollMicroseconds = microseconds
-        #expect(configuration.pollMicroseconds == min(max(microseconds, 0), 1000))
+        configuration.poll = .microseconds(microseconds)
+        #expect(configuration.poll.inMicroseconds == min(max(microseconds, 0), 1000))
         let node = try await StreamNode.start(configuration)
         #expect(try await node.call("stream::set", "{\(place),\"data\":1}") != nil)
         await node.stop()

@@ -65,7 +65,7 @@ struct PrintingTests {
                 Bool.random(using: &source) ? ["https://a.b", "null"] : nil
             configuration.shards =
                 Bool.random(using: &source) ? .random(in: 1...64, using: &source) : nil
-            configuration.pollMicroseconds = .random(in: 0...1000, using: &source)
+            configuration.poll.inMicroseconds = .random(in: 0...1000, using: &source)
             configuration.io = IOBackend.allCases.randomElement(using: &source) ?? .auto
             configuration.compatibility.failOpen = .random(using: &source)
             fill(&configuration.limits, Limits.settings, &source)

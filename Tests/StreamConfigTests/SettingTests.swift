@@ -147,10 +147,10 @@ struct SettingTests {
 
     @Test("polling is a number of microseconds, up to a millisecond")
     func polling() throws {
-        #expect(try read(stream("port: 1")).configuration.pollMicroseconds == 0)
+        #expect(try read(stream("port: 1")).configuration.poll.inMicroseconds == 0)
         for time in [0, 1, 1000] {
             #expect(
-                try read(stream("poll_us: \(time)")).configuration.pollMicroseconds == time)
+                try read(stream("poll_us: \(time)")).configuration.poll.inMicroseconds == time)
         }
         for wrong in ["-1", "1001", "1.5", "'1'", "true"] {
             #expect(
@@ -221,7 +221,7 @@ struct SettingTests {
         )
         var store = FileStore()
         store.path = "./d"
-        store.saveIntervalMilliseconds = 7
+        store.saveInterval.inMilliseconds = 7
         store.durability = .interval
         #expect(try read(text).configuration.adapter == .kv(.fileBased(store)))
         #expect(

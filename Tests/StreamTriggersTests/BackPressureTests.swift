@@ -47,7 +47,7 @@ struct BackPressureTests {
         _ = bench.change("5")
         _ = bench.change("6", by: 2)
         #expect(answerAll(from: first, count: 3) == ["c 1", "c 2", "c 3"])
-        #expect(bench.evaluator.nextDeadline == 31_000)
+        #expect(bench.evaluator.nextDeadline == .milliseconds(31_000))
         // Two wait after the next.
         let lines = bench.answer(first + 3, "false")
         #expect(lines.first.map { calls([$0]) } == ["c 4"])
@@ -91,10 +91,10 @@ struct BackPressureTests {
     mutating func timeout() {
         _ = bench.change("5")
         _ = bench.change("6", by: 2)
-        #expect(bench.evaluator.nextDeadline == 31_000)
-        bench.now = 30_999
+        #expect(bench.evaluator.nextDeadline == .milliseconds(31_000))
+        bench.now = .milliseconds(30_999)
         #expect(bench.tick().isEmpty)
-        bench.now = 31_000
+        bench.now = .milliseconds(31_000)
         let lines = bench.tick()
         #expect(Set(lines) == ["release 1", "release 2", dropped(2)])
         #expect(bench.evaluator.counters.dropped == 2)
@@ -106,7 +106,7 @@ struct BackPressureTests {
     @Test("from then on nobody is held and the oldest go, until half of the limit waits")
     mutating func dropping() {
         _ = bench.change("5")
-        bench.now = 31_000
+        bench.now = .milliseconds(31_000)
         _ = bench.tick()
         #expect(bench.change("6").isEmpty)
         #expect(bench.change("7", by: 2).isEmpty)
@@ -118,21 +118,21 @@ struct BackPressureTests {
 
     @Test("the time is counted from the first that is held") mutating func deadline() {
         _ = bench.change("5")
-        bench.now = 20_000
+        bench.now = .milliseconds(20_000)
         _ = bench.change("6", by: 2)
-        bench.now = 31_000
+        bench.now = .milliseconds(31_000)
         #expect(Set(bench.tick()) == ["release 1", "release 2", dropped(2)])
     }
 
     @Test("what is dropped is said once a second, with how much it was") mutating func notice() {
         for number in 5...7 { _ = bench.change("\(number)", by: nil) }
-        #expect(bench.evaluator.nextDeadline == 0)
+        #expect(bench.evaluator.nextDeadline == .milliseconds(0))
         #expect(bench.tick() == [dropped(3)])
         #expect(bench.evaluator.nextDeadline == nil)
         _ = bench.change("8", by: nil)
-        #expect(bench.evaluator.nextDeadline == 2000)
+        #expect(bench.evaluator.nextDeadline == .milliseconds(2000))
         #expect(bench.tick().isEmpty)
-        bench.now = 2000
+        bench.now = .milliseconds(2000)
         #expect(bench.tick() == [dropped(1)])
     }
 
@@ -190,7 +190,7 @@ struct BackPressureTests {
         _ = bench.change("5")
         #expect(bench.unregister("a") == ["release 1"])
         #expect(bench.evaluator.nextDeadline == nil)
-        bench.now = 40_000
+        bench.now = .milliseconds(40_000)
         #expect(bench.tick().isEmpty)
     }
 
@@ -247,7 +247,7 @@ struct BackPressureTests {
         for number in 6...10 { #expect(bench.change("\(number)").isEmpty) }
         #expect(bench.evaluator.counters.holds == 1)
         #expect(bench.unregister("a").isEmpty)
-        bench.now = 31_000
+        bench.now = .milliseconds(31_000)
         #expect(bench.tick().filter { $0 == "release 1" }.count == 1)
     }
 
@@ -261,12 +261,12 @@ struct BackPressureTests {
         #expect(bench.change("1", size: 50).isEmpty)
         #expect(bench.change("2", size: 1) == ["hold 1"])
         #expect(bench.evaluator.isHeld(connectionID(1)))
-        #expect(bench.evaluator.nextDeadline == 31_000)
+        #expect(bench.evaluator.nextDeadline == .milliseconds(31_000))
         #expect(bench.change("3", by: 2, size: 100) == ["hold 2"])
         #expect(calls(bench.answer(started[0])) == ["fa 1"])
         #expect(calls(bench.answer(started[1])) == ["release 1", "fb 1"])
         #expect(!bench.evaluator.isHeld(connectionID(1)))
-        bench.now = 31_000
+        bench.now = .milliseconds(31_000)
         #expect(bench.tick() == ["release 2"])
         // It makes the oldest go from now on.
         #expect(bench.change("4", by: 2, size: 1).isEmpty)

@@ -6,7 +6,7 @@ import StreamTriggers
 struct Bench {
     var registry = TriggerRegistry()
     var evaluator: TriggerEvaluator<Packet>
-    var now: UInt64 = 1000
+    var now = Duration.seconds(1)
     /// The connections that serve each function.
     var servers: [String: ConnectionID] = [:]
 
@@ -118,7 +118,7 @@ private func line(_ action: TriggerAction<Packet>) -> String {
     case .call(let run, let call, let input, let authors, let timeout):
         "call \(run) \(call.functionID) \(input.message)"
             + (authors.map { " \($0.map(\.string).sorted())" } ?? "")
-            + (timeout == 30_000 ? "" : " \(timeout)")
+            + (timeout == .seconds(30) ? "" : " \(timeout.inMilliseconds)")
     case .decideJoin(let connection, let payload, let isAllowed):
         "\(connection.rawValue) \(isAllowed ? "allow" : "refuse") \(payload.text)"
     case .hold(let connection): "hold \(connection.rawValue)"

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Log records of OpenTelemetry")
 struct TelemetryLogRecordTests {
-    private let moment = Moment(uptime: 5, unix: 1_767_225_600_123)
+    private let moment = Moment(uptime: .milliseconds(5), unix: 1_767_225_600_123)
     private let now: UInt64 = 1_767_225_600_123_000_000
 
     private func records(_ export: String) -> [TelemetryLogRecord] {

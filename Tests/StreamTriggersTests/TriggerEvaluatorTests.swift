@@ -201,13 +201,13 @@ struct TriggerEvaluatorTests {
 
     @Test("trigger calls have the time limit of the settings") mutating func timeLimit() throws {
         var limits = TriggerLimits()
-        limits.timeout = 7
+        limits.timeout = .milliseconds(7)
         bench = Bench(limits: limits)
         _ = try bench.register("a", condition: "c")
         let condition = bench.change("1")
         #expect(calls(condition) == ["c 1 7"])
         #expect(calls(bench.answer(runs(condition)[0])) == ["fa 1 7"])
-        #expect(TriggerLimits().timeout == 30_000)
+        #expect(TriggerLimits().timeout == .seconds(30))
         #expect(TriggerLimits().inFlight == 256)
         #expect(TriggerLimits().waiting == 10_000)
     }

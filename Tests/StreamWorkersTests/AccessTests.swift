@@ -8,7 +8,7 @@ extension Node {
     /// The functions of worker 1: `auth`, `hook`, `middle`, and `f`.
     static func guarded(
         isAuthenticated: Bool = true, hasMiddleware: Bool = false, hasRules: Bool = true,
-        limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(), named: [String] = [],
+        limits: WorkerLimits = WorkerLimits(), named: [String] = [],
         _ adjust: (inout AccessControl) -> Void = { _ in }
     ) -> Node {
         var access = AccessControl()

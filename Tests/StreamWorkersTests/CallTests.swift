@@ -114,7 +114,7 @@ struct CallTests {
     @Test("trace context over its limit is not kept", arguments: [0, 1])
     mutating func longTraceContext(over: Int) {
         let baggage = String(
-            repeating: "b", count: StreamWorkers.WorkerLimits().traceContextSize - 4 + over)
+            repeating: "b", count: WorkerLimits().traceContextSize - 4 + over)
         #expect(node.call(1, "f", traceparent: "00-1", baggage: baggage).count == 1)
         let kept = over == 0 ? "00-1 \(baggage)" : "- -"
         #expect(node.answer(2, uuid(3)) == ["1 result \"1\" f out \(kept)"])

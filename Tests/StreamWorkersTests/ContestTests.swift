@@ -41,7 +41,7 @@ struct ContestTests {
         enter(2, "a")
         _ = node.registerFunction(1, "g")
         _ = node.registerFunction(2, "g")
-        let due = node.moment.uptime + 2000
+        let due = node.moment.uptime + .seconds(2)
         #expect(node.router.nextDeadline == due)
         let lines = node.tick(after: milliseconds)
         #expect(owner("g") == connectionID(milliseconds < 2000 ? 1 : 2))
@@ -126,7 +126,7 @@ struct ContestTests {
 
     @Test("triggers and types that wait count for the limit of the worker", arguments: [0, 1])
     mutating func limit(over: Int) {
-        var limits = StreamWorkers.WorkerLimits()
+        var limits = WorkerLimits()
         limits.triggersPerWorker = 3
         node = .guarded(limits: limits)
         enter(2, "a")

@@ -128,7 +128,7 @@ struct MiddlewareTests {
     }
 
     @Test("its calls count among those that a worker waits for") mutating func limit() {
-        var limits = StreamWorkers.WorkerLimits()
+        var limits = WorkerLimits()
         limits.pendingCallsPerWorker = 2
         node = .guarded(hasMiddleware: true, hasRules: false, limits: limits)
         _ = node.enter(nil)

@@ -97,8 +97,8 @@ struct NodeCallTests {
     // MARK: Time limits
 
     @Test("a call ends with invocation_timeout when its time is over") mutating func timeout() {
-        _ = node.nodeCall("f", timeout: 500)
-        #expect(node.router.nextDeadline == 1500)
+        _ = node.nodeCall("f", timeout: .milliseconds(500))
+        #expect(node.router.nextDeadline == .milliseconds(1500))
         #expect(node.tick(after: 499).isEmpty)
         #expect(node.tick(after: 1) == ["ended 7 invocation_timeout: Invocation timed out"])
         #expect(node.router.counters.callsTimedOut == 1)
@@ -107,7 +107,7 @@ struct NodeCallTests {
     }
 
     @Test("a late result is ignored and counted") mutating func late() {
-        _ = node.nodeCall("f", timeout: 500)
+        _ = node.nodeCall("f", timeout: .milliseconds(500))
         _ = node.tick(after: 500)
         #expect(node.answer(1, uuid(2)).isEmpty)
         #expect(node.router.counters.resultsUnknown == 1)
@@ -116,15 +116,15 @@ struct NodeCallTests {
     @Test("each call has its own limit; those of one limit end in their order")
     mutating func limits() {
         for (tag, timeout) in [(UInt64(1), UInt64(300)), (2, 100), (3, 300), (4, 200)] {
-            _ = node.nodeCall("f", tag: tag, timeout: timeout)
+            _ = node.nodeCall("f", tag: tag, timeout: .milliseconds(timeout))
         }
         let ended = "invocation_timeout: Invocation timed out"
-        #expect(node.router.nextDeadline == 1100)
+        #expect(node.router.nextDeadline == .milliseconds(1100))
         #expect(node.tick(after: 100) == ["ended 2 \(ended)"])
         #expect(node.answer(1, uuid(2), payload: "null") == ["ended 1 -"])
-        #expect(node.router.nextDeadline == 1200)
+        #expect(node.router.nextDeadline == .milliseconds(1200))
         #expect(node.tick(after: 100) == ["ended 4 \(ended)"])
-        #expect(node.router.nextDeadline == 1300)
+        #expect(node.router.nextDeadline == .milliseconds(1300))
         #expect(node.tick(after: 100) == ["ended 3 \(ended)"])
     }
 
@@ -152,7 +152,7 @@ struct NodeCallTests {
 
     @Test("a built-in function that does not answer has a limit too") mutating func builtInTimeout()
     {
-        _ = node.nodeCall("stream::get", timeout: 10)
+        _ = node.nodeCall("stream::get", timeout: .milliseconds(10))
         #expect(node.tick(after: 10) == ["ended 7 invocation_timeout: Invocation timed out"])
     }
 

@@ -39,7 +39,7 @@ private struct RandomRun {
     }
 
     var node: Node
-    let limits: StreamWorkers.WorkerLimits
+    let limits: WorkerLimits
     var random: SplitMix
 
     var open: [Int] = []

@@ -5,7 +5,7 @@ import StreamTriggers
 import StreamWorkers
 import Synchronization
 
-typealias Router = WorkerRouter<Packet, FunctionRegistry, TriggerRegistry>
+typealias Router = WorkerRouter<Packet>
 
 /// A message of the core's: JSON data, or a result that says `!code` for an error.
 struct Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
@@ -42,27 +42,29 @@ func uuid(_ number: Int) -> String {
 /// That a registration is dealt with is said after every one: `feed` leaves it out, `releases` counts it.
 struct Node {
     var router: Router
-    var moment = Moment(uptime: 1000, unix: 1_767_225_600_000)
+    var moment = Moment(uptime: .seconds(1), unix: 1_767_225_600_000)
     private(set) var releases = 0
     /// Workers that came, went or told of themselves: the event and the worker's id.
     private(set) var changes: [String] = []
 
     init(
-        limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits(),
+        limits: WorkerLimits = WorkerLimits(),
         listeners: [WorkerListener] = [WorkerListener()], named: [String] = [],
         builtIns: [FunctionRegistration] = Node.builtIns, types: [TriggerTypeRegistration] = []
     ) {
         let next = Counter()
         let tokens = Counter()
+        var timeouts = Timeouts()
+        (timeouts.auth, timeouts.handler) = (.milliseconds(100), .milliseconds(300))
         router = Router(
-            limits: limits, listeners: listeners, namedByConfiguration: named, timeouts: (100, 300),
+            limits: limits, listeners: listeners, namedByConfiguration: named, timeouts: timeouts,
             builtInFunctions: builtIns, logOrigin: origin, functions: FunctionRegistry(),
             triggers: TriggerRegistry(builtInTypes: types), startedAt: 1_767_225_500_000,
             makeUUID: { uuid(next.increment()) }, makeToken: { "token \(tokens.increment())" })
     }
 
     /// All connections of it go through a middleware.
-    init(limits: StreamWorkers.WorkerLimits, middleware: String) {
+    init(limits: WorkerLimits, middleware: String) {
         var listener = WorkerListener()
         listener.middlewareFunctionID = middleware
         self.init(limits: limits, listeners: [listener])
@@ -75,7 +77,7 @@ struct Node {
 
     /// A node with so many connections, whose worker ids are the first UUIDs.
     static func with(
-        _ connections: Int, limits: StreamWorkers.WorkerLimits = StreamWorkers.WorkerLimits()
+        _ connections: Int, limits: WorkerLimits = WorkerLimits()
     ) -> Node {
         var node = Node(limits: limits)
         for connection in 0..<connections { _ = node.open(connection + 1) }
@@ -140,7 +142,7 @@ struct Node {
     /// A call of the node itself.
     mutating func nodeCall(
         _ function: String, _ input: CallInput<Packet>, tag: UInt64 = 7, traceparent: String? = nil,
-        timeout: UInt64 = 1000
+        timeout: Duration = .seconds(1)
     ) -> [String] {
         var actions: Router.Actions = []
         router.call(
@@ -150,13 +152,13 @@ struct Node {
     }
 
     mutating func nodeCall(
-        _ function: String, _ data: String = "{}", tag: UInt64 = 7, timeout: UInt64 = 1000
+        _ function: String, _ data: String = "{}", tag: UInt64 = 7, timeout: Duration = .seconds(1)
     ) -> [String] {
         nodeCall(function, .text(text(data)), tag: tag, timeout: timeout)
     }
 
     mutating func tick(after milliseconds: UInt64) -> [String] {
-        moment.uptime += milliseconds
+        moment.uptime += .milliseconds(milliseconds)
         return feed(.tick)
     }
 

@@ -1,4 +1,5 @@
-/// The bounds of what one worker can make the node hold. Each is refused visibly.
+/// The bounds of what one worker can make the node hold. Each is refused visibly. Those of a worker port are set by its entry
+/// in the configuration.
 package struct WorkerLimits: Hashable, Sendable {
     /// Bytes of a function, trigger or trigger type id. Longer: `limit_reached`.
     package var nameSize = 256
@@ -23,9 +24,11 @@ package struct WorkerLimits: Hashable, Sendable {
     /// caller takes: `result_too_large`. A notice: not sent, and logged.
     package var listSize = 64 << 20
 
-    /// Milliseconds that the holder of an id has to answer a ping in when another worker wants the id. Silent: it counts
-    /// as gone.
-    package var contestMilliseconds: UInt64 = 2000
+    /// Bytes that wait to be sent to one worker. With more, its calls wait.
+    package var workerBudget = 64 << 20
+
+    /// How long the holder of an id may take to answer a ping when another worker wants the id. Silent: it counts as gone.
+    package var contest: Duration = .seconds(2)
 
     package init() {}
 }
