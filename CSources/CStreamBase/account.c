@@ -53,7 +53,7 @@ static bool lets_start(const struct sc_account *account, struct sc_account_call 
     if (sc_account_state(account) != SC_ACCOUNT_OPEN ||
         sc_account_outgoing(account) <= account->limit)
         return true;
-    bool awaited = atomic_load_explicit(&account->next_answer, memory_order_relaxed) == call.place;
+    bool awaited = atomic_load_explicit(&account->next_answer, memory_order_relaxed) == call.slot;
     return (!call.answers || awaited) &&
            sc_account_outgoing(account) - sc_account_bytes(account, SC_PLACE_ANSWERS) <=
                account->limit;
@@ -77,8 +77,8 @@ uint64_t sc_account_take_waiting(struct sc_account *account) {
     return atomic_exchange_explicit(&account->waiting, 0, memory_order_acq_rel);
 }
 
-uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place) {
-    atomic_store_explicit(&account->next_answer, place, memory_order_relaxed);
+uint64_t sc_account_answer_next(struct sc_account *account, uint32_t slot) {
+    atomic_store_explicit(&account->next_answer, slot, memory_order_relaxed);
     if (sc_account_outgoing(account) <= account->limit)
         return 0; // Waiting calls hear of the room.
     atomic_thread_fence(memory_order_seq_cst);

@@ -247,32 +247,32 @@ static void keep(struct connection *connection, const uint8_t *bytes, size_t siz
         sc_buffer_append(&sc_inbound_of(connection)->undecoded, bytes, size);
 }
 
-// The bytes that were held; the caller owns them.
-static struct sc_buffer take_held(struct connection *connection) {
-    struct sc_buffer held = {0};
+// The bytes that wait to be decoded. Owns: the caller has them.
+static struct sc_buffer take_undecoded(struct connection *connection) {
+    struct sc_buffer undecoded = {0};
     if (connection->inbound != NULL) {
-        held = connection->inbound->undecoded;
+        undecoded = connection->inbound->undecoded;
         connection->inbound->undecoded = (struct sc_buffer){0};
     }
-    return held;
+    return undecoded;
 }
 
 void sc_inbound_receive(struct connection *connection, uint8_t *bytes, size_t size) {
-    struct sc_buffer held = {0};
+    struct sc_buffer undecoded = {0};
     if (connection->inbound != NULL && connection->inbound->undecoded.size > 0) {
-        held = take_held(connection);
-        sc_buffer_append(&held, bytes, size);
-        if (held.failed) {
-            sc_buffer_deinit(&held);
+        undecoded = take_undecoded(connection);
+        sc_buffer_append(&undecoded, bytes, size);
+        if (undecoded.failed) {
+            sc_buffer_deinit(&undecoded);
             sc_connection_end(connection, END_RESET);
             return;
         }
-        bytes = held.data;
-        size = held.size;
+        bytes = undecoded.data;
+        size = undecoded.size;
     }
     size_t used = connection->paused ? 0 : process(connection, bytes, size);
     keep(connection, bytes + used, size - used);
-    sc_buffer_deinit(&held);
+    sc_buffer_deinit(&undecoded);
     if (connection->inbound != NULL)
         sc_inbound_free_if_empty(connection);
 }
@@ -288,13 +288,14 @@ void sc_connection_read_on(struct connection *connection) {
         sc_connection_lives(connection);
     if (connection->state == STATE_PEER_CLOSED)
         sc_connection_peer_closed(connection, connection->inbound->close_code);
-    struct sc_buffer held = take_held(connection);
-    size_t used = process(connection, held.data == NULL ? (uint8_t *)"" : held.data, held.size);
-    keep(connection, held.data + used, held.size - used);
-    sc_buffer_deinit(&held);
+    struct sc_buffer undecoded = take_undecoded(connection);
+    size_t used = process(connection, undecoded.data == NULL ? (uint8_t *)"" : undecoded.data,
+                          undecoded.size);
+    keep(connection, undecoded.data + used, undecoded.size - used);
+    sc_buffer_deinit(&undecoded);
     if (connection->state == STATE_PEER_ENDED) {
         if (sc_connection_has_parked(connection))
-            connection->paused = true; // More has come up in what was held.
+            connection->paused = true; // More has come up in what was undecoded.
         else
             sc_connection_end(connection, END_WHEN_SENT);
     } else if (!connection->paused && connection->state < STATE_TERMINATING) {

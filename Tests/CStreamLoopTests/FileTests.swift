@@ -172,8 +172,8 @@ struct FileTests {
 
     /// The way with one entry and the one with two, with and without the kernel's help.
     private static let ways: [UInt32] = [
-        0, SC_LOOP_SYNCED_WRITES.rawValue,
-        SC_LOOP_SYNCED_WRITES.rawValue | SC_LOOP_DEFER_TASKRUN.rawValue,
+        0, SC_LOOP_FLUSHED_WRITES.rawValue,
+        SC_LOOP_FLUSHED_WRITES.rawValue | SC_LOOP_DEFER_TASKRUN.rawValue,
     ]
 
     /// Memory that starts with a page.

@@ -37,7 +37,7 @@ struct WriteWayTests {
     @Test("is the synced one, as long as it is in time")
     func inTime() {
         let writes = Writes()
-        writes.synced = UInt64(SC_LOOP_SYNC_LATE_US + 16) * us
+        writes.synced = UInt64(SC_LOOP_FLUSH_LATE_US + 16) * us
         #expect(!writes.write(10_000).contains(true) && writes.way.switches == 0)
         writes.synced += 1
         #expect(!writes.write() && writes.write(), "a nanosecond more is late")
@@ -46,7 +46,7 @@ struct WriteWayTests {
     @Test("gives large writes more time")
     func large() {
         let writes = Writes()
-        writes.synced = UInt64(SC_LOOP_SYNC_LATE_US) * us + 1_024 * us
+        writes.synced = UInt64(SC_LOOP_FLUSH_LATE_US) * us + 1_024 * us
         #expect(!writes.write(size: 256 << 10) && !writes.write(size: 256 << 10))
         writes.synced += 1
         #expect(!writes.write(size: 256 << 10) && writes.write())
@@ -123,7 +123,7 @@ struct WriteWayTests {
         #expect(!writes.begin())
         // A linked one of before says nothing of the synced way.
         writes.end(linked: true, tick)
-        #expect(writes.way.state == SC_WAY_SYNCED && writes.way.kept == first)
+        #expect(writes.way.state == SC_WAY_FLUSHED && writes.way.kept == first)
     }
 
     @Test("waits for a trial that fails") func failedTrial() {

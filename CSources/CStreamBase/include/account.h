@@ -207,7 +207,7 @@ static inline uint64_t sc_account_outgoing(const struct sc_account *account) {
 /// A call that has to start, as far as its answer takes room.
 struct sc_account_call {
     bool answers;
-    uint32_t place; // Of its answer. The one that all others wait for does not wait for them.
+    uint32_t slot; // Of its answer. The one that all others wait for does not wait for them.
 };
 /// Whether a call may start for what it may bring: it may go over the limit, the next one waits then. If not,
 /// sc_account_take_waiting tells `shard` (under SC_SHARD_COUNT_MAX) when there is room.
@@ -217,10 +217,10 @@ bool sc_account_lets_start(struct sc_account *_Nullable account, struct sc_accou
                            uint32_t shard);
 /// The shards that wait for room, once there is some; 0: none. For who has discharged something.
 uint64_t sc_account_take_waiting(struct sc_account *account);
-/// The answer at `place` is the next: the shards that wait look whether theirs is it. 0: none.
+/// The answer in `slot` is the next: the shards that wait look whether theirs is it. 0: none.
 ///
 /// Thread: that of the account's shard.
-uint64_t sc_account_answer_next(struct sc_account *account, uint32_t place);
+uint64_t sc_account_answer_next(struct sc_account *account, uint32_t slot);
 
 // ---- Messages in the control plane's hands
 

@@ -89,9 +89,9 @@
 /// Pause of a listener after the process ran out of descriptors or memory.
 #define SC_LOOP_ACCEPT_RETRY_MS 50
 /// A write with its sync that takes longer makes a loop try whether a sync of its own is faster,
-#define SC_LOOP_SYNC_LATE_US 1000u
+#define SC_LOOP_FLUSH_LATE_US 1000u
 /// and so many bytes may take a microsecond more.
-#define SC_LOOP_SYNC_BYTES_PER_US 256u
+#define SC_LOOP_FLUSH_BYTES_PER_US 256u
 /// Writes until the next trial when it was not. There is little to lose: all of them are slow then.
 #define SC_LOOP_TRIAL_PAUSE_WRITES 8u
 /// Writes for which a loop keeps to it when it was, and twice as many when it soon is so again,

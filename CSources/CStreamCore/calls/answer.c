@@ -15,6 +15,7 @@ void sc_answer_connection(struct shard *shard, uint64_t id, uint32_t slot, struc
     sc_slice_release(shard, slice);
 }
 
+// Exactly one of three ways: a message to Swift, the way back of a request, or a frame.
 static void release_answer(struct shard *shard, struct outcome *outcome) {
     if (outcome->awaited)
         sc_log_answered(shard->log, outcome->connection, sc_loop_monotonic_ns(shard->loop));
@@ -66,6 +67,7 @@ static bool leaves_at_once(const struct shard *shard) {
 // ---- Answers
 
 // Nearly all answers: to a connection of this shard, in one frame, without a trace context. They are written in place.
+// Without a chunk: it is none of those, and takes the general way.
 static struct slice answer_frame(struct shard *shard, const struct call *call,
                                  const struct sc_bytes *body, size_t count) {
     uint64_t size = sc_answer_size(&call->echo, body, count);
@@ -78,6 +80,7 @@ static struct slice answer_frame(struct shard *shard, const struct call *call,
     return slice;
 }
 
+// The control plane reads answers of its own calls as it reads results of workers.
 static struct sc_message *node_answer(struct sc_bytes text) {
     struct sc_json_index index;
     const char *why = NULL;
@@ -131,6 +134,7 @@ static void keep_echo(struct shard *shard, const struct call *call, struct outco
     sc_outcome_keep(shard, outcome, texts, OUTCOME_TEXTS);
 }
 
+// Everything the outcome needs is made now, while the slices of the call are there: when it leaves, or is revoked, they are gone.
 static void fill_answer(struct shard *shard, struct call *call, const struct sc_bytes *body,
                         size_t count, bool is_error, struct outcome *outcome) {
     outcome->kind = &sc_outcome_answer;
@@ -165,6 +169,7 @@ static void fill_answer(struct shard *shard, struct call *call, const struct sc_
         sc_outcome_charge(shard, outcome, call->account, outcome->slice.size);
 }
 
+// Most answers leave at once, and are never an outcome: nothing waits for the disk in memory, nor do most reads.
 static void answer_with(struct shard *shard, struct call *call,
                         const struct sc_bytes *_Nullable body, size_t count, bool is_error) {
     if (!call->wants_answer && call->request == NULL)
@@ -191,6 +196,7 @@ void sc_call_answer(struct shard *shard, struct call *call, const struct sc_byte
     answer_with(shard, call, body, count, false);
 }
 
+// An error is true whatever the disk does, so it is not revoked: see revoke_answer.
 void sc_call_fail(struct shard *shard, struct call *call, const char *code,
                   struct sc_bytes message) {
     if (!call->wants_answer && call->request == NULL)

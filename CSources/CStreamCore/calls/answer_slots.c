@@ -3,6 +3,7 @@
 
 #include "calls.h"
 
+// A power of two, by whose mask slots are found. A caller with one call under way, as most have, never has a ring.
 static void answers_grow(struct caller *caller) {
     uint32_t capacity = caller->slots == NULL ? 0 : caller->slot_mask + 1;
     uint32_t larger = capacity == 0 ? 16 : capacity * 2;
@@ -15,6 +16,7 @@ static void answers_grow(struct caller *caller) {
     caller->slot_mask = larger - 1;
 }
 
+// Numbers count up for ever and wrap: only their difference matters.
 uint32_t sc_answer_begin(struct caller *caller) {
     uint32_t waiting = caller->slot_tail - caller->slot_head;
     if (waiting > 0 && (caller->slots == NULL || waiting > caller->slot_mask))
@@ -55,6 +57,7 @@ static void answers_follow(struct caller *caller) {
     }
 }
 
+// An answer without a chunk, whose memory was out, ends its slot: the next ones must not wait for ever.
 void sc_answer_end(struct caller *caller, uint32_t slot, struct slice slice) {
     if (slot != caller->slot_head) {
         answer_keep(caller, slot, slice);
@@ -67,6 +70,7 @@ void sc_answer_end(struct caller *caller, uint32_t slot, struct slice slice) {
         answers_follow(caller);
 }
 
+// Those that are still awaited find no caller when they come.
 void sc_answers_drop(struct caller *caller) {
     for (uint32_t i = caller->slot_head; caller->slots != NULL && i != caller->slot_tail; i++) {
         struct slice slice = caller->slots[i & caller->slot_mask].slice;

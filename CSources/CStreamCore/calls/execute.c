@@ -13,6 +13,7 @@ static bool nobody_asks(const struct call *call) {
     return state == SC_ACCOUNT_CUT || (state == SC_ACCOUNT_LEFT && !sc_call_writes(call->op));
 }
 
+// At the owner. The call has waited, or travelled: who has asked may be gone.
 static void evaluate(struct shard *owner, struct request *request) {
     if (nobody_asks(&request->call)) {
         owner->counters.calls_dropped++;
@@ -22,6 +23,7 @@ static void evaluate(struct shard *owner, struct request *request) {
     sc_call_execute(owner, &request->call);
 }
 
+// Back at the caller's shard. Without a reply memory was out: the slot ends all the same, or all later answers would wait for it.
 static void finish(struct shard *origin, struct request *request) {
     if (request->call.connection == SC_NODE_CONNECTION) {
         if (request->reply != NULL)
@@ -40,17 +42,20 @@ const struct request_kind sc_request_call = {
 
 // ---- Answers
 
+// The result stands in the answer as it is in the store: it is copied once, into the frame.
 static void answer_result(struct shard *shard, struct call *call, struct sc_bytes text) {
     struct sc_bytes body[2];
     sc_call_answer(shard, call, body, sc_result_value(body, text));
 }
 
+// `old_value` and `new_value`, as the original answers `set`, `update` and `delete`.
 static void answer_change(struct shard *shard, struct call *call,
                           const struct sc_change_result *change) {
     struct sc_bytes body[SC_RESULT_CHANGE_PARTS_MAX];
     sc_call_answer(shard, call, body, sc_result_change(body, change));
 }
 
+// Without an allocation of its own: memory is what is out.
 static void fail_without_memory(struct shard *shard, struct call *call, const char *code,
                                 const char *prefix) {
     char text[96];
@@ -67,11 +72,14 @@ static uint64_t long_call_begin(uint64_t size) {
     return size < SC_LONG_CALL_SIZE ? 0 : sc_loop_clock_ns();
 }
 
+// Only calls that may be long are measured: a clock costs as much as a short one.
 static void long_call_end(struct shard *shard, const struct call *call, uint64_t began_ns) {
     if (began_ns != 0)
         sc_call_queue_charge(shard, call->connection, sc_loop_clock_ns() - began_ns);
 }
 
+// The value is copied into the store's own memory first, compact. Then the store takes it over, and what it had before comes back with
+// a reference, for the answer.
 static void execute_set(struct shard *shard, struct call *call) {
     struct sc_blob *value = NULL;
     if (call->data.compact) {
@@ -102,6 +110,7 @@ static void execute_set(struct shard *shard, struct call *call) {
     sc_blob_release(change.old_value);
 }
 
+// A read in its place among the calls: it sees all changes before it.
 static void execute_get(struct shard *shard, struct call *call) {
     struct sc_blob *value = sc_store_get(shard->store, &call->name, call->item);
     if (value == NULL) { // A missing item: no `result` at all.
@@ -175,11 +184,14 @@ static void execute_update(struct shard *shard, struct call *call) {
     long_call_end(shard, call, began_ns);
 }
 
+// Nothing is stored, so it is answered even where nobody is interested.
 static void execute_send(struct shard *shard, struct call *call) {
     sc_emit_sent(shard, call);
     answer_result(shard, call, SC_LITERAL("null"));
 }
 
+// The array of a group may be there already, in the cache of its `sync`: the eight bytes in front of that say where. The answer is cut out
+// of it, without looking at an item.
 void sc_call_list(struct shard *shard, struct call *call) {
     if (!call->wants_answer) {
         sc_call_answer(shard, call, NULL, 0);
@@ -209,6 +221,7 @@ void sc_call_list(struct shard *shard, struct call *call) {
     sc_buffer_deinit(&text);
 }
 
+// A large list takes turns. One that nobody waits for, or that is too large for its caller, is no work at all.
 static void execute_list(struct shard *shard, struct call *call) {
     uint64_t size = sc_group_array_size(sc_store_group_find(shard->store, &call->name));
     if (size > SC_GROUP_STEP_SIZE && size <= call->size_max && call->wants_answer) {
@@ -220,6 +233,7 @@ static void execute_list(struct shard *shard, struct call *call) {
     long_call_end(shard, call, began_ns);
 }
 
+// The calls whose cost follows the size of their data are charged to their connection: see call_queue.c.
 void sc_call_execute(struct shard *shard, struct call *call) {
     uint64_t began_ns;
     shard->counters.calls++;

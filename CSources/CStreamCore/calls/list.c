@@ -14,6 +14,7 @@ static struct request *request_of(const struct reading *reading) {
 
 // ---- The caller
 
+// The caller of another shard is held back there, by its own calls: here only its queue knows.
 static struct caller *local_caller(struct shard *shard, const struct request *request) {
     if (request->origin != shard)
         return NULL;
@@ -45,6 +46,7 @@ static struct sc_group_name name(const struct reading *reading) {
     return request_of(reading)->call.name;
 }
 
+// An answer that nobody takes is not worked out. The request is answered all the same, with nothing: it has to come back.
 static bool is_wanted(struct shard *shard, struct reading *reading) {
     struct request *request = request_of(reading);
     if (caller_is_gone(shard, request))
@@ -62,6 +64,8 @@ static size_t answer_parts(const struct request *request, uint64_t array_size,
 // Where in the parts of an answer the array stands.
 #define ARRAY_AT (SC_ANSWER_BODY_AT + 1)
 
+// The size of the array is known, so that the whole message is laid out once, with its header in front. The caller is charged from now on,
+// before a byte of it is written.
 static bool begin(struct shard *shard, struct reading *reading, uint64_t array_size) {
     (void)shard;
     struct request *request = request_of(reading);
@@ -83,6 +87,7 @@ static bool begin(struct shard *shard, struct reading *reading, uint64_t array_s
     return true;
 }
 
+// The snapshot is taken: changes of the caller that come now are not in it, whenever it is read to its end.
 static void begun(struct shard *shard, struct reading *reading) {
     let_go(shard, request_of(reading));
 }
@@ -105,7 +110,8 @@ static void at_once(struct shard *shard, struct reading *reading) {
         let_go(shard, request);
 }
 
-static bool taken_back(struct shard *shard, struct reading *reading, int error, bool unknown) {
+// A list of what is not true any more cannot be begun again: later calls of the caller may have passed it.
+static bool rollback(struct shard *shard, struct reading *reading, int error, bool unknown) {
     sc_durable_explain(shard, &request_of(reading)->call, error, unknown);
     return true;
 }
@@ -116,8 +122,9 @@ static const struct reading_kind list_kind = {.name = name,
                                               .begun = begun,
                                               .finish = finish,
                                               .at_once = at_once,
-                                              .taken_back = taken_back};
+                                              .rollback = rollback};
 
+// A request keeps what the answer needs, though this shard is the caller's: the slices of a call end with it.
 void sc_list_read(struct shard *shard, struct call *call) {
     struct request *request = call->request;
     if (request == NULL) {

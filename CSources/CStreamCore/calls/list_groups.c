@@ -35,7 +35,7 @@ struct collection {
     struct request *request;         // Of the other shard; of a list of this one, its call.
     struct gather *_Nullable gather; // A list of this shard.
     struct group_names *names;
-    uint32_t taken_back; // Of the shard, when it began.
+    uint32_t rollbacks; // Of the shard, when it began.
     bool begun;
 };
 
@@ -46,9 +46,9 @@ struct gather {
     struct request *call;              // Never sent: it keeps what the answer needs.
     struct request *_Nullable request; // The one that the call has come as, if it has waited.
     uint32_t missing;
-    uint32_t taken_back; // Of the shard, when its own names were collected.
-    bool holds;          // The later calls of its connection wait.
-    bool failed;         // Memory is out, or nobody waits for it.
+    uint32_t rollbacks; // Of the shard, when its own names were collected.
+    bool holds;         // The later calls of its connection wait.
+    bool failed;        // Memory is out, or nobody waits for it.
     enum gather_phase phase;
     uint32_t part_count, part;     // The one that is read,
     size_t at;                     // from here; or where in the pairs.
@@ -89,9 +89,10 @@ static void collect(struct sc_bytes stream, struct sc_bytes group, void *context
     sc_buffer_append_bytes(&names->text, group);
 }
 
+// Names of before a rollback may never have been: the number of rollbacks tells them from later ones.
 static void collection_begin(struct shard *shard, struct collection *collection) {
     const struct call *call = &collection->request->call;
-    collection->taken_back = shard->taken_back;
+    collection->rollbacks = shard->rollbacks;
     collection->begun = true;
     sc_group_walk_begin(shard->store, call->op == SC_CALL_LIST_GROUPS ? &call->name.stream : NULL);
 }
@@ -130,6 +131,7 @@ static bool collect_begin(struct shard *shard, struct collection *collection) {
     return false;
 }
 
+// By bytes, as the original sorts: no locale, and no case.
 static int compare_bytes(struct sc_bytes a, struct sc_bytes b) {
     size_t size = a.size < b.size ? a.size : b.size;
     int order = size == 0 ? 0 : memcmp(a.data, b.data, size);
@@ -264,9 +266,10 @@ static void go_on(struct gather *gather) {
 // ---- The end
 
 static bool is_true(const struct shard *shard, const struct gather *gather) {
-    return gather->taken_back == shard->taken_back; // Else some of the names may never have been.
+    return gather->rollbacks == shard->rollbacks; // Else some of the names may never have been.
 }
 
+// Looked at while names come, so that a list which cannot be answered is not worked out to its end.
 static bool is_too_large(const struct gather *gather) {
     uint64_t least = 0;
     bool too_large = false;
@@ -277,6 +280,7 @@ static bool is_too_large(const struct gather *gather) {
     return too_large || least > gather->call->call.size_max;
 }
 
+// Errors say what the original says, for those that it has.
 static void answer(struct shard *shard, struct gather *gather) {
     struct call *call = &gather->call->call;
     call->request = gather->request; // The answer stays on this shard.
@@ -335,6 +339,7 @@ static void finish(struct shard *shard, struct gather *gather) {
     free(gather);
 }
 
+// Of a caller that has gone only the accounts are left, which say so.
 static bool has_caller(const struct call *call) {
     return call->connection == SC_NODE_CONNECTION ||
            sc_account_state(call->account) == SC_ACCOUNT_OPEN;
@@ -356,6 +361,7 @@ static bool take_slice(struct shard *shard, struct gather *gather) {
     return false;
 }
 
+// All shards have answered. A short list is answered within this step, a long one takes turns.
 static void gathered(struct shard *shard, struct gather *gather) {
     if (!gather->holds)
         hold(shard, gather);
@@ -368,6 +374,7 @@ static void gathered(struct shard *shard, struct gather *gather) {
 
 static const struct outcome_kind names_outcome;
 
+// Of another shard: the request is an outcome now, behind the changes that it has seen.
 static void collected(struct shard *shard, struct collection *collection) {
     struct gather *gather = collection->gather;
     if (gather == NULL) {
@@ -376,7 +383,7 @@ static void collected(struct shard *shard, struct collection *collection) {
         sc_read_answered(shard, request, &names_outcome);
         return;
     }
-    gather->taken_back = collection->taken_back;
+    gather->rollbacks = collection->rollbacks;
     if (--gather->missing == 0)
         gathered(shard, gather);
 }
@@ -388,7 +395,7 @@ static void collect_turn(struct shard *shard) {
     struct collection *collection =
         SC_CONTAINER_OF(calls_of(shard)->collections.first, struct collection, node);
     const struct call *call = &collection->request->call;
-    if (!collection->begun || collection->taken_back != shard->taken_back) {
+    if (!collection->begun || collection->rollbacks != shard->rollbacks) {
         sc_group_walk_end(shard->store);
         names_free(collection->names, call->account);
         collection_begin(shard, collection);

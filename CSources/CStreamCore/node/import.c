@@ -78,6 +78,8 @@ struct index_name {
     bool ambiguous;
 };
 
+// Names of the original join stream and group by a colon, which either may have too. So a name with several is ambiguous, and is split
+// where the operator says.
 static const char *read_index_name(const char *file, bool at_last, struct index_name *name) {
     static const char prefix[] = "stream:";
     size_t size = strlen(file) - strlen(".bin"), decoded = 0, skip = sizeof prefix - 1;
@@ -122,6 +124,7 @@ static bool archived_text(struct sc_bytes file, struct sc_bytes *text) {
     return true;
 }
 
+// The limits of a `set`: what could not be stored by a call is not stored by an import.
 static const char *check_item(const struct import *import, const struct sc_json_member *member) {
     const struct sc_node_config *config = &import->shard->node->config;
     if (sc_json_unescaped_size(member->key) > SC_NAME_SIZE_MAX)
@@ -133,6 +136,7 @@ static const char *check_item(const struct import *import, const struct sc_json_
     return NULL;
 }
 
+// An id may be written with six bytes a character. Values are stored as calls store them, without blanks.
 static const char *import_item(struct import *import, const struct sc_group_name *name,
                                const struct sc_json_member *member) {
     uint8_t *bytes = sc_allocate(6 * SC_NAME_SIZE_MAX + member->value.text.size);
@@ -165,6 +169,7 @@ static const char *import_group(struct import *import, const struct sc_group_nam
     return problem;
 }
 
+// A file that is no regular one could make the start wait for ever: it is opened without waiting, and refused.
 static const char *read_whole(int directory, const char *file, struct sc_buffer *out) {
     int fd = openat(directory, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat status;
@@ -200,6 +205,7 @@ static void say_ambiguous(struct import *import, const char *file, const struct 
     say(import, SC_LOG_WARN, "import_ambiguous", text);
 }
 
+// All shards list the directory, and each takes the files of its groups: nobody waits for another one.
 static void import_file(const char *file, void *context) {
     struct import *import = context;
     struct shard *shard = import->shard;

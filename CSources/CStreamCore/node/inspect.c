@@ -5,6 +5,7 @@
 
 #include "node.h"
 
+// `out` is one line that is filled again and again; `line` borrows it for the call. NULL: only the sums are wanted.
 struct printing {
     void *context;
     void (*line)(void *context, struct sc_bytes json);
@@ -25,6 +26,7 @@ static void add_number(struct sc_buffer *out, const char *name, uint64_t value) 
     sc_buffer_append(out, digits, sc_decimal_write(digits, value));
 }
 
+// A line is whole or absent: memory that is out leaves lines out, and the sums say how many there should be.
 static void end_line(struct printing *printing) {
     sc_buffer_append_bytes(&printing->out, SC_LITERAL("}"));
     if (!printing->out.failed)
@@ -48,6 +50,7 @@ static void print_batch(void *context, const char *file, uint64_t offset, uint64
     end_line(printing);
 }
 
+// Values are JSON already, and stand in the line as they are.
 static void print_record(void *context, const char *kind, struct sc_bytes stream,
                          struct sc_bytes group, struct sc_bytes item, struct sc_bytes value,
                          uint64_t position, uint64_t place, uint64_t stamp_ms) {
@@ -74,6 +77,7 @@ static void print_record(void *context, const char *kind, struct sc_bytes stream
     end_line(printing);
 }
 
+// A record of an update has operations only. Its value is made as a start would make it.
 static int apply(void *context, struct sc_bytes value, struct sc_bytes operations,
                  struct sc_bytes *result) {
     struct printing *printing = context;
@@ -92,6 +96,8 @@ static void report(void *context, enum sc_report_level level, const char *event,
     reports->line(reports->context, (struct sc_bytes){(const uint8_t *)text, strlen(text)});
 }
 
+// Reads, and takes no lock: a directory may be inspected while a node runs. What that node is writing may look cut off. The loop is a
+// small one of this thread, for nothing but the files.
 int sc_storage_inspect(const char *path, void *context,
                        void (*line)(void *context, struct sc_bytes json),
                        void (*remark)(void *context, struct sc_bytes text),

@@ -5,10 +5,12 @@
 
 #include "node.h"
 
+// A stop ends soon after the last connection, without a message from each place that could be the last.
 #define STOP_LOOK_MS 10
 
 // ---- Start
 
+// One reason is told: the first. What follows from it would only hide it.
 void sc_node_note_failure(struct sc_node *node, int rc, const struct start_failure *why) {
     if (node->start_error != 0)
         return;
@@ -18,6 +20,8 @@ void sc_node_note_failure(struct sc_node *node, int rc, const struct start_failu
         snprintf(node->start_reason, sizeof node->start_reason, "%s", why->reason);
 }
 
+// Time stamps are the order of what clients see. A clock that is far off would make stamps that stay in the store, and no later one
+// could be newer: so such a start is refused.
 static int start_loop(struct shard *shard, struct start_failure *why) {
     why->step = SC_START_LOOP;
     int rc = sc_shard_set_up(shard);
@@ -52,6 +56,7 @@ static int start_listening(struct shard *shard, struct start_failure *why) {
     return rc;
 }
 
+// The default of `why` is what fails most, so that a step says something else only where it knows better.
 int sc_shard_start_step(struct shard *shard, uint32_t step, struct start_failure *why) {
     static int (*const steps[START_STEPS])(struct shard *, struct start_failure *) = {
         start_loop, sc_storage_start_directory, sc_storage_start_log, sc_storage_start_commit,
@@ -78,6 +83,7 @@ static int barrier(struct shard *shard, int rc, const struct start_failure *why)
     return rc;
 }
 
+// A shard that fails goes on to the barrier all the same: the others wait for it there.
 int sc_shard_start(struct shard *shard) {
     struct sc_node *node = node_of(shard);
     int rc = 0;
@@ -106,6 +112,8 @@ void sc_shard_say_ended(struct shard *shard) {
 
 // ---- Stop
 
+// A shard may end only when nothing of it is on another one's thread. What waits here for the disk counts too: callers are owed their
+// answers, and their shards hear of them from here.
 bool sc_shard_waits_for_peers(const struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++)
         if (shard->peers[i].requests > 0 || shard->peers[i].event_bytes > 0)
@@ -116,6 +124,7 @@ bool sc_shard_waits_for_peers(const struct shard *shard) {
            !sc_wait_list_is_empty(&calls_of(shard)->collections);
 }
 
+// Listeners are closed by completions: until then one more connection may come.
 static bool is_quiet(const struct shard *shard) {
     return shard->transport.connection_count == 0 && sessions_of(shard)->listeners.open == 0 &&
            !sc_shard_waits_for_peers(shard);
@@ -129,12 +138,14 @@ static void say_quiet(struct shard *shard) {
     pthread_mutex_unlock(&node->lock);
 }
 
+// The patience of the stop is over: peers that do not take what is theirs are cut off.
 static void reset_all(struct transport *transport) {
     for (uint32_t slot = 0; slot < transport->slot_count; slot++)
         if (sc_transport_at(transport, slot) != NULL)
             sc_connection_end(sc_transport_at(transport, slot), END_RESET);
 }
 
+// Every few milliseconds until the end: work of other shards may come after this one has been quiet, and is served.
 static void stop_look(struct sc_timer *timer) {
     struct shard *shard = shard_of_timer(timer, offsetof(struct node_shard, stop_timer));
     if (sc_loop_monotonic_ns(shard->loop) >= shard->stop_due_ns)
@@ -146,6 +157,7 @@ static void stop_look(struct sc_timer *timer) {
     sc_timer_start(shard->loop, timer, STOP_LOOK_MS);
 }
 
+// Each in the way of its role. A connection that is closing already is left alone: its own time limit ends it.
 static void close_all(struct transport *transport, const struct role *role, uint16_t code) {
     for (uint32_t slot = 0; slot < transport->slot_count; slot++) {
         struct connection *connection = sc_transport_at(transport, slot);
@@ -154,12 +166,14 @@ static void close_all(struct transport *transport, const struct role *role, uint
     }
 }
 
+// 1001: browsers come again by themselves, to another node or to this one when it is back.
 void sc_shard_close_clients(struct shard *shard) {
     shard->stopping = true;
     sc_listeners_close(&sessions_of(shard)->listeners);
     close_all(&shard->transport, &sc_stream_role, 1001);
 }
 
+// Workers go last, and with 1012: they have answers to come, and their SDKs reconnect from that.
 void sc_shard_stop(struct shard *shard) {
     sc_shard_close_clients(shard);
     close_all(&shard->transport, &sc_worker_role, 1012);

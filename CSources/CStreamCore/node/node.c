@@ -11,6 +11,7 @@
 
 #include "node.h"
 
+// Those that the process may use, not those of the machine: a container has fewer.
 uint32_t sc_available_cores(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) < 0)
@@ -18,6 +19,8 @@ uint32_t sc_available_cores(void) {
     return (uint32_t)CPU_COUNT(&set);
 }
 
+// The numbers are those of docs/configuration.md, which a test compares with the configuration's own. This copy is for callers
+// of the C core alone: benchmarks, fuzzers and the simulation.
 struct sc_node_config sc_node_config_default(void) {
     return (struct sc_node_config){
         .shard_count = 1,
@@ -41,6 +44,7 @@ struct sc_node_config sc_node_config_default(void) {
         .close_timeout_ms = 10000};
 }
 
+// Strings of the configuration belong to the caller, and may go as soon as sc_node_create has returned.
 static void copy_address(struct sc_node_address *to, const struct sc_node_address *from) {
     *to = *from;
     to->host = strdup(from->host);
@@ -53,6 +57,7 @@ static void free_address(struct sc_node_address *address) {
     free((char *)address->origins);
 }
 
+// One more than there are, so that a node without worker ports needs no case of its own.
 static void copy_addresses(struct sc_node *node, const struct sc_node_config *config) {
     copy_address(&node->shared.config.stream, &config->stream);
     if (config->storage.path != NULL)
@@ -73,6 +78,8 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     struct sc_node *node = calloc(1, sizeof *node);
     if (node == NULL)
         return NULL;
+    // Ids that clients see are made with this key and with no other secret: whoever guesses one learns nothing of the seed of the hash
+    // tables.
     if (getrandom(node->shared.id_key, sizeof node->shared.id_key, 0) !=
         sizeof node->shared.id_key) {
         free(node);
@@ -87,6 +94,7 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     node->shared.shard_count = config->shard_count;
     copy_addresses(node, config);
     pthread_mutex_init(&node->lock, NULL);
+    // Waits are measured by the clock that nobody sets.
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -107,6 +115,7 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     return node;
 }
 
+// The memory of the shards stays until sc_node_destroy: one that ends may still be looked at by another.
 static void join_threads(struct sc_node *node, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         pthread_join(node_shard_of(node->shared.shards[i])->thread, NULL);
@@ -143,6 +152,7 @@ static bool share_descriptors(struct sc_node *node, char *reason, size_t reason_
     return true;
 }
 
+// Borrows the lock of the caller, as pthread_cond_wait does: what it guards may have changed on return, with or without threads.
 void sc_node_wait(struct sc_node *node) {
     if (node->stepper == NULL) {
         pthread_cond_wait(&node->changed, &node->lock);
@@ -165,6 +175,8 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
         snprintf(reason, reason_size, "%s", node->start_reason);
         return found;
     }
+    // A thread that cannot be made ends the start of all: those that run already wait in a barrier, which must not wait for
+    // the one that never comes.
     uint32_t count = 0;
     while (count < node->shared.shard_count &&
            pthread_create(&node_shard_of(node->shared.shards[count])->thread, NULL, sc_shard_main,
@@ -203,6 +215,7 @@ const char *sc_node_backend_reason(const struct sc_node *node) {
 
 // ---- Broadcasts: something to run on every shard
 
+// Owns: the memory of all of them is the caller's, which waits until the last one has run. `done` lies on its stack.
 struct broadcast {
     struct sc_loop_message message;
     struct shard *shard;
@@ -211,6 +224,7 @@ struct broadcast {
     uint32_t *done; // Under the node's lock.
 };
 
+// After the lock is released the memory may be gone, so nothing of it is touched any more.
 static void broadcast_run(struct sc_loop_message *message) {
     struct broadcast *broadcast = SC_CONTAINER_OF(message, struct broadcast, message);
     struct sc_node *node = node_of(broadcast->shard);
@@ -221,6 +235,8 @@ static void broadcast_run(struct sc_loop_message *message) {
     pthread_mutex_unlock(&node->lock);
 }
 
+// Runs a function on each shard, on its thread, and waits for all of them.
+// Thread: any but those of the shards, which would wait for themselves.
 static void broadcast(struct sc_node *node, void (*run)(struct shard *, void *), void *context) {
     struct broadcast *broadcasts = sc_allocate(node->shared.shard_count * sizeof *broadcasts);
     uint32_t done = 0;
@@ -239,6 +255,7 @@ static void broadcast(struct sc_node *node, void (*run)(struct shard *, void *),
     free(broadcasts);
 }
 
+// Each shard measures its patience by its own loop, in whose time its timers are.
 static void begin_stop(struct shard *shard, void *context) {
     const uint32_t *timeout_ms = context;
     shard->stop_due_ns = sc_loop_monotonic_ns(shard->loop) + *timeout_ms * 1000000ull;
@@ -255,6 +272,7 @@ void sc_node_close_clients(struct sc_node *node) {
         broadcast(node, close_clients, NULL);
 }
 
+// Counts in an atomic number: the shards run this at the same time.
 static void count_if_waiting(struct shard *shard, void *context) {
     _Atomic uint32_t *waiting = context;
     if (sc_shard_waits_for_peers(shard))
@@ -270,11 +288,14 @@ static void let_requests_return(struct sc_node *node) {
     } while (atomic_load(&waiting) > 0);
 }
 
+// The last message of a shard. Its thread leaves its loop behind the turn that has run this.
 static void end(struct shard *shard, void *context) {
     (void)context;
     node_shard_of(shard)->end = true;
 }
 
+// A caller counts itself first and looks then, and whoever closes marks first and counts then. So one of the two always sees the
+// other: no command is posted to a loop that has gone.
 bool sc_node_api_enter(struct sc_node *node) {
     uint64_t before = atomic_fetch_add_explicit(&node->api_callers, 1, memory_order_acquire);
     if ((before & NODE_CLOSED) == 0)
@@ -293,6 +314,9 @@ static void close_api(struct sc_node *node) {
         sched_yield(); // They only queue a message each.
 }
 
+// The order of a stop. (1) Nobody new is accepted, and all are asked to go; (2) each shard says when nothing is open and nothing is
+// under way; (3) no command may begin any more; (4) what the last commands have sent from shard to shard is back; (5) all shards
+// end, and free what they have behind the last of them.
 void sc_node_stop(struct sc_node *node, uint32_t timeout_ms) {
     if (!node->running)
         return;
@@ -332,12 +356,14 @@ void sc_node_destroy(struct sc_node *node) {
     free(node);
 }
 
+// Borrowed: as long as the node. For what Swift keeps and no connection has caused.
 struct sc_account *sc_node_account(struct sc_node *node) {
     return node->account;
 }
 
 // ---- Counters
 
+// Counters of the log belong to it: they are read here, on the thread that writes them.
 static void count_log(const struct shard *shard, struct sc_node_counters *own) {
     if (shard->log == NULL)
         return;
@@ -358,6 +384,8 @@ static void count_log(const struct shard *shard, struct sc_node_counters *own) {
     own->store_failures = log.failures;
 }
 
+// A shard's own numbers, and those of the parts that count for themselves. Gauges are of this moment. All are 64 bits wide, so that
+// they are added as one row of numbers: a new one needs no line here, unless another part counts it.
 static void gather_counters(struct shard *shard, void *context) {
     struct sc_node *node = node_of(shard);
     struct sc_node_counters own = shard->counters;
@@ -403,6 +431,7 @@ static void gather_counters(struct shard *shard, void *context) {
     pthread_mutex_unlock(&node->lock);
 }
 
+// Waits for a turn of each shard: their numbers are plain, and no other thread may read them.
 struct sc_node_counters sc_node_counters(struct sc_node *node) {
     struct sc_node_counters sum = {0};
     _Static_assert(sizeof sum % sizeof(uint64_t) == 0, "counters are 64-bit numbers");

@@ -12,10 +12,12 @@
 #include "../sessions/sessions.h"
 #include "node.h"
 
+// Between two steps of compaction on a shard that has nothing else to do: it must not keep a core busy.
 #define COMPACT_PAUSE_MS 1
 
 // ---- The end of a turn
 
+// Memory is made dense behind everything else, as far as the budget of a turn allows: see compact.c.
 // A shard without work goes on by the timer.
 static void compact(struct shard *shard) {
     if (sc_store_compact(shard->store) && node_shard_of(shard)->compact_timer.due_ns == 0)
@@ -65,12 +67,14 @@ static void on_turn(void *context) {
 
 // ---- Start
 
+// Nobody tells of the progress of a client that takes a large `sync`. So the joins that wait for room look again by a timer.
 static void snapshots_due(struct sc_timer *timer) {
     (void)timer; // The turn's end looks at the joins that wait.
 }
 
 // ---- Connections
 
+// The transport knows no log: it says what has happened to a connection, and who that was is known here.
 static void dead_peer(struct connection *connection) {
     sc_shard_log(connection_shard(connection), SC_LOG_INFO, "dead_peer_closed", connection->id,
                  (struct sc_bytes){0});
@@ -81,6 +85,7 @@ static void slow_reader(struct connection *connection) {
                  (struct sc_bytes){0});
 }
 
+// Down there a transport is all there is. It lies in its shard, so the way back is an offset.
 static void transport_turns_again(struct transport *transport) {
     sc_shard_turn_again(SC_CONTAINER_OF(transport, struct shard, transport));
 }
@@ -89,6 +94,7 @@ static void transport_wakes(struct transport *transport, uint64_t waiting) {
     sc_shards_wake(SC_CONTAINER_OF(transport, struct shard, transport), waiting);
 }
 
+// Before anything may be accepted. The transport borrows the loop, the heap and the sums of the shard, all of which outlive it.
 static void set_up_transport(struct shard *shard) {
     static const struct transport_events events = {.on_dead_peer = dead_peer,
                                                    .on_slow_reader = slow_reader,
@@ -109,6 +115,8 @@ static void set_up_transport(struct shard *shard) {
     sc_transport_init(&shard->transport);
 }
 
+// Each shard has ports of its own: a port carries the decoder's limits and the role of its connections, which are read with each
+// frame, and nothing of another shard may be read there. A stream client says little, so its frames may be as long as its messages.
 static void set_up_entrances(struct shard *shard) {
     const struct sc_node_config *config = &shard->node->config;
     uint64_t client = config->client_message_size_max;
@@ -136,6 +144,7 @@ static void set_up_entrances(struct shard *shard) {
     }
 }
 
+// A flood of peers must not become a flood of lines.
 // At most once a second, however many they were.
 static void log_refusals(struct shard *shard) {
     uint64_t failed = sc_loop_counters(shard->loop)->accepts_failed;
@@ -159,6 +168,7 @@ static void log_refusals(struct shard *shard) {
     node_shard_of(shard)->refusals_logged_ns = now_ns;
 }
 
+// What nobody is woken for: silence of peers, syncs that are kept too long, large ones that have been taken.
 static void sweep(struct sc_timer *timer) {
     struct shard *shard = shard_of_timer(timer, offsetof(struct node_shard, sweep_timer));
     log_refusals(shard);
@@ -173,6 +183,8 @@ _Static_assert((int)SC_NODE_IO_URING == (int)SC_LOOP_IO_URING &&
                    (int)SC_NODE_IO_EPOLL == (int)SC_LOOP_IO_EPOLL,
                "one is cast to the other");
 
+// All that a shard owns is made here and freed in sc_shard_tear_down, on the thread of the shard: a ring belongs to the thread that has
+// made it.
 int sc_shard_set_up(struct shard *shard) {
     struct sc_node *node = node_of(shard);
     struct sc_loop_config config = {.poll_us = node->shared.config.poll_us,
@@ -194,6 +206,7 @@ int sc_shard_set_up(struct shard *shard) {
     shard->updater = sc_json_updater_create();
     shard->heap = sc_heap_create();
     shard->sums = sc_account_sums_create();
+    // The limit is of the node. Shards do not share it while they run, so each gets its part.
     uint64_t snapshots = node->shared.config.snapshot_size_max / node->shared.shard_count;
     shard->account = shard->sums == NULL ? NULL : sc_account_create(snapshots, shard->sums);
     if (shard->account == NULL)
@@ -218,6 +231,7 @@ int sc_shard_set_up(struct shard *shard) {
     return 0;
 }
 
+// In the opposite order: what is freed first borrows from what is freed later. The loop is last, since sockets and timers are its.
 void sc_shard_tear_down(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_storage_close_directory(shard);
@@ -239,6 +253,7 @@ void sc_shard_tear_down(struct shard *shard) {
     shard->loop = NULL;
 }
 
+// A loop whose ring is broken can serve nobody, and what it owes cannot be known. Recovery begins with what the log has.
 void sc_shard_turn(struct shard *shard) {
     int rc = sc_loop_run_once(shard->loop);
     if (rc < 0) {
@@ -247,6 +262,7 @@ void sc_shard_turn(struct shard *shard) {
     }
 }
 
+// Listeners close by completions, which need turns. Nothing has been accepted yet.
 void sc_shard_abandon(struct shard *shard) {
     if (shard->loop != NULL) {
         sc_listeners_close(&sessions_of(shard)->listeners);
@@ -256,6 +272,7 @@ void sc_shard_abandon(struct shard *shard) {
     sc_storage_close(shard);
 }
 
+// The last batch is flushed in every mode: an orderly end loses nothing.
 void sc_shard_finish(struct shard *shard) {
     sc_storage_finish(shard);
     while (!sc_storage_is_idle(shard))

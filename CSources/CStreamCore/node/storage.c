@@ -12,11 +12,13 @@ _Static_assert(SC_STORE_SHARD_DESCRIPTORS < SC_DESCRIPTORS_KEPT_BACK_A_SHARD &&
 
 // ---- Start
 
+// Every shard reads every log, since the number of shards may have changed: each takes the groups that are its own now.
 static bool owns(void *context, uint64_t hash) {
     struct shard *shard = context;
     return sc_shard_of(shard, hash) == shard;
 }
 
+// Thread: that of the shard that reads or writes. Lines of the log may come from any.
 static void report(void *context, enum sc_report_level level, const char *event, const char *text) {
     const struct sc_node *node = context;
     static const enum sc_log_level levels[] = {SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR};
@@ -24,6 +26,7 @@ static void report(void *context, enum sc_report_level level, const char *event,
     node->shared.events.log(node->shared.events.context, levels[level], event, 0, detail);
 }
 
+// By the first shard, for all of them: it takes the lock, and knows which logs there are.
 static int open_directory(struct shard *shard, char *reason) {
     struct sc_node *node = node_of(shard);
     const struct sc_node_storage *storage = &node->shared.config.storage;
@@ -53,21 +56,25 @@ static int open_directory(struct shard *shard, char *reason) {
     return rc;
 }
 
+// The log has written up to a position: outcomes up to there leave, from the turn in which the completion came.
 static void on_durable(void *context) {
     struct shard *shard = context;
     sc_outcomes_release(shard);
 }
 
+// What was not written is not in the store any more when this is called. The order is that of who may still show it: syncs that are kept,
+// joins that wait with one, outcomes, and last the group that is being read. Then what has become of them leaves.
 static void on_failed(void *context, int error, bool unknown) {
     struct shard *shard = context;
-    shard->taken_back++;
+    shard->rollbacks++;
     sc_kept_drop_all(shard);
-    sc_joins_ready_taken_back(shard);
+    sc_joins_ready_rollback(shard);
     sc_outcomes_revoke(shard, error, unknown);
-    sc_reading_taken_back(shard, error, unknown);
+    sc_reading_rollback(shard, error, unknown);
     sc_outcomes_release(shard);
 }
 
+// The one place where an update is made again: recovery and inspection must come to the very bytes that the call has made.
 int sc_operations_apply(struct sc_json_updater *updater, struct sc_json_index *scratch,
                         struct sc_bytes value, struct sc_bytes operations,
                         struct sc_bytes *result) {
@@ -87,10 +94,13 @@ static int apply(void *context, struct sc_bytes value, struct sc_bytes operation
     return sc_operations_apply(shard->updater, &shard->index_scratch, value, operations, result);
 }
 
+// Errors that an operator mends by making room. All others end the start.
 static bool is_full(int rc) {
     return rc == -ENOSPC || rc == -EDQUOT;
 }
 
+// A start reads its log, and then writes what it has read into a new one: so a log is never appended to behind an end that a crash
+// has left. That takes room; without it the shard serves what it has read, and refuses changes.
 static int open_log(struct shard *shard, char *reason) {
     struct sc_node *node = node_of(shard);
     struct sc_log_events events = {
@@ -114,6 +124,7 @@ static int open_log(struct shard *shard, char *reason) {
     return rc;
 }
 
+// One rename makes the new logs those of the directory, all or none. By the first shard, when all have theirs.
 static int commit_directory(struct shard *shard, char *reason) {
     struct sc_node *node = node_of(shard);
     int full = atomic_load_explicit(&node->store_full, memory_order_relaxed);
@@ -168,6 +179,7 @@ static void timer_due(struct sc_timer *timer) {
     (void)timer; // It only wakes the loop: the end of the turn looks at the log.
 }
 
+// A timer for each thing that is due by time. Nothing is done when the time is the one that is set already: a turn asks each time.
 static void wake_at(struct shard *shard, struct sc_timer *timer, uint64_t due_ns) {
     if (due_ns == timer->due_ns)
         return;
@@ -178,6 +190,7 @@ static void wake_at(struct shard *shard, struct sc_timer *timer, uint64_t due_ns
         sc_timer_stop(shard->loop, timer);
 }
 
+// The one place that writes: all changes of a turn are one batch.
 void sc_storage_turn(struct shard *shard) {
     if (shard->log == NULL)
         return;
@@ -200,12 +213,14 @@ bool sc_storage_is_idle(const struct shard *shard) {
     return shard->log == NULL || sc_log_is_idle(shard->log);
 }
 
+// From here on the store is one in memory, whose changes count as durable: nothing may change it any more.
 void sc_storage_close(struct shard *shard) {
     struct sc_log *log = shard->log;
     shard->log = NULL;
     sc_log_close(log);
 }
 
+// The last shard to go has left its files by then: sc_shard_say_ended is a barrier.
 void sc_storage_close_directory(struct shard *shard) {
     if (shard->index == 0)
         sc_directory_close(shard->loop, node_of(shard)->directory);

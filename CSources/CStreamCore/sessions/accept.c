@@ -14,6 +14,7 @@ void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit
 }
 
 // Whether there is room for another connection: among all of them, or, over the limit, at the door.
+// Counted before it is known whether there is room: two shards may accept at the same time.
 static bool enter(struct shard *shard, const struct port *port, bool *over_limit) {
     struct node *node = shard->node;
     uint32_t before = atomic_fetch_add_explicit(&node->connection_count, 1, memory_order_relaxed);
@@ -32,6 +33,7 @@ static void note_over_limit(struct connection *connection) {
         subscriber_of(connection)->over_limit = true;
 }
 
+// A socket that cannot be taken is closed here: nobody else knows of it.
 void sc_accept(struct shard *shard, const struct port *port, int fd) {
     bool over_limit;
     shard->counters.connections_accepted++;

@@ -9,6 +9,7 @@
 // takes.
 #define RESULTS_FACTOR 2u
 
+// Parts are borrowed: they are copied into the frame.
 void sc_worker_send(struct connection *connection, const struct sc_bytes *parts, size_t count) {
     struct slice slice = sc_frame_build(connection_shard(connection), LANE_PRIVATE, parts, count);
     sc_out_append(connection, slice);
@@ -29,6 +30,7 @@ static bool begin_executing(struct connection *connection) {
     return sc_connection_serves(connection);
 }
 
+// Too large for its client is known only here, where its limit is: the control plane hears of it, and tells the caller.
 static void run_call(struct connection *connection, struct command *command) {
     struct sc_forward call;
     if (!sc_forward_call(&call, command->content, command->first, command->second))
@@ -41,6 +43,7 @@ static void run_call(struct connection *connection, struct command *command) {
     sc_forward_end(&call);
 }
 
+// A result that does not fit becomes an error of the same call: its caller must hear of it.
 static void run_result(struct connection *connection, struct command *command) {
     struct sc_echo caller = {.invocation_id = command->first,
                              .function_id = command->second,
@@ -65,6 +68,7 @@ bool sc_command_is_delivery(const struct command *command) {
            command->kind == COMMAND_CALL || command->kind == COMMAND_RESULT;
 }
 
+// What is composed here lies in the outbox of the worker, charged to it.
 static void deliver(struct connection *connection, struct command *command) {
     if (command->kind == COMMAND_CALL)
         run_call(connection, command);
@@ -85,6 +89,7 @@ static bool has_room(const struct connection *connection) {
 }
 
 // A call stays charged to its caller, a result is charged to whom it is for from here on: its maker has done its part.
+// Whatever waits is charged to the worker that does not read, not to the one that has sent it.
 static void delivery_wait(struct connection *connection, struct command *command) {
     struct sc_account *account = connection->account;
     command->charged = sizeof *command + command->first.size + command->second.size +
@@ -107,6 +112,7 @@ static void delivery_end(struct connection *connection, struct command *command)
     sc_command_free(command);
 }
 
+// The one place that takes them from their list. In order: the first that does not fit keeps the others.
 void sc_deliveries_resume(struct connection *connection) {
     struct sc_wait_list *waiting = &worker_of(connection)->deliveries;
     while (sc_connection_serves(connection) && !sc_wait_list_is_empty(waiting) &&
@@ -124,6 +130,7 @@ void sc_deliveries_drop(struct connection *connection) {
         delivery_end(connection, SC_CONTAINER_OF(sc_wait_list_take(waiting), struct command, wait));
 }
 
+// Behind those that wait already, whatever room there is: the order of what a worker is sent stays.
 bool sc_delivery_take(struct connection *connection, struct command *command) {
     bool is_call = command->kind == COMMAND_CALL || command->kind == COMMAND_SEND_CALL;
     if (is_call && !begin_executing(connection)) {

@@ -10,6 +10,7 @@
 #include "sessions.h"
 
 // The listeners are the first shard's.
+// Listeners of the worker ports are the first shard's: it alone pauses them, in whatever order it is told.
 static void look(struct shard *first) {
     struct node *node = first->node;
     bool full = atomic_load_explicit(&node->turned_away[DOOR_WORKER], memory_order_relaxed) >=
@@ -52,6 +53,7 @@ static void enter(struct shard *shard, enum door door) {
         tell_first(shard);
 }
 
+// Counted for the whole node: a flood spread over shards is one flood.
 bool sc_door_enter(struct shard *shard, enum door door) {
     struct node *node = shard->node;
     if (atomic_load_explicit(&node->turned_away[door], memory_order_relaxed) >=
@@ -68,6 +70,7 @@ void sc_door_leave(struct shard *shard, enum door door) {
         tell_first(shard);
 }
 
+// Its head has been answered, so the close frame is understood by its SDK, which then waits before it comes again.
 void sc_door_turn_away(struct connection *connection) {
     struct shard *shard = connection_shard(connection);
     struct worker *worker = worker_of(connection);

@@ -61,6 +61,7 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
         sc_announce(shard, connection->id, message);
 }
 
+// The path may name a subscription. It is asked for when the client is in, in front of all that the client says itself.
 static size_t on_head(struct connection *connection, const uint8_t *bytes, size_t size) {
     struct upgrade upgrade;
     struct sc_stream_path path;
@@ -79,6 +80,7 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
     return used;
 }
 
+// The peer may have said more, or gone, while it waited: the bytes are kept, and read from here on.
 void sc_client_decide(struct connection *connection, int status, struct sc_bytes context) {
     if (connection->state != STATE_AUTHENTICATING)
         return;
@@ -128,12 +130,14 @@ static bool has_subscriptions(const struct subscriber *client) {
 
 // Its subscriptions end with the turn, a part in each: somebody may be walking the lists of members now. One that has
 // none may get its first in this very turn: its join is complete, and its `sync` the reason for its end.
+// Frames that come now are for nobody. The subscriptions end in the turns to come, a part in each.
 static void on_ending(struct connection *connection) {
     if (subscriber_of(connection)->is_open)
         sc_wait_list_add(&sessions_of(connection_shard(connection))->leaving,
                          &sc_subscriber_extra(connection)->leaving);
 }
 
+// The memory of the client goes back to the heap when its socket is closed and its last subscription has ended.
 static void finish(struct subscriber *client) {
     struct shard *shard = connection_shard(&client->connection);
     assert(!has_subscriptions(client));

@@ -6,6 +6,7 @@
 #include "sessions.h"
 
 // `page`: of a WebSocket that fails a page is told nothing, so it asks by fetch whether anybody is there.
+// A refused connection is closed behind its answer: no second request is read.
 static void refuse_with(struct connection *connection, const uint8_t *response, size_t size) {
     connection_shard(connection)->counters.handshakes_refused++;
     sc_connection_refuse(connection, response, size);
@@ -51,6 +52,7 @@ static bool refuse_origin(struct connection *connection, const struct sc_http_re
 
 // ---- The way in
 
+// Counted for the node, since one auth function answers for all shards.
 bool sc_upgrade_may_wait(struct shard *shard) {
     struct node *node = shard->node;
     uint32_t before = atomic_fetch_add_explicit(&node->upgrade_count, 1, memory_order_relaxed);
@@ -72,6 +74,7 @@ void sc_upgrade_accept(struct connection *connection, const char accept[28], boo
     sc_connection_open(connection);
 }
 
+// In the order of the original, whose answers are recorded: what is wrong first is answered.
 bool sc_upgrade_check(struct connection *connection, struct upgrade *upgrade, int status) {
     const struct sc_http_request *request = &upgrade->request;
     struct sc_bytes key = {0};

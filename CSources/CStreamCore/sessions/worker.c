@@ -9,10 +9,12 @@
 // ---- Envelopes
 
 // The stream function that a call names, served here; negative: none.
+// A node without streams has none of these functions: a worker may register them then.
 static int stream_op(const struct shard *shard, const struct sc_envelope *envelope) {
     return shard->node->config.without_streams ? -1 : sc_envelope_stream_op(envelope);
 }
 
+// Names of the protocol have no character that needs an escape.
 static struct sc_bytes inner(struct sc_bytes string) {
     return (struct sc_bytes){string.data + 1, string.size - 2};
 }
@@ -97,6 +99,7 @@ _Static_assert(SC_WATCH_SET == 1u << (OVERRIDE_SHIFT + SC_CALL_SET) &&
 
 // A call of a function that is overridden for its stream goes to the control plane. Returns 1 if it does, 0
 // if it is not, or -EINVAL with a reason.
+// 1: a function of a worker answers instead, and the call is in the control plane's hands.
 static int hand_to_override(struct shard *shard, const struct call *call, struct sc_bytes *reason) {
     uint32_t bit = OVERRIDE_SHIFT + call->op;
     if ((sc_watch_flags(shard, call->name.stream) & 1u << bit) == 0)
@@ -123,6 +126,8 @@ static int hand_to_override(struct shard *shard, const struct call *call, struct
     return 1;
 }
 
+// Groups of another shard are its own: the call travels. So does one that must wait, to the queue of this shard, since its slices end with
+// this message.
 static void call_start(struct shard *shard, struct call *call) {
     bool gathers = call->op == SC_CALL_LIST_GROUPS || call->op == SC_CALL_LIST_ALL;
     struct shard *owner = gathers ? shard : sc_shard_of(shard, call->name.hash);
@@ -199,6 +204,7 @@ static bool invocation_is_valid(struct connection *connection, const struct sc_e
 }
 
 // Whether the control plane has said of a stream function, once for all, that the worker may call it.
+// Decided once for the session, by the control plane: a bit for each stream function.
 static bool runs_at_once(const struct worker *worker, const struct sc_envelope *envelope) {
     if (worker->allowed_ops == 0)
         return false;
@@ -385,6 +391,7 @@ bool sc_worker_message(struct connection *connection, struct sc_bytes text,
     return handled;
 }
 
+// An executor is read whatever waits, for the results it owes. Its calls find no room then, and are told so.
 bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection_shard(connection);
     struct sc_json_index *index = &shard->index_scratch;
@@ -411,6 +418,7 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) 
 
 // ---- Calls of the node itself
 
+// A call of the node has no connection: no slot, no account, and no order with others.
 void sc_node_call_run(struct shard *shard, struct sc_bytes text) {
     struct sc_json_index *index = &shard->index_scratch;
     int rc = sc_json_scan(text, SC_JSON_DEPTH_MAX, index);

@@ -15,12 +15,14 @@ void sc_worker_limit_outbound(struct connection *connection, uint64_t size) {
     worker_of(connection)->outbound_size_max = size < all ? size : all;
 }
 
+// Whichever comes first. The number that may wait is given back once.
 void sc_worker_admission_ends(struct connection *connection) {
     if (worker_of(connection)->waits_for_admission)
         sc_upgrade_waits_no_more(connection_shard(connection));
     worker_of(connection)->waits_for_admission = false;
 }
 
+// Before it is let in the control plane knows its head only: the auth function sees headers and path.
 static void announce(struct worker *worker, const struct sc_http_request *request) {
     struct connection *connection = &worker->caller.connection;
     uint8_t text[PEER_ADDRESS_SIZE_MAX];
@@ -72,6 +74,7 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
     return used;
 }
 
+// From here on its messages are read. Those that came before have waited.
 void sc_worker_admit(struct connection *connection, const struct worker_admission *admission) {
     struct worker *worker = worker_of(connection);
     struct sc_bytes id = admission->id;
@@ -91,6 +94,7 @@ void sc_worker_admit(struct connection *connection, const struct worker_admissio
 
 // ---- What makes its messages wait
 
+// What was set aside goes on first when the triggers have room: it is older than what comes.
 static bool may_start_aside(const struct connection *connection) {
     return !worker_of(connection)->writes_held;
 }
@@ -106,10 +110,12 @@ static bool refuse(struct connection *connection, struct sc_bytes text,
     return waiting.bytes > PARKED_EXECUTOR_BYTES_LIMIT;
 }
 
+// Results that the control plane has not taken: reading on would only add to them.
 static bool is_throttled(const struct connection *connection) {
     return sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX;
 }
 
+// A peer that is silent may still be there: another worker gets its ids, and it may get them back.
 static void on_life(struct connection *connection, bool alive) {
     const struct sc_node_events *events = &connection_shard(connection)->node->events;
     events->worker_alive(events->context, connection->id, alive);
@@ -119,6 +125,7 @@ static void on_life(struct connection *connection, bool alive) {
 
 // What a closing worker still says counts for nothing, and its peer may take the whole patience of the close
 // handshake: the control plane hears at once that it serves nobody any more.
+// The control plane hears of it at once, so that callers of its functions need not wait for the socket to close.
 static void on_ending(struct connection *connection) {
     struct worker *worker = worker_of(connection);
     if (!worker->announced)

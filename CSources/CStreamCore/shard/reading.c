@@ -186,12 +186,12 @@ void sc_reading_turn(struct shard *shard) {
         sc_shard_turn_again(shard);
 }
 
-void sc_reading_taken_back(struct shard *shard, int error, bool unknown) {
+void sc_reading_rollback(struct shard *shard, int error, bool unknown) {
     if (!sc_read_view_is_active(shard->store))
         return;
     sc_read_view_end(shard->store);
     struct reading *reading = shard->readings.first;
-    if (reading->kind->taken_back(shard, reading, error, unknown)) {
+    if (reading->kind->rollback(shard, reading, error, unknown)) {
         reading_free(take_first(shard));
         return;
     }

@@ -169,7 +169,7 @@ struct reading_kind {
     /// The same where it has not been, or not to the end: in one piece, with whatever error that gives.
     void (*at_once)(struct shard *shard, struct reading *reading);
     /// Changes were taken back, so what has been read is not true. True: it ends with that; else it begins again.
-    bool (*taken_back)(struct shard *shard, struct reading *reading, int error, bool unknown);
+    bool (*rollback)(struct shard *shard, struct reading *reading, int error, bool unknown);
 };
 
 /// Begins the struct of its kind.
@@ -222,7 +222,7 @@ struct shard {
     struct sc_table watches;
     uint32_t watch_all; // Watched in all streams.
     /// How often changes were: what was read before then may not be true any more.
-    uint32_t taken_back;
+    uint32_t rollbacks;
     uint32_t stepped; // Works that take a step in each turn: lists, and `sync`s of large groups.
     bool stalled;  // Some shard has not yet taken the events sent to it: nothing is changed here.
     bool stopping; // Closes what it has, takes nothing new.
@@ -384,7 +384,7 @@ void sc_reading_add(struct shard *shard, struct reading *reading);
 /// Takes a step, if there is something to be read; at the end of a turn.
 void sc_reading_turn(struct shard *shard);
 /// Changes were taken back: what is being read is not true.
-void sc_reading_taken_back(struct shard *shard, int error, bool unknown);
+void sc_reading_rollback(struct shard *shard, int error, bool unknown);
 
 // ---- notify.c
 

@@ -22,6 +22,7 @@
 
 static const struct outcome_kind stand_outcome;
 
+// An outcome without bytes: it marks a place in the order, which no lock and no message could.
 void sc_stand_push(struct shard *owner, struct topic *topic, struct request *request) {
     struct outcome *outcome = sc_outcome_push(owner);
     outcome->kind = &stand_outcome;
@@ -39,6 +40,7 @@ struct stand_message {
 
 static void stand(struct shard *shard, struct topic *topic, uint64_t id);
 
+// Events in batches come by the same mailbox, which keeps the order of one sender.
 static void arrived(struct sc_loop_message *message) {
     struct stand_message *own = SC_CONTAINER_OF(message, struct stand_message, message);
     stand(own->shard, own->topic, own->connection);
@@ -93,6 +95,7 @@ static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
     }
 }
 
+// The reader goes first: with the last one its history ends, and the topic must still be there.
 static void end(struct connection *connection) {
     struct subscriber_extra *client = subscriber_of(connection)->extra;
     sc_history_leave(&client->reader);
@@ -100,6 +103,7 @@ static void end(struct connection *connection) {
     client->catch_up = NULL;
 }
 
+// A connection joins once at a time, so it stands in one topic at most.
 static bool stands(const struct connection *connection) {
     return subscriber_of(connection)->extra != NULL &&
            subscriber_of(connection)->extra->catch_up != NULL;
@@ -110,6 +114,7 @@ void sc_catch_up_give_up(struct connection *connection) {
         end(connection);
 }
 
+// Events go out before the connection is a member again: what comes from now on is behind them.
 void sc_catch_up(struct connection *connection) {
     if (!stands(connection))
         return;

@@ -10,12 +10,15 @@ static bool is_blank(struct sc_bytes text) {
     return true;
 }
 
+// A stream client is told nothing: the protocol has no message for that. The line of the log names the field.
 static void invalid(struct connection *connection, const char *why) {
     connection_shard(connection)->counters.messages_invalid++;
     sc_shard_log(connection_shard(connection), SC_LOG_WARN, "stream_message_invalid",
                  connection->id, (struct sc_bytes){(const uint8_t *)why, strlen(why)});
 }
 
+// A message that must wait is given back whole, and comes again when the join before it is done. So nothing of it may have
+// happened: the room is looked at first.
 bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
     struct shard *shard = connection_shard(connection);
     if (is_blank(text))

@@ -7,6 +7,7 @@
 
 // ---- Events
 
+// Subscribers of this shard first, then the batches: neither sees the other, and both see the order of the outcomes.
 static void release_event(struct shard *shard, struct outcome *outcome) {
     struct topic *topic = outcome->topic;
     struct sc_bytes item = sc_outcome_text(&shard->outcomes, outcome, 0);
@@ -117,6 +118,7 @@ static void emit(struct shard *shard, struct topic *topic, bool watched, uint64_
         emit_to_triggers(shard, timestamp, happening);
 }
 
+// Most streams have no trigger, and then nothing is made for one.
 static bool is_watched(struct shard *shard, const struct sc_group_name *name) {
     return (sc_watch_flags(shard, name->stream) & SC_WATCH_CHANGES) != 0;
 }
@@ -144,6 +146,8 @@ void sc_emit_change(struct shard *shard, const struct call *call, const struct s
     emit(shard, topic, watched, change->timestamp_ms, &happening);
 }
 
+// An event of a worker is in no store. It is stamped all the same, in the order of its item or group, and is not part of what follows
+// a kept `sync`: a joiner gets no event of before its join.
 void sc_emit_sent(struct shard *shard, const struct call *call) {
     struct topic *topic = interested(shard, call);
     bool watched = is_watched(shard, &call->name);
@@ -204,6 +208,7 @@ struct batch_entry {
     bool change;
 };
 
+// The memory comes back to the shard that has made it, and with it the room for more.
 static void batch_returned(struct sc_loop_message *message) {
     struct event_batch *batch = SC_CONTAINER_OF(message, struct event_batch, message);
     struct shard *shard = batch->from;
@@ -217,6 +222,8 @@ static void batch_returned(struct sc_loop_message *message) {
     shard->stalled = stalled;
 }
 
+// The topics in a batch are this shard's. They are there: a shard that has no subscription left says so to the owner, and keeps its
+// topic until the owner has answered.
 static void batch_arrived(struct sc_loop_message *message) {
     struct event_batch *batch = SC_CONTAINER_OF(message, struct event_batch, message);
     struct shard *shard = batch->to;
@@ -281,6 +288,7 @@ void sc_event_to_peers(struct shard *shard, struct topic *topic,
     }
 }
 
+// In every turn, and before everything that must not overtake events: the answer to a join, a stand.
 void sc_batches_post(struct shard *shard) {
     for (uint32_t i = 0; i < shard->node->shard_count; i++) {
         struct event_batch *batch = shard->peers[i].batch;

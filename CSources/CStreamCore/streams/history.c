@@ -29,12 +29,14 @@ struct history {
     struct history_reader *_Nullable newest;
 };
 
+// Numbers of events only grow. The ring has a power of two of places, so a number finds its own by a mask.
 static struct entry *entry_at(const struct history *history, uint64_t number) {
     return &history->ring[number & history->mask];
 }
 
 // ---- Readers
 
+// Readers are in the order of their places, since a new one begins at the end: the first one in the list is the oldest.
 static void link_newest(struct history *history, struct history_reader *reader) {
     reader->history = history;
     reader->event = history->tail;
@@ -62,6 +64,7 @@ static void unlink_reader(struct history_reader *reader) {
     reader->next = reader->previous = NULL;
 }
 
+// What an entry costs beside its bytes, which the bound must hold too: events may be a few bytes each.
 static uint64_t charge_of(const struct entry *entry) {
     return sizeof *entry + entry->frame.size + entry->item_size;
 }
@@ -81,6 +84,7 @@ static void drop_names(struct history *history) {
 }
 
 // Frees what lies before the oldest reader, all without one.
+// Whatever the oldest reader is past is let go of. Without a reader that is everything.
 static void trim(struct history *history) {
     uint64_t first = history->oldest == NULL ? history->tail : history->oldest->event;
     if (history->head == first)
@@ -96,6 +100,7 @@ static void trim(struct history *history) {
     sc_account_discharge(history->shard->account, SC_PLACE_HISTORY, freed);
 }
 
+// A topic that nobody waits for costs nothing: not even an empty history.
 static void end_if_unread(struct history *history) {
     if (history->oldest != NULL)
         return;
@@ -128,6 +133,7 @@ void sc_history_leave(struct history_reader *reader) {
     end_if_unread(history);
 }
 
+// The list stays in order: the reader becomes the newest.
 void sc_history_skip(struct history_reader *reader) {
     struct history *history = reader->history;
     if (history == NULL)
@@ -143,6 +149,7 @@ uint64_t sc_history_behind(const struct history_reader *reader) {
 
 // ---- Events
 
+// The old places are copied by number, not by index: the mask of the larger ring puts them elsewhere.
 static void make_room_in_ring(struct history *history) {
     uint64_t count = history->tail - history->head;
     uint32_t capacity = history->ring == NULL ? 0 : history->mask + 1;
@@ -159,6 +166,8 @@ static void make_room_in_ring(struct history *history) {
 
 // Where the bytes of the frame lie from now on, with a reference. A large frame shares the blob that it has, or gets
 // one of its own; small ones lie side by side.
+// Small frames are copied behind each other into a blob, so that a reader sends many with one piece. A large one in a blob of its own is
+// shared. The blob is never moved: sends under way point into it.
 static bool store_frame(struct history *history, struct slice frame, struct history_part *out) {
     *out = (struct history_part){.size = frame.size, .count = 1};
     if (frame.chunk->external != NULL) {
@@ -184,6 +193,7 @@ static bool store_frame(struct history *history, struct slice frame, struct hist
     return true;
 }
 
+// One at a time, and only as many as must be: a reader that is lost costs a `sync`.
 static void lose_oldest(struct history *history) {
     struct history_reader *reader = history->oldest;
     unlink_reader(reader);
@@ -229,6 +239,7 @@ static bool passes(const struct history *history, const struct entry *entry,
     return entry->has_item && sc_bytes_equal(item, *filter->item);
 }
 
+// Two runs that lie behind each other are one piece of a send.
 static bool continues(const struct history_part *part, const struct history_part *next) {
     return part->bytes == next->bytes && part->offset + part->size == next->offset;
 }
@@ -256,6 +267,7 @@ void sc_history_read(const struct history_reader *reader, const struct history_f
         visit(context, &run);
 }
 
+// The slice holds the blob as long as the socket has not taken it, whatever becomes of the history.
 static void send_part(void *context, const struct history_part *part) {
     struct connection *connection = context;
     struct shard *shard = connection_shard(connection);

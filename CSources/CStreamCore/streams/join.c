@@ -18,6 +18,7 @@ static void refuse_with(struct connection *connection, const struct sc_subscript
     shard->counters.subscriptions_refused++;
 }
 
+// The answer is of the shape of an event, so that a page finds it where it looks for the `sync`.
 static void refuse(struct connection *connection, const struct sc_subscription_name *name) {
     refuse_with(connection, name, SC_EVENT_UNAUTHORIZED);
 }
@@ -99,6 +100,8 @@ static void join_send(struct connection *connection, const struct sc_subscriptio
     sc_request_send(request);
 }
 
+// The control plane decides where a handler of `stream:join` listens, or a function makes the `sync`; then the join waits for it here. All
+// others are sent at once.
 void sc_join_ask(struct connection *connection, const struct sc_subscription_name *name) {
     struct shard *shard = connection_shard(connection);
     if (subscriber_of(connection)->subscription_count >=
@@ -132,6 +135,7 @@ void sc_join_by_path(struct connection *connection, struct sc_bytes stream, stru
 }
 
 // The subscription in a message that the core has made; it borrows from `names`.
+// Names of a message that was in the control plane's hands are read from it again: nothing else has kept them.
 static struct sc_subscription_name subscription_of(const struct sc_message_names *names) {
     return (struct sc_subscription_name){.id = names->id,
                                          .stream = names->stream,
@@ -160,6 +164,7 @@ void sc_join_decided(struct shard *shard, struct connection *connection, uint64_
 
 // ---- At the owner
 
+// At the owner. The interest is counted before the snapshot is taken: between the two there must be no change that the joiner would miss.
 static void evaluate(struct shard *owner, struct request *request) {
     struct topic *topic = sc_topic_make(owner, &request->call.name);
     topic->interest++;
@@ -219,6 +224,7 @@ static void note_remote_interest(struct shard *owner, struct topic *topic,
 }
 
 // A cached sync goes as it is, another one as a copy; `sync_offset` says where in the reply the frame begins.
+// Chunks belong to a shard and cannot travel. A blob can, and is shared; what lies in a chunk is copied, since it is small.
 static void reply_with(struct request *request, struct slice slice) {
     if (slice.chunk == NULL)
         return;
@@ -303,6 +309,7 @@ void sc_join_again(struct connection *connection, const struct sc_subscription_n
     sc_connection_close(connection, 1013, "the sync takes too long");
 }
 
+// They are changes of the owner's progress, which this shard has not delivered: none of them comes again.
 static void append_parts(struct connection *connection, const struct request *request) {
     struct shard *shard = connection_shard(connection);
     for (uint32_t i = 0; i < join_of(request)->part_count; i++) {
@@ -314,6 +321,7 @@ static void append_parts(struct connection *connection, const struct request *re
     }
 }
 
+// What a connection may have had of a group is known by positions of its owner: see join_from.
 static void note_position(struct shard *shard, const struct request *request) {
     struct peer *owner = &shard->peers[request->owner->index];
     if (join_of(request)->position > owner->position)
@@ -326,6 +334,8 @@ static bool has_lost_events(const struct connection *connection) {
            subscriber_of(connection)->extra->reader.lost;
 }
 
+// What may have changed since the join was sent is looked at first: the connection may have gone, the function may make the `sync`, events
+// may be lost, the group may be too large. In each case the interest that the owner has counted is given back, or used.
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
     struct topic *topic = join_of(request)->topic;
     struct connection *connection = sc_connection_find(shard, request->call.connection);
@@ -365,6 +375,7 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
     append_parts(connection, request);
 }
 
+// Back at the joiner's shard, behind all events that the owner had sent before.
 static void finish(struct shard *origin, struct request *request) {
     struct slice slice = {0};
     if (request->reply != NULL)
@@ -381,6 +392,7 @@ void sc_join_drop_parts(struct join *join) {
     join->part_count = 0;
 }
 
+// Thread: the origin's, where the blobs may be the last references.
 static void drop(struct request *request) {
     sc_join_drop_parts(join_of(request));
     sc_blob_release(join_of(request)->context);

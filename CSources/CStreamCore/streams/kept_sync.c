@@ -4,6 +4,7 @@
 
 #include "streams.h"
 
+// From here on the topic has a history of what happens, which every change of the group is appended to.
 void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     sc_kept_drop(topic);
     struct kept_sync *kept = topic->kept = sc_allocate(sizeof *kept);
@@ -19,6 +20,7 @@ void sc_kept_begin(struct shard *shard, struct topic *topic, struct sc_blob *syn
     sc_history_enter(shard, &topic->progress, &kept->reader);
 }
 
+// The history goes with its last reader. Joiners have what they need: parts retain their blobs.
 void sc_kept_drop(struct topic *topic) {
     struct kept_sync *kept = topic->kept;
     if (kept == NULL)
@@ -37,6 +39,7 @@ void sc_kept_drop_all(struct shard *shard) {
         sc_kept_drop(streams_of(shard)->kept_syncs->topic);
 }
 
+// A `sync` that is older would make joiners read what they need not, and hold a version of the group for nobody.
 bool sc_kept_is_stale(const struct shard *shard, const struct kept_sync *kept) {
     return sc_loop_monotonic_ns(shard->loop) - kept->made_ns > SC_SYNC_KEPT_MS * 1000000ull;
 }
@@ -52,6 +55,7 @@ void sc_kept_sweep(struct shard *shard) {
     }
 }
 
+// Past half of a client's budget a new `sync` is cheaper for all than what would follow this one.
 void sc_kept_note(struct shard *shard, struct topic *topic, const struct history_event *event) {
     sc_history_append(topic->progress, event);
     struct kept_sync *kept = topic->kept;

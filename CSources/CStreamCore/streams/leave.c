@@ -11,6 +11,7 @@ static struct leave *leave_of(const struct request *request) {
     return SC_CONTAINER_OF(request, struct leave, request);
 }
 
+// Never waits behind calls: the connection may have gone, and a leave that waits would keep its topic.
 static void evaluate_leave(struct shard *owner, struct request *request) {
     uint32_t count = leave_of(request)->count;
     struct topic *topic = sc_topic_find(owner, &request->call.name);
@@ -24,6 +25,7 @@ static void evaluate_leave(struct shard *owner, struct request *request) {
     sc_request_finish(request);
 }
 
+// Until here the topic stays, though nobody subscribes to it: batches with its address may be on their way.
 static void finish_leave(struct shard *origin, struct request *request) {
     struct topic *topic = leave_of(request)->topic;
     assert(topic->registrations >= leave_of(request)->count);

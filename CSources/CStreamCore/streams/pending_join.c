@@ -5,6 +5,7 @@
 #include "streams.h"
 
 // The events that come until the function has answered wait in the history.
+// The reader stands at the position of the join: what the owner sends from now on waits for the function's answer.
 void sc_pending_join_begin(struct connection *connection, const struct request *request) {
     struct sc_subscription_name name = sc_join_name(request);
     size_t item_size = name.item == NULL ? 0 : name.item->size;
@@ -28,6 +29,7 @@ void sc_pending_join_begin(struct connection *connection, const struct request *
     sc_announce(connection_shard(connection), connection->id, sc_sync_message(&name));
 }
 
+// The reader leaves with it, so this comes before anything that could end the topic.
 static struct pending_join *pending_take(struct connection *connection) {
     struct pending_join *join = subscriber_of(connection)->extra->pending_join;
     subscriber_of(connection)->extra->pending_join = NULL;
@@ -38,6 +40,7 @@ static struct sc_bytes pending_id(const struct pending_join *join) {
     return (struct sc_bytes){join->bytes + join->item_size, join->id_size};
 }
 
+// Messages of the client that have waited for this join go on in the next turn.
 static void pending_free(struct connection *connection, struct pending_join *join) {
     sc_history_leave(&subscriber_of(connection)->extra->reader);
     sc_blob_release(join->data);
@@ -71,6 +74,7 @@ void sc_pending_join_end(struct connection *connection) {
     sc_leave_send(shard, topic, 1);
 }
 
+// The answer of a function may come when the client has gone, or joins something else already.
 static bool is_pending(const struct connection *connection) {
     return sc_connection_serves(connection) && subscriber_of(connection)->extra != NULL &&
            subscriber_of(connection)->extra->pending_join != NULL;
@@ -90,6 +94,7 @@ static void pending_again(struct connection *connection) {
     sc_leave_send(shard, topic, 1);
 }
 
+// A function that fails (`data` without bytes) leaves the client subscribed without a `sync`, as the original does.
 static void pending_complete(struct connection *connection, uint64_t timestamp,
                              struct sc_bytes data) {
     struct shard *shard = connection_shard(connection);
@@ -151,6 +156,7 @@ void sc_pending_join_stamped(struct connection *connection, uint64_t timestamp) 
                          sc_blob_bytes(subscriber_of(connection)->extra->pending_join->data));
 }
 
+// A client that is not in the group yet has had no event of it: the stamp of the join will do.
 void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
     if (!is_pending(connection))
         return;

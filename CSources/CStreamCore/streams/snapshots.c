@@ -12,6 +12,7 @@ struct snapshot {
     uint8_t bytes[]; // Of the name.
 };
 
+// The name is copied: the group may be gone before its last version is.
 void sc_snapshot_made(struct shard *shard, const struct sc_group_name *name, struct sc_blob *sync) {
     struct snapshot *snapshot =
         sc_allocate(sizeof *snapshot + name->stream.size + name->group.size);
@@ -41,6 +42,7 @@ static void drop(struct shard *shard, struct snapshot *snapshot) {
     free(snapshot);
 }
 
+// Looks at all of them, and lets go of what nobody has to take: nobody tells when a client has taken one.
 bool sc_snapshots_have_room(struct shard *shard, uint64_t size) {
     struct snapshot **link = &streams_of(shard)->snapshots;
     while (*link != NULL) {

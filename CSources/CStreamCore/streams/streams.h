@@ -473,7 +473,7 @@ void sc_sync_reading_join(struct shard *shard, struct topic *topic, struct reque
 /// Evaluates some of the joins whose `sync` is there; at the end of a turn.
 void sc_joins_ready_turn(struct shard *shard);
 /// Changes were taken back: a `sync` that is there may show them.
-void sc_joins_ready_taken_back(struct shard *shard);
+void sc_joins_ready_rollback(struct shard *shard);
 
 // ---- snapshots.c
 

@@ -39,6 +39,7 @@ static bool same_id(const struct connection *connection, const struct subscripti
            sc_bytes_equal(id_of(connection, subscription, storage), id);
 }
 
+// Lists of an indexed connection know the entry before them, so that one is unlinked in constant time.
 static void index_membership(struct subscription_index *index, struct membership *membership) {
     sc_index_add(index, (struct index_entry){.object = membership,
                                              .hash = sc_topic_short_hash(membership->topic),
@@ -95,6 +96,7 @@ static struct subscription *subscription_make(struct connection *connection, str
     return subscription;
 }
 
+// When one subscription more than a list is good for comes. It stays until the connection ends.
 static void index_make(struct connection *connection) {
     struct subscription_index *index = sc_index_create();
     struct membership *before = NULL;
@@ -175,6 +177,7 @@ static void announce_end(struct connection *connection, const struct topic *topi
     sc_announce_leave(shard, connection->id, &name, sc_connection_account(connection));
 }
 
+// Without an index the list is short: that is why there is none.
 static void subscription_unlink(struct membership *membership, struct subscription *subscription) {
     struct subscription_index *index = subscription_index_of(membership->connection);
     struct subscription **link = &membership->subscriptions;
@@ -217,6 +220,7 @@ static void membership_unlink(struct membership *membership) {
 
 // Ends one subscription, and the membership with its last one. The owner of the topic is still to be told. True: the
 // membership has ended.
+// Frames of this turn that the members are still owed go out first: the one that leaves has a right to them.
 bool sc_subscription_end(struct membership *membership, struct subscription *subscription) {
     struct topic *topic = membership->topic;
     struct connection *connection = membership->connection;
@@ -288,6 +292,7 @@ bool sc_subscription_covers(struct connection *connection, struct topic *topic,
     return interest != NULL && sc_share_find(membership, interest) != NULL;
 }
 
+// By topic: a group that nobody here subscribes to has none.
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name) {
     const struct topic *topic = sc_topic_find(connection_shard(connection), name);
     return topic != NULL && sc_membership_find(connection, topic) != NULL;

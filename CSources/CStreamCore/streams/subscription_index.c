@@ -24,6 +24,7 @@ void sc_index_destroy(struct subscription_index *index) {
     free(index);
 }
 
+// The kind is part of the hash: a subscription, a membership and a share may have the same one.
 static uint32_t home_of(const struct subscription_index *index, uint32_t kind, uint32_t hash) {
     return (hash + kind * 0x9e3779b9u) & index->mask;
 }
@@ -70,6 +71,7 @@ struct index_entry *sc_index_entry(struct subscription_index *index, enum index_
 }
 
 // What follows without a gap moves up, as far as its own slot allows.
+// What lies behind moves up, so that no gap ends a search too early. No tombstones: connections live long.
 void sc_index_remove(struct subscription_index *index, struct index_entry *entry) {
     uint32_t hole = (uint32_t)(entry - index->slots), at = hole;
     for (;;) {

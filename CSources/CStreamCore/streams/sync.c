@@ -45,6 +45,7 @@ static struct sc_blob *group_sync_blob(struct shard *shard, const struct topic *
 
 #define SYNC_COPY_SIZE_MAX 2048u
 
+// A small one is copied: a chunk of its own would cost more than the bytes.
 struct slice sc_sync_slice(struct shard *shard, struct sc_blob *blob) {
     size_t size = blob->size - sizeof(uint64_t);
     if (size > SYNC_COPY_SIZE_MAX)
@@ -55,6 +56,7 @@ struct slice sc_sync_slice(struct shard *shard, struct sc_blob *blob) {
 }
 
 // It is as the group is now. One that is still being made is left alone.
+// The one that is kept and has not been overtaken is of now: its time begins anew.
 static void keep(struct shard *shard, struct topic *topic, struct sc_blob *sync) {
     struct kept_sync *kept = topic->kept;
     if (kept != NULL && kept->sync == sync && sc_history_behind(&kept->reader) == 0) {
@@ -90,6 +92,7 @@ static struct slice group_sync(struct shard *shard, struct topic *topic,
 
 // ---- For a join
 
+// The request retains the blobs: the history may be gone before the joiner has them.
 static void add_part(void *context, const struct history_part *part) {
     struct request *request = context;
     join_of(request)->parts =

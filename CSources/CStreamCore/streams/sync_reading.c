@@ -59,6 +59,7 @@ static void evaluate_joins(struct shard *shard, struct joins_ready *ready) {
     }
 }
 
+// One group after the other, so that the joiners of one are not held up by those of another that came later.
 void sc_joins_ready_turn(struct shard *shard) {
     struct joins_ready *ready = streams_of(shard)->joins_ready;
     if (ready == NULL)
@@ -137,6 +138,7 @@ static bool begin_sync(struct shard *shard, struct reading *reading, uint64_t ar
     return true;
 }
 
+// From this position on events of the group wait for the members that want this `sync`.
 static void begun(struct shard *shard, struct reading *reading) {
     for (struct request *join = own(reading)->joins; join != NULL; join = join->next_waiting)
         if (join_of(join)->from == JOIN_FROM_NOW)
@@ -182,12 +184,13 @@ static void finish(struct shard *shard, struct reading *reading) {
     joins_go_on(shard, sync->topic, sync->joins, reading->blob);
 }
 
+// What was kept so far is of a reading that is not there.
 static void at_once(struct shard *shard, struct reading *reading) {
     sc_kept_drop(own(reading)->topic);
     joins_go_on(shard, own(reading)->topic, own(reading)->joins, NULL);
 }
 
-static bool taken_back(struct shard *shard, struct reading *reading, int error, bool unknown) {
+static bool rollback(struct shard *shard, struct reading *reading, int error, bool unknown) {
     (void)shard;
     (void)error;
     (void)unknown;
@@ -195,7 +198,7 @@ static bool taken_back(struct shard *shard, struct reading *reading, int error, 
     return false;
 }
 
-void sc_joins_ready_taken_back(struct shard *shard) {
+void sc_joins_ready_rollback(struct shard *shard) {
     for (struct joins_ready *ready = streams_of(shard)->joins_ready; ready != NULL;
          ready = ready->next) {
         sc_blob_release(ready->sync);
@@ -210,8 +213,9 @@ static const struct reading_kind sync_kind = {.name = name,
                                               .haste = haste,
                                               .finish = finish,
                                               .at_once = at_once,
-                                              .taken_back = taken_back};
+                                              .rollback = rollback};
 
+// A reading that has begun shows the group as it was: a join that needs a newer state waits for the next one.
 void sc_sync_reading_join(struct shard *shard, struct topic *topic, struct request *request) {
     struct reading *reading = shard->readings.first;
     while (reading != NULL &&

@@ -20,6 +20,8 @@ struct topic *sc_topic_find(struct shard *shard, const struct sc_group_name *nam
     return NULL;
 }
 
+// One allocation for the topic, its names, and the part of every frame that names them: a frame of the group is that part with a few
+// bytes on each side.
 struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *name) {
     struct topic *topic = sc_topic_find(shard, name);
     if (topic != NULL)
@@ -44,6 +46,7 @@ struct topic *sc_topic_make(struct shard *shard, const struct sc_group_name *nam
     return topic;
 }
 
+// The places that may have been the last to need it call this. It is not counted: what it depends on is looked at.
 void sc_topic_drop_idle(struct shard *shard, struct topic *topic) {
     if (topic->interest > 0 || topic->registrations > 0 || topic->in_flight > 0 || topic->dirty)
         return;
@@ -100,6 +103,7 @@ void sc_member_add(struct topic *topic, struct membership *membership) {
     topic->members[topic->member_count++] = membership->connection;
 }
 
+// The last one takes the free place: members have no order, since each gets the frames of a turn at once.
 void sc_member_remove(struct topic *topic, struct membership *membership) {
     uint32_t i = membership->member_index;
     assert(i < topic->member_count && topic->members[i] == membership->connection);
@@ -110,6 +114,7 @@ void sc_member_remove(struct topic *topic, struct membership *membership) {
 }
 
 // It counts as a subscription of the whole group that is no member, so that no frame of an item goes there either.
+// Item subscriptions go on: a stand is of the whole group, and what comes for an item is in the `sync` too.
 void sc_topic_pause_member(struct connection *connection, struct topic *topic) {
     struct membership *membership = sc_membership_find(connection, topic);
     assert(membership != NULL); // Who waits for a join cannot leave.
@@ -139,6 +144,7 @@ void sc_topic_settle(struct shard *shard, struct topic *topic) {
     sc_slice_release(shard, slice);
 }
 
+// At the end of a turn. A change to a thousand members costs one pass over them a turn, not one a change.
 void sc_topics_settle(struct shard *shard) {
     while (streams_of(shard)->dirty_topics != NULL) {
         struct topic *topic = streams_of(shard)->dirty_topics;
@@ -167,6 +173,7 @@ static void group_deliver(struct shard *shard, struct topic *topic, struct slice
 }
 
 // One frame a connection: a member of the group has it already.
+// Members of the whole group have it already, in `pending`.
 static void item_deliver(struct shard *shard, struct item_interest *interest, struct slice slice) {
     for (uint32_t i = 0; i < interest->count; i++) {
         struct membership *membership = interest->entries[i]->membership;

@@ -58,7 +58,7 @@ static void write_flush_file(struct sc_loop *loop, struct sc_file_op *op, int fd
 static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
                                 const void *data, uint32_t size, uint64_t offset) {
     struct sc_backend *backend = sc_loop_backend(loop);
-    bool linked = (backend->config->without & SC_LOOP_SYNCED_WRITES) != 0;
+    bool linked = (backend->config->without & SC_LOOP_FLUSHED_WRITES) != 0;
     backend->counters->writes_linked += linked;
     begin_bytes(loop, op, SC_FILE_WRITE_PAGES, fd, data, size, offset, linked);
 }

@@ -32,7 +32,8 @@ enum sc_loop_feature {
     SC_LOOP_DEFER_TASKRUN = 1, // Completions are made only when the loop looks (Linux 6.1).
     SC_LOOP_RING_MESSAGES =
         2, // Loops wake each other by the ring, without an eventfd (Linux 5.18).
-    SC_LOOP_SYNCED_WRITES = 4, // Pages are written and synced by one entry, unless that comes late.
+    SC_LOOP_FLUSHED_WRITES =
+        4, // Pages are written and synced by one entry, unless that comes late.
 };
 
 struct sc_loop_config {

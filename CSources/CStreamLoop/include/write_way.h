@@ -11,7 +11,7 @@
 #pragma clang assume_nonnull begin
 
 enum sc_write_way_state {
-    SC_WAY_SYNCED,
+    SC_WAY_FLUSHED,
     SC_WAY_TRIAL, // The next write is linked: is it faster?
     SC_WAY_LINKED,
 };
@@ -19,7 +19,7 @@ enum sc_write_way_state {
 /// Zeros: the synced way, nothing known yet.
 struct sc_write_way {
     enum sc_write_way_state state;
-    // SC_WAY_LINKED: then the synced way is tried again. SC_WAY_SYNCED: then there may be a trial.
+    // SC_WAY_LINKED: then the synced way is tried again. SC_WAY_FLUSHED: then there may be a trial.
     uint32_t writes_left;
     uint32_t kept;     // Writes that the linked way was kept for last.
     uint32_t in_time;  // Synced ones in time since. As many forget it.

@@ -43,7 +43,7 @@ static void write_flush_file(struct sc_loop *loop, struct sc_file_op *op, int fd
 static void add_flush(struct uring *uring, struct sc_file_op *op, int fd) {
     struct io_uring_sqe *sqe = uring_entry(uring);
     io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-    sqe->user_data = uring_own(URING_PAGES_SYNC, (uint64_t)(uintptr_t)op);
+    sqe->user_data = uring_own(URING_PAGES_FLUSH, (uint64_t)(uintptr_t)op);
 }
 
 static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int fd,
@@ -51,7 +51,7 @@ static void write_pages_of_file(struct sc_loop *loop, struct sc_file_op *op, int
     struct uring *uring = uring_of(sc_loop_backend(loop));
     assert(uring->base.config->submit_max == 0);
     uring_make_room(uring, 2); // What is linked is submitted together.
-    op->linked = (uring->base.config->without & SC_LOOP_SYNCED_WRITES) != 0 ||
+    op->linked = (uring->base.config->without & SC_LOOP_FLUSHED_WRITES) != 0 ||
                  sc_write_way_next(&uring->write_way);
     op->slot = size;
     op->fd = fd;
@@ -152,7 +152,7 @@ static void note_time(struct uring *uring, const struct sc_file_op *op) {
 void uring_run_pages(struct uring *uring, const struct sc_completion *completion) {
     struct sc_file_op *op = (struct sc_file_op *)(uintptr_t)uring_own_value(completion->tag);
     int32_t result = completion->result;
-    if (!end_pages(uring, op, uring_own_of(completion->tag) == URING_PAGES_SYNC, &result))
+    if (!end_pages(uring, op, uring_own_of(completion->tag) == URING_PAGES_FLUSH, &result))
         return;
     if (result > 0)
         note_time(uring, op);

@@ -315,7 +315,7 @@ static void run_own(struct sc_backend *backend, const struct sc_completion *comp
         uring_run_event(uring, completion->result);
         return;
     case URING_PAGES:
-    case URING_PAGES_SYNC:
+    case URING_PAGES_FLUSH:
         uring_run_pages(uring, completion);
         return;
     }

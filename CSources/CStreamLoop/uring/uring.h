@@ -33,7 +33,7 @@ enum uring_own {
     URING_WAKE_FAILED, // A message to another ring did not arrive. Low bits: the id of its loop.
     URING_EVENT,       // The eventfd was written to.
     URING_PAGES,       // Low bits: the address of a write of pages,
-    URING_PAGES_SYNC,  // and the sync that follows it.
+    URING_PAGES_FLUSH, // and the sync that follows it.
 };
 #define URING_OWN_SHIFT 56
 

@@ -8,14 +8,14 @@ bool sc_write_way_next(struct sc_write_way *way) {
         return way->state == SC_WAY_LINKED;
     }
     if (way->state == SC_WAY_LINKED) {
-        way->state = SC_WAY_SYNCED;
+        way->state = SC_WAY_FLUSHED;
         way->switches++;
     }
     return false;
 }
 
 static bool is_late(uint32_t size, uint64_t took_ns) {
-    return took_ns > (SC_LOOP_SYNC_LATE_US + size / SC_LOOP_SYNC_BYTES_PER_US) * 1000ull;
+    return took_ns > (SC_LOOP_FLUSH_LATE_US + size / SC_LOOP_FLUSH_BYTES_PER_US) * 1000ull;
 }
 
 static void synced_took(struct sc_write_way *way, uint32_t size, uint64_t took_ns) {
@@ -32,7 +32,7 @@ static void synced_took(struct sc_write_way *way, uint32_t size, uint64_t took_n
 static void trial_took(struct sc_write_way *way, uint64_t took_ns) {
     if (took_ns >= way->late_ns / 2) {
         // The disk is slow, or this one had to wait too.
-        way->state = SC_WAY_SYNCED;
+        way->state = SC_WAY_FLUSHED;
         way->writes_left = SC_LOOP_TRIAL_PAUSE_WRITES;
         return;
     }
@@ -47,7 +47,7 @@ static void trial_took(struct sc_write_way *way, uint64_t took_ns) {
 
 // With several under way one may come that was begun in another state: it says nothing.
 void sc_write_way_took(struct sc_write_way *way, bool linked, uint32_t size, uint64_t took_ns) {
-    if (!linked && way->state == SC_WAY_SYNCED)
+    if (!linked && way->state == SC_WAY_FLUSHED)
         synced_took(way, size, took_ns);
     else if (linked && way->state == SC_WAY_TRIAL)
         trial_took(way, took_ns);
