@@ -16,6 +16,8 @@ static int hex4(const uint8_t *p) {
     return value;
 }
 
+// A low surrogate is valid only behind a high one: text that leaves here can always be written as UTF-8. Errors
+// point at the byte that a person would look at.
 const uint8_t *sc_escape_end(struct fault *fault, const uint8_t *p, const uint8_t *end) {
     size_t left = (size_t)(end - p);
     if (left < 2)
@@ -71,6 +73,7 @@ static inline int utf8_size_of_word(uint32_t word) {
     return 0;
 }
 
+// Four bytes at a time while four are there to be read; the last ones, and what is wrong, byte by byte.
 const uint8_t *sc_utf8_end(struct fault *fault, const uint8_t *p, const uint8_t *end) {
     while (end - p >= 4 && *p >= 0x80) {
         uint32_t word;
@@ -104,6 +107,7 @@ static const uint8_t *exponent_end(const uint8_t *p, const uint8_t *end) {
     return p == digits ? NULL : p;
 }
 
+// A number too large for a double is refused here: it could be stored but no client could read it back.
 const uint8_t *sc_number_end(struct fault *fault, const uint8_t *start, const uint8_t *end) {
     const uint8_t *p = start;
     if (*p == '-')

@@ -26,6 +26,7 @@ struct decimal {
     char digits[DIGITS_MAX];
 };
 
+// Zeros in front change nothing but the exponent.
 static void take_digit(struct decimal *decimal, uint8_t c, bool fraction) {
     if (decimal->count == 0 && c == '0') {
         decimal->exponent -= fraction;
@@ -40,6 +41,7 @@ static void take_digit(struct decimal *decimal, uint8_t c, bool fraction) {
     decimal->exponent -= fraction;
 }
 
+// Capped, so that an exponent of a million digits neither wraps nor takes longer than reading it.
 static int64_t read_exponent(const uint8_t *p, const uint8_t *end) {
     bool negative = *p == '-';
     int64_t value = 0;
@@ -71,6 +73,7 @@ static void take_apart(struct sc_bytes text, struct decimal *decimal) {
     }
 }
 
+// The C library rounds right for any number of digits, which is more than a loop of ours should promise.
 static double big_value(struct decimal *decimal) {
     char text[DIGITS_MAX + 32];
     memcpy(text, decimal->digits, decimal->count);
@@ -118,6 +121,7 @@ struct significand {
     int64_t magnitude;
 };
 
+// A number may have megabytes of digits. Whether it is finite is said by the first three hundred.
 static struct significand significand_of(struct sc_bytes text) {
     const uint8_t *end = text.data + text.size;
     const uint8_t *p = text.data + (*text.data == '-');
@@ -206,6 +210,7 @@ struct shortest {
     char digits[24];
 };
 
+// The shortest text has none at its end.
 static void drop_zeros(struct shortest *shortest) {
     while (shortest->count > 1 && shortest->digits[shortest->count - 1] == '0')
         shortest->count--;
@@ -243,6 +248,7 @@ static bool try_short_fraction(double value, struct shortest *shortest) {
     return false;
 }
 
+// The fewest digits that read back as the same double: what is stored and what is sent are the same number.
 static void find_shortest(double value, struct shortest *shortest) {
     if (try_short_fraction(value, shortest))
         return;
@@ -266,6 +272,7 @@ static size_t put_zeros(uint8_t *out, size_t size, int count) {
 }
 
 // d.ddde-x
+// As the original writes: no plus, no zeros in front of the exponent.
 static size_t write_scientific(const struct shortest *shortest, uint8_t *out, size_t size) {
     out[size++] = (uint8_t)shortest->digits[0];
     if (shortest->count > 1) {
@@ -279,6 +286,7 @@ static size_t write_scientific(const struct shortest *shortest, uint8_t *out, si
     return size + sc_decimal_write(out + size, (uint64_t)(exponent < 0 ? -exponent : exponent));
 }
 
+// Plain digits between 1e-5 and 1e16, with a point, so that a double stays one when it is read again.
 static size_t write_shortest(const struct shortest *shortest, uint8_t *out, size_t size) {
     int count = (int)shortest->count, point = shortest->point;
     if (point <= -5 || point > 16)
@@ -298,6 +306,7 @@ static size_t write_shortest(const struct shortest *shortest, uint8_t *out, size
     return put(out, size, shortest->digits + point, (size_t)(count - point));
 }
 
+// JSON has no infinity and no NaN: the scanner refuses what would become one.
 static size_t write_double(double value, uint8_t *out) {
     assert(__builtin_isfinite(value));
     size_t size = 0;

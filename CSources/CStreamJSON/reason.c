@@ -5,6 +5,7 @@
 // Bytes of somebody else's string in a reason. The words around it need the rest.
 enum { QUOTED_SIZE_MAX = 256 };
 
+// A reason is cut at its room and never fails: an error message must not bring a second error.
 void sc_reason_put(struct reason *reason, struct sc_bytes text) {
     size_t room = sizeof reason->text - reason->size;
     size_t size = text.size < room ? text.size : room;
@@ -24,6 +25,7 @@ void sc_reason_number(struct reason *reason, uint64_t value) {
 }
 
 // The size of the character at `p`: an escape as written, or a UTF-8 sequence.
+// The text has passed the scanner: escapes are complete and UTF-8 is valid, so nothing is checked again.
 static size_t written_size(const uint8_t *p) {
     if (*p == '\\') {
         if (p[1] != 'u')
@@ -52,6 +54,7 @@ static size_t spell(uint8_t *character, size_t size, char *out, size_t room) {
     return size;
 }
 
+// Character by character, so that the cut at QUOTED_SIZE_MAX never falls inside one.
 void sc_reason_string(struct reason *reason, struct sc_bytes raw, bool debug) {
     size_t at = 0, written = 0;
     while (at < raw.size) {
@@ -74,6 +77,7 @@ void sc_reason_string(struct reason *reason, struct sc_bytes raw, bool debug) {
     }
 }
 
+// In the shortest spelling of the value, not as written: this is how the wire has it.
 static void put_number(struct reason *reason, struct sc_bytes text) {
     struct sc_json_number number = sc_json_number_read(text);
     uint8_t written[SC_JSON_NUMBER_SIZE_MAX];

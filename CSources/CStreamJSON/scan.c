@@ -8,6 +8,7 @@
 // The levels whose values end up in the index: the root, its members, their members.
 enum { LEVELS = 3 };
 
+// All that a scan knows. It lies on the stack of sc_json_scan: a scan allocates nothing, whatever the text is.
 struct scan {
     const uint8_t *begin;
     const uint8_t *end;
@@ -32,11 +33,14 @@ static inline const uint8_t *skip_white(struct scan *scan, const uint8_t *p) {
     return p;
 }
 
+// Which closer is right, and whether a key comes next, follows from this bit alone.
 static inline bool in_object(const struct scan *scan) {
     unsigned bit = scan->depth - 1;
     return (scan->objects[bit / 64] >> (bit % 64) & 1) != 0;
 }
 
+// The depth of a value is how far its deepest part lies below it. Every level that is being recorded keeps its own deepest: a value of a
+// member is stored alone later, and its depth must be known without a second scan.
 static const uint8_t *open_container(struct scan *scan, const uint8_t *p) {
     if (scan->depth == scan->depth_max)
         return fail(&scan->fault, p, -ELOOP);
@@ -58,12 +62,14 @@ static const uint8_t *open_container(struct scan *scan, const uint8_t *p) {
     return p + 1;
 }
 
+// NULL: the index is full, or this member is not one of those that are recorded. The text is still checked to its end.
 static struct sc_json_value *value_slot(struct scan *scan, unsigned level) {
     if (level == 0)
         return &scan->index->root;
     return scan->slot[level] < 0 ? NULL : &scan->index->members[scan->slot[level]].value;
 }
 
+// Members of what is closed are not looked for any more: `record_depth` falls with the container.
 static void close_container(struct scan *scan, const uint8_t *end) {
     unsigned level = --scan->depth;
     if (level >= LEVELS)
@@ -82,6 +88,7 @@ static void close_container(struct scan *scan, const uint8_t *end) {
     };
 }
 
+// A full index is no error: what is not in it is found by walking the text. See sc_json_index_find.
 static void begin_member(struct scan *scan, struct sc_bytes key, bool escaped) {
     struct sc_json_index *index = scan->index;
     unsigned level = scan->depth;
@@ -101,6 +108,7 @@ static void begin_member(struct scan *scan, struct sc_bytes key, bool escaped) {
         index->roots[index->root_count++] = (uint8_t)at;
 }
 
+// A scalar is compact by itself. White space around it belongs to what it is in.
 static void end_scalar(struct scan *scan, const uint8_t *start, const uint8_t *end, uint8_t kind,
                        bool escaped) {
     struct sc_json_value *value = value_slot(scan, scan->depth);
@@ -113,6 +121,7 @@ static void end_scalar(struct scan *scan, const uint8_t *start, const uint8_t *e
         };
 }
 
+// Runs of plain bytes are passed over at once. What stops a run is an end, an escape, a character of several bytes, or an error.
 // Validates a string from after its opening quote. Returns its closing quote.
 static const uint8_t *string_end(struct scan *scan, const uint8_t *p, bool *escaped) {
     for (;;) {
@@ -150,6 +159,7 @@ static const uint8_t *key_end(struct scan *scan, const uint8_t *p) {
     return p + 1;
 }
 
+// The first byte says what it must be. A byte that begins nothing is an error of a number, which says so.
 static const uint8_t *scalar_end(struct scan *scan, const uint8_t *start) {
     const uint8_t *p = start, *end = scan->end;
     struct fault *fault = &scan->fault;
@@ -188,6 +198,7 @@ static const uint8_t *text_end(struct scan *scan, const uint8_t *p) {
     return p == scan->end ? p : fail(&scan->fault, p, -EBADMSG);
 }
 
+// Labels in place of a state: each place of the grammar is a place of the code, and the way from one to the next a jump.
 // Returns the end of the text, or NULL.
 static const uint8_t *scan_plain(struct scan *scan, const uint8_t *p) {
     struct fault *fault = &scan->fault;
@@ -235,6 +246,7 @@ static const uint8_t *scan_plain(struct scan *scan, const uint8_t *p) {
 
 // ---- Choice of the scanner
 
+// The plain scanner alone, for machines without blocks, and for tests of the others against it.
 static bool undecided(struct sc_bytes text, unsigned depth_max, struct sc_json_index *index) {
     (void)text, (void)depth_max, (void)index;
     return false;
@@ -258,6 +270,7 @@ static sc_scan_function *scan_function(enum sc_json_scan_level level) {
     return NULL;
 }
 
+// Chosen once, before main. Thread: set before threads start, or by a test that has one.
 static sc_scan_function *scan_blocks = undecided;
 
 bool sc_json_scan_use_level(enum sc_json_scan_level level) {
@@ -287,6 +300,7 @@ static void drop_incomplete(struct scan *scan) {
         index->root_count--;
 }
 
+// Members stay as they are: only those below `count` are looked at, and clearing them all would cost more than a short scan.
 static void clear(struct sc_json_index *index) {
     index->root = (struct sc_json_value){0};
     index->error_offset = 0;
@@ -300,6 +314,7 @@ int sc_json_scan(struct sc_bytes text, unsigned depth_max, struct sc_json_index 
     clear(index);
     if (text.size == 0)
         return -EBADMSG;
+    // A block scanner says yes only to texts that the plain one would take, with the same index. Its no means: look closer.
     if (scan_blocks(text, depth_max, index))
         return 0;
     clear(index);

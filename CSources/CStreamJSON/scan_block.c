@@ -14,6 +14,7 @@ _Static_assert(']' - '[' == CLOSER, "both brackets are two apart");
 // What happens seldom must not cost registers where it does not.
 #define RARE __attribute__((noinline, preserve_most))
 
+// The text has a closer as its last byte. So a loop that stops at one needs no look at the end.
 struct text {
     const uint8_t *begin, *end; // Without white space around it.
     unsigned depth_max;
@@ -50,6 +51,7 @@ INLINE bool is_opener(uint8_t c) {
     return c == '{' || c == '[';
 }
 
+// The last byte is a closer, which ends it.
 RARE static const uint8_t *white_end(const uint8_t *p) {
     while (is_white(*p))
         p++;
@@ -66,6 +68,7 @@ INLINE const uint8_t *skip_white(struct place *place, const uint8_t *p) {
 }
 
 // Over white space to `c`, which is there as a rule.
+// Most texts of SDKs have no white space at all.
 INLINE const uint8_t *to_byte(struct place *place, const uint8_t *p, uint8_t c) {
     return LIKELY(*p == c) ? p : skip_white(place, p);
 }
@@ -102,6 +105,7 @@ INLINE uint64_t not_digits(uint64_t word) {
     return (word | (word + 0x7676767676767676)) & 0x8080808080808080;
 }
 
+// Eight at a time, as long as eight are there. Behind the text nothing is read.
 INLINE const uint8_t *digits_end(const struct text *text, const uint8_t *p) {
     while (text->end - p >= 8) {
         uint64_t word;
@@ -148,6 +152,7 @@ INLINE const uint8_t *number_end(const struct text *text, const uint8_t *p) {
     return number_rest(text, p);
 }
 
+// What is none of the three is an error of the last.
 RARE static const uint8_t *word_end(const struct text *text, const uint8_t *p) {
     const uint8_t *end = text->end;
     struct fault fault;
@@ -174,6 +179,7 @@ _Static_assert(offsetof(struct sc_json_member, parent) ==
                    offsetof(struct sc_json_member, key_escaped) + PARENT_SHIFT / 8,
                "they lie side by side");
 
+// Without room the member goes to a spare, so that the loop needs no case for that.
 INLINE struct sc_json_member *keep_member(const struct text *text, struct place *place, int parent,
                                           struct sc_bytes key, bool escaped) {
     struct sc_json_index *index = text->index;

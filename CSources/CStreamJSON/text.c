@@ -1,6 +1,7 @@
 // Strings: escapes off and on, comparison, and how an error names a value of the wrong kind.
 #include "bytes.h"
 
+// The scanner has seen that these are hexadecimal digits.
 static unsigned hex4(const uint8_t *p) {
     unsigned value = 0;
     for (int i = 0; i < 4; i++) {
@@ -10,6 +11,7 @@ static unsigned hex4(const uint8_t *p) {
     return value;
 }
 
+// A character is at most as long as its escape, so texts may be unescaped in place.
 static size_t write_utf8(unsigned c, uint8_t *out) {
     if (c < 0x80) {
         out[0] = (uint8_t)c;
@@ -52,6 +54,7 @@ static size_t decode_escape(const uint8_t **p, uint8_t *out) {
     return write_utf8(unit, out);
 }
 
+// Valid input only: the scanner refuses lone surrogates and unknown escapes.
 size_t sc_json_unescape(struct sc_bytes raw, uint8_t *out) {
     if (raw.size == 0)
         return 0;
@@ -91,6 +94,7 @@ static size_t utf8_size(uint8_t lead) {
     return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
 
+// Cuts between characters as they are written, so that what is left is still a string.
 size_t sc_json_prefix_size(struct sc_bytes raw, size_t size) {
     size_t at = 0, unescaped = 0;
     while (at < raw.size) {
@@ -111,6 +115,7 @@ size_t sc_json_prefix_size(struct sc_bytes raw, size_t size) {
     return at;
 }
 
+// Without memory: character by character, as far as they are the same.
 static bool escaped_equal(struct sc_bytes raw, struct sc_bytes text) {
     const uint8_t *p = raw.data, *end = p + raw.size;
     size_t at = 0;
@@ -141,6 +146,7 @@ static bool must_escape(uint8_t c) {
 }
 
 // The short form of an escape, or 0 when there is none.
+// The spelling of the original: what has a letter gets it, the rest is \u00XX.
 static uint8_t short_escape(uint8_t c) {
     static const char from[] = "\b\f\n\r\t\"\\", to[] = "bfnrt\"\\";
     const char *at = memchr(from, c, sizeof from - 1);

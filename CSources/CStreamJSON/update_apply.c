@@ -3,6 +3,7 @@
 
 // ---- Arithmetic
 
+// Whole numbers stay whole, and doubles stay doubles. What leaves both ranges is an error, never a wrong number.
 bool sc_op_arithmetic(enum op_type type, struct sc_json_number x, int64_t by,
                       struct sc_json_number *result) {
     if (x.kind == SC_JSON_DOUBLE) {
@@ -22,6 +23,7 @@ bool sc_op_arithmetic(enum op_type type, struct sc_json_number x, int64_t by,
     return true;
 }
 
+// A counter that is not there counts from 0.
 struct sc_json_number sc_op_first_number(enum op_type type, int64_t by) {
     struct sc_json_number number;
     struct sc_json_number zero = {SC_JSON_INT64, {.int64 = 0}};
@@ -32,6 +34,7 @@ struct sc_json_number sc_op_first_number(enum op_type type, int64_t by) {
 
 // ---- Values
 
+// As text, so that it is taken apart only when something is put into it.
 static struct node empty_node(uint8_t kind) {
     return (struct node){.form = FORM_TEXT,
                          .kind = kind,
@@ -72,6 +75,7 @@ struct target {
     struct node value;
 };
 
+// What is no number is left as it is: an error is told, and other operations of the call go on.
 static bool increment(struct working *working, const struct op *op, const struct path *path,
                       struct target *target) {
     struct sc_json_number number;
@@ -86,6 +90,7 @@ static bool increment(struct working *working, const struct op *op, const struct
     return true;
 }
 
+// Strings grow by strings, arrays by anything. What is not there, or null, becomes what the value asks for.
 static bool append(struct working *working, const struct op *op, const struct path *path,
                    struct target *target) {
     struct node value = sc_node_text(op->value);
@@ -122,6 +127,7 @@ static bool change(struct working *working, const struct op *op, const struct pa
     }
 }
 
+// A path without segments is the value itself.
 static bool apply_at_root(struct working *working, const struct op *op, const struct path *path) {
     struct target target = {working->missing, working->root};
     if (!change(working, op, path, &target))
@@ -130,6 +136,7 @@ static bool apply_at_root(struct working *working, const struct op *op, const st
     return true;
 }
 
+// Paths of these operations have one segment: the original looks no deeper.
 static bool apply_at_member(struct working *working, const struct op *op, const struct path *path) {
     struct tree *tree = &working->tree;
     if (working->root.kind != SC_JSON_OBJECT) {
@@ -171,6 +178,7 @@ static struct object *step(struct tree *tree, struct object *object, const struc
     return open_object(tree, &member->value);
 }
 
+// Objects on the way are made, and replace what is no object: a merge always finds its place.
 static bool merge(struct working *working, const struct op *op, const struct path *path) {
     struct tree *tree = &working->tree;
     if (!sc_op_merge_value(tree, op, &working->errors))
@@ -194,6 +202,7 @@ static bool merge(struct working *working, const struct op *op, const struct pat
     return !tree->failed;
 }
 
+// An operation that failed leaves everything as it was; its error is one of the list.
 void sc_op_apply(struct working *working, const struct op *op) {
     struct path path;
     if (!sc_op_path(&working->tree, op, &working->errors, &path))

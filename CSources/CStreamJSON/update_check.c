@@ -4,6 +4,8 @@
 static const char *const forbidden[] = {"__proto__", "constructor", "prototype"}; // In byte order.
 enum { FORBIDDEN_COUNT = sizeof forbidden / sizeof forbidden[0], FORBIDDEN_SIZE_MIN = 9 };
 
+// Names that change the prototype of an object when a JavaScript client assigns them. Most keys are shorter than the
+// shortest of the names and cost one comparison.
 static int find_forbidden(struct sc_bytes text) {
     if (text.size < FORBIDDEN_SIZE_MIN)
         return FORBIDDEN_COUNT;
@@ -13,6 +15,8 @@ static int find_forbidden(struct sc_bytes text) {
     return FORBIDDEN_COUNT;
 }
 
+// Errors go straight into the array of the answer: each is written once, and an update without errors writes nothing.
+// The bytes of the message are escaped here and nowhere else.
 void sc_op_fail(struct op_errors *errors, const struct op *op, const char *code,
                 const struct reason *message) {
     struct sc_buffer *out = &errors->text;
@@ -51,6 +55,7 @@ static const char *kind_name(uint8_t kind) {
     }
 }
 
+// The first segment only, as clients know it from the original.
 static void say_path(struct reason *message, const struct path *path) {
     if (path->count == 0)
         sc_reason_say(message, "root");
@@ -117,11 +122,15 @@ static bool fail_words(struct op_errors *errors, const struct op *op, const char
     return false;
 }
 
+// The quick test for text that is known to be a string without escapes. What it refuses is looked at again by
+// take_segment, which says why.
 bool sc_op_segment_is_plain(struct sc_bytes text) {
     return text.size > 0 && text.size <= SEGMENT_SIZE_MAX &&
            find_forbidden(text) == FORBIDDEN_COUNT;
 }
 
+// The order of the checks is the order of the errors on the wire. A length is that of the decoded segment: an
+// escape must not bring a longer key past the limit, nor a forbidden name past its check.
 static bool take_segment(struct tree *tree, const struct op *op, struct op_errors *errors,
                          struct sc_json_value string, struct path *path) {
     struct sc_bytes raw = {string.text.data + 1, string.text.size - 2};
@@ -141,6 +150,8 @@ static bool take_segment(struct tree *tree, const struct op *op, struct op_error
     return !tree->failed;
 }
 
+// An empty string is the root, as is an empty array or a path that is not there. The depth is counted before any
+// segment is taken, so that a path of a million segments costs one walk and no memory.
 bool sc_op_path(struct tree *tree, const struct op *op, struct op_errors *errors,
                 struct path *path) {
     path->count = 0;
@@ -186,6 +197,8 @@ static uint32_t survey(struct sc_json_value value, int *first) {
     return count;
 }
 
+// Repeated keys count once: only when the members as written are too many are the keys counted exactly, which
+// needs a tree. The checks run in the order of the errors on the wire.
 bool sc_op_merge_value(struct tree *tree, const struct op *op, struct op_errors *errors) {
     if (op->value.kind != SC_JSON_OBJECT)
         return fail_words(errors, op, "value.not_an_object", "Merge value must be a JSON object",

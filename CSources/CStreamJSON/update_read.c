@@ -15,6 +15,7 @@ struct fields {
     struct sc_json_value type, path, value, by;
 };
 
+// By size first: four names of which at most two have the same size. Other keys are ignored, as on the wire.
 static struct sc_json_value *plain_field(struct fields *fields, struct sc_bytes key) {
     switch (key.size) {
     case 2:
@@ -30,6 +31,7 @@ static struct sc_json_value *plain_field(struct fields *fields, struct sc_bytes 
     }
 }
 
+// A key may be written with escapes. One that is longer than the longest name, decoded, is no name.
 static struct sc_json_value *field(struct fields *fields, const struct sc_json_member *member) {
     if (!member->key_escaped)
         return plain_field(fields, member->key);
@@ -79,6 +81,7 @@ static int read_type(struct sc_json_value type, enum op_type *out, struct reason
                           "`remove`");
 }
 
+// A number of this spelling that does not fit is an integer out of range; with a point or exponent it is a float.
 static bool is_integer_text(struct sc_bytes text) {
     return memchr(text.data, '.', text.size) == NULL && memchr(text.data, 'e', text.size) == NULL &&
            memchr(text.data, 'E', text.size) == NULL;
@@ -108,6 +111,7 @@ static int read_by(struct sc_json_value by, int64_t *out, struct reason *reason)
     return 0;
 }
 
+// The kind of error differs from that of other operations: the wire has a path of two forms here, and says so.
 static bool is_merge_path(struct sc_json_value path) {
     if (path.kind != SC_JSON_ARRAY)
         return path.kind <= SC_JSON_NULL || path.kind == SC_JSON_STRING;
@@ -129,6 +133,7 @@ static int read_path(struct sc_json_value path, enum op_type type, struct reason
     return 0;
 }
 
+// In the order in which the errors win on the wire. 1: the operation is complete.
 static int read_fields(const struct fields *fields, struct op *op, struct reason *reason) {
     int rc = read_type(fields->type, &op->type, reason);
     if (rc < 0)

@@ -9,6 +9,7 @@ struct writer {
     unsigned deepest;
 };
 
+// Members that nobody has touched leave as one piece, as long as they lie side by side in the old text.
 static void flush(struct writer *writer) {
     sc_buffer_append(writer->out, writer->run, writer->run_size);
     writer->run_size = 0;
@@ -19,6 +20,7 @@ static void write_byte(struct writer *writer, char c) {
     sc_buffer_append(writer->out, &c, 1);
 }
 
+// What came with white space loses it here: stored values are compact.
 static void write_text(struct writer *writer, const struct node *node) {
     flush(writer);
     if (node->compact) {
@@ -35,6 +37,7 @@ static void write_inside(struct writer *writer, struct sc_bytes text) {
     sc_buffer_append(writer->out, text.data + 1, text.size - 2);
 }
 
+// The text without its last byte, the pieces, and the byte again.
 static void write_list(struct writer *writer, const struct node *node, unsigned level) {
     const struct list *list = node->list;
     bool array = node->kind == SC_JSON_ARRAY;
@@ -103,6 +106,7 @@ static bool extend_run(struct writer *writer, const struct member *member, bool 
     return true;
 }
 
+// As it was spelled, escapes and all.
 static void write_key(struct writer *writer, const struct member *member, bool first) {
     if (!first)
         write_byte(writer, ',');
@@ -136,6 +140,7 @@ static const struct object *write_members(struct writer *writer, struct level *t
     return NULL;
 }
 
+// A stack of levels in place of recursion: the depth of a value is bounded, that of the machine's stack is not ours.
 void sc_tree_render(const struct node *root, struct sc_buffer *out, unsigned *depth) {
     struct writer writer = {.out = out};
     struct level levels[SC_TREE_LEVELS_MAX];

@@ -20,6 +20,7 @@ static inline const uint8_t *scalar_end(const uint8_t *p) {
     return p;
 }
 
+// Most values that are counted up or set are numbers: they need no look at what they might be.
 static inline struct sc_json_value value_at(const uint8_t *p, const uint8_t *end) {
     struct sc_json_value value = {
         .text = {p, 0}, .kind = SC_JSON_NUMBER, .compact = true}; // As a rule.
@@ -135,6 +136,7 @@ static bool search_spot(struct sc_bytes text, struct sc_bytes key, struct spot *
 
 #endif
 
+// The search is for most objects that people count in. The walk is for all.
 static struct spot find_spot(struct sc_bytes text, const struct key *key) {
     struct spot spot;
     return !key->escaped && search_spot(text, key->text, &spot) ? spot
@@ -207,6 +209,7 @@ static bool read_plain(struct sc_json_value ops, struct plain_fields *fields) {
     return *walk_white(p + 1, end) == ']';
 }
 
+// Names of operations are letters only, so bytes are compared.
 static bool is_word(struct sc_bytes text, const char *word) {
     return text.size == strlen(word) && memcmp(text.data, word, text.size) == 0;
 }
@@ -256,6 +259,7 @@ static bool read_only_op(struct working *working, struct sc_json_value ops, stru
     return path->count == 1;
 }
 
+// What is before and behind the value is copied as it is: two copies, whatever the object has.
 // ---- The new text
 
 static void put(struct sc_buffer *out, struct sc_bytes old, struct sc_json_value at,
@@ -271,6 +275,8 @@ static void put(struct sc_buffer *out, struct sc_bytes old, struct sc_json_value
     out->size += size + after;
 }
 
+// Writes to `out` only when it is sure: false leaves everything as it was, and the tree does the same call. So both ways must agree to the
+// byte, which a fuzzer compares.
 bool sc_op_splice(struct working *working, struct sc_bytes old, struct sc_json_value ops,
                   struct sc_buffer *out) {
     struct op op = {.number = 0};

@@ -10,6 +10,7 @@ enum {
     SEARCHES_MAX = 4,        // nor bigger ones before they have been searched so often.
 };
 
+// Memory of one call, taken by moving a pointer and given back all at once. Nothing in it is freed alone.
 struct chunk {
     struct chunk *older;
     size_t capacity;
@@ -48,6 +49,7 @@ void sc_tree_reset(struct tree *tree) {
     tree->failed = false;
 }
 
+// Failure is noted in the tree: most callers go on, and the call fails in the end.
 void *sc_tree_take(struct tree *tree, size_t size) {
     size = (size + 15) & ~(size_t)15;
     if (tree->chunk == NULL || tree->chunk->capacity - tree->used < size) {
@@ -69,6 +71,7 @@ void *sc_tree_take(struct tree *tree, size_t size) {
     return memory;
 }
 
+// A value that nobody has touched stays the bytes that it was, however large.
 struct node sc_node_text(struct sc_json_value value) {
     return (struct node){.form = FORM_TEXT,
                          .kind = value.kind,
@@ -77,6 +80,7 @@ struct node sc_node_text(struct sc_json_value value) {
                          .text = value.text};
 }
 
+// Keys are compared as what they say, not as they are spelled. What is written again keeps its spelling.
 struct key sc_tree_key(struct tree *tree, struct sc_bytes raw, bool escaped) {
     struct key key = {raw, escaped, raw};
     if (escaped) {
@@ -88,6 +92,7 @@ struct key sc_tree_key(struct tree *tree, struct sc_bytes raw, bool escaped) {
 
 // ---- Objects
 
+// The old array stays in its chunk: the next call gives it back.
 static bool grow_members(struct tree *tree, struct object *object) {
     uint32_t capacity = object->capacity == 0 ? 16 : 2 * object->capacity;
     struct member *members = sc_tree_take(tree, capacity * sizeof *members);
@@ -100,6 +105,7 @@ static bool grow_members(struct tree *tree, struct object *object) {
     return true;
 }
 
+// Takes apart one level: members keep their texts, and are taken apart themselves when a path goes through them.
 bool sc_tree_expand(struct tree *tree, struct node *node) {
     assert(node->form == FORM_TEXT && node->kind == SC_JSON_OBJECT);
     struct object *object = sc_tree_take(tree, sizeof *object);
@@ -174,6 +180,7 @@ static bool is_indexed(struct tree *tree, struct object *object) {
     return build_index(tree, object);
 }
 
+// From the end: of several with one key the last is the one that counts.
 static struct member *find_linear(struct object *object, struct sc_bytes text) {
     for (uint32_t i = object->count; i > 0; i--) {
         struct member *member = &object->members[i - 1];
@@ -194,6 +201,7 @@ struct member *sc_tree_find(struct tree *tree, struct object *object, const stru
     return member == NULL || member->dead ? NULL : member;
 }
 
+// An object may have a key twice. Who changes it leaves one, as a parser into a map does.
 struct member *sc_tree_claim(struct tree *tree, struct object *object, const struct key *key) {
     struct member *last = sc_tree_find(tree, object, key);
     if (last == NULL)
@@ -210,6 +218,7 @@ struct member *sc_tree_claim(struct tree *tree, struct object *object, const str
     return last;
 }
 
+// Behind all others, as the original does: the order of members is kept.
 struct member *sc_tree_add(struct tree *tree, struct object *object, const struct key *key) {
     if (tree->failed || (object->count == object->capacity && !grow_members(tree, object)))
         return NULL;
@@ -229,6 +238,7 @@ uint32_t sc_tree_key_count(struct tree *tree, struct object *object) {
 
 // ---- Strings and arrays
 
+// Appends are pieces behind the text: a string or an array that grows by a thousand operations is copied once.
 struct list *sc_tree_list(struct tree *tree, struct node *node) {
     if (node->form == FORM_LIST)
         return node->list;

@@ -1,6 +1,8 @@
 // Walks over validated text, and the copy of it without white space.
 #include "walk.h"
 
+// One pass over validated text finds the end and what the caller would otherwise look for again: the depth, and
+// whether it can be copied as it is. Braces in strings are passed over with the string.
 const uint8_t *sc_walk_container(const uint8_t *start, const uint8_t *end,
                                  struct sc_json_value *value) {
     unsigned depth = 0, deepest = 0;
@@ -36,6 +38,7 @@ bool sc_json_next(struct sc_json_value container, size_t *offset, struct sc_json
     return more;
 }
 
+// Most values come without white space: for these it is one copy. Writes at most as many bytes as it reads.
 size_t sc_json_compact(struct sc_json_value value, uint8_t *out) {
     if (value.compact) {
         memcpy(out, value.text.data, value.text.size);

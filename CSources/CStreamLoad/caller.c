@@ -10,10 +10,12 @@
 
 // ---- Calls
 
+// Numbers of calls only grow. The ring has a power of two of places.
 static struct call *call_at(const struct caller *caller, uint64_t number) {
     return &caller->calls[number & (caller->call_capacity - 1)];
 }
 
+// The oldest that is open bounds the ring: answers may come in any order, but one that never comes keeps its place.
 static struct call *call_push(struct caller *caller) {
     while (caller->call_first < caller->call_next && !call_at(caller, caller->call_first)->open)
         caller->call_first++;
@@ -29,14 +31,18 @@ static struct call *call_push(struct caller *caller) {
     return call_at(caller, caller->call_next++);
 }
 
+// A peer that only broadcasts answers nothing: what subscribers get says that a write has been there.
 static bool is_answered(const struct work *work) {
     return work->load->config.protocol == SC_LOAD_STREAM || work->config.subscribers_per_topic == 0;
 }
 
+// What has an event, and so is waited for by subscribers.
 static bool changes(uint8_t op) {
     return op == SC_LOAD_SET || op == SC_LOAD_UPDATE || op == SC_LOAD_DELETE;
 }
 
+// What the answer must be is known when the call is made, since one caller writes an item: its calls are executed in their order. The
+// number of writes of an item stands in its value, and tells each from all before it.
 static void plan(struct call *call, struct topic *topic) {
     struct item *item = &topic->items[call->item];
     if (item->sent == 0 && call->op != SC_LOAD_LIST)
@@ -58,6 +64,7 @@ static void plan(struct call *call, struct topic *topic) {
     call->write_number = topic->write_number;
 }
 
+// `intended_ns` is when it was due. `check`: it asks for the state in the end, and is not measured.
 void sc_load_caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_t intended_ns,
                          bool check) {
     struct caller *caller = topic->caller;
@@ -78,6 +85,7 @@ void sc_load_caller_call(struct topic *topic, uint8_t op, uint32_t item, uint64_
 
 // ---- Answers
 
+// With subscribers the window opens when the slowest has the write, not when the caller has its answer.
 static void end_call(struct caller *caller, struct call *call) {
     struct work *work = caller->connection.work;
     call->open = false;
@@ -90,6 +98,7 @@ static void end_call(struct caller *caller, struct call *call) {
     sc_load_topic_hungry(call->topic);
 }
 
+// Latency counts from when the call was due: see due_ns.
 static void finish(struct caller *caller, struct call *call) {
     struct work *work = caller->connection.work;
     work->counters.answers++;
@@ -100,6 +109,7 @@ static void finish(struct caller *caller, struct call *call) {
     end_call(caller, call);
 }
 
+// By hand: this is done for every answer.
 static bool read_id(const uint8_t *digits, uint64_t *number) {
     *number = 0;
     for (uint32_t i = 0; i < ID_DIGITS; i++) {
@@ -114,6 +124,7 @@ static bool read_id(const uint8_t *digits, uint64_t *number) {
     return true;
 }
 
+// An answer to a call that has been answered, or was never made, is a fault.
 static struct call *open_call(const struct caller *caller, uint64_t number) {
     if (number < caller->call_first || number >= caller->call_next ||
         !call_at(caller, number)->open)
@@ -123,6 +134,7 @@ static struct call *open_call(const struct caller *caller, uint64_t number) {
 
 #define SHOWN(bytes) (int)((bytes).size < 300 ? (bytes).size : 300), (const char *)(bytes).data
 
+// The answers to one function differ in id and result alone. The rest is kept, so that an answer is checked by comparing, and every byte of it is.
 static void learn(struct answer_shape *shape, struct sc_bytes text, const uint8_t *id,
                   struct sc_bytes result) {
     size_t id_at = (size_t)(id - text.data), result_at = (size_t)(result.data - text.data);
@@ -155,6 +167,7 @@ static bool fits_shape(const struct answer_shape *shape, struct sc_bytes text, u
 }
 
 // Returns whether the result is what it must be.
+// A topic that was written while its list was under way may have been either: its length is all that can be said.
 static bool judge(struct caller *caller, struct call *call, struct sc_bytes result) {
     struct work *work = caller->connection.work;
     if (call->topic->unknown)
@@ -169,6 +182,7 @@ static bool judge(struct caller *caller, struct call *call, struct sc_bytes resu
     return sc_load_result_append(call, wanted) && sc_bytes_equal(sc_buffer_bytes(wanted), result);
 }
 
+// Wrong answers end the connection: what follows from one would be wrong, too.
 static void answered(struct caller *caller, struct call *call, struct sc_bytes result,
                      struct sc_bytes text) {
     if (!judge(caller, call, result)) {
@@ -196,6 +210,7 @@ static void refused(struct caller *caller, struct call *call, struct sc_bytes te
     end_call(caller, call);
 }
 
+// The slow way, for the first of each kind and for whatever does not look like it.
 static void parse_answer(struct caller *caller, const struct sc_json_index *index,
                          struct sc_bytes text) {
     struct sc_json_member scratch[3];
@@ -227,6 +242,7 @@ static void parse_answer(struct caller *caller, const struct sc_json_index *inde
 
 // ---- The trigger
 
+// Each work has a function of its own, so that several may run beside each other.
 static void register_trigger(struct caller *caller) {
     struct work *work = caller->connection.work;
     const char *stream = work->load->config.stream_name;
@@ -246,6 +262,7 @@ static void register_trigger(struct caller *caller) {
     sc_load_connection_mark_dirty(&caller->connection);
 }
 
+// The value names the write. What is called for something that nobody wrote is a fault.
 static void triggered(struct caller *caller, const struct sc_json_index *index,
                       struct sc_bytes text) {
     struct work *work = caller->connection.work;
@@ -297,6 +314,7 @@ static void triggered(struct caller *caller, const struct sc_json_index *index,
 
 // ---- Messages
 
+// The server knows the worker: until then it may refuse its calls.
 static void ready(struct caller *caller) {
     if (caller->ready)
         return;
@@ -310,6 +328,7 @@ static void ready(struct caller *caller) {
             sc_load_topic_hungry(&work->topics[i]);
 }
 
+// One index for all callers: they take turns, on one thread.
 static void parse_message(struct caller *caller, struct sc_bytes text) {
     static struct sc_json_index index;
     struct sc_json_member scratch;

@@ -16,6 +16,7 @@
 // The key of RFC 6455, whose answer even a server knows that computes none.
 static const char key[] = "dGhlIHNhbXBsZSBub25jZQ==";
 
+// The first of them say what is wrong, the others only count. A connection that was wrong once is not listened to any more.
 void sc_load_connection_violates(struct connection *connection, const char *format, ...) {
     char text[1024];
     va_list arguments;
@@ -29,6 +30,7 @@ void sc_load_connection_violates(struct connection *connection, const char *form
     sc_load_connection_close(connection, true);
 }
 
+// Half a frame waits for the rest. Owns: a copy, as the buffer is lent by the loop.
 void sc_load_connection_hold(struct connection *connection, const uint8_t *data, size_t size) {
     sc_buffer_append(&connection->held, data, size);
     if (connection->held.failed)
@@ -37,6 +39,7 @@ void sc_load_connection_hold(struct connection *connection, const uint8_t *data,
 
 // ---- Out
 
+// Each once a turn, however many calls are appended.
 void sc_load_connection_mark_dirty(struct connection *connection) {
     if (connection->dirty || connection->state != STATE_OPEN)
         return;
@@ -45,6 +48,8 @@ void sc_load_connection_mark_dirty(struct connection *connection) {
     connection->load->dirty_first = connection;
 }
 
+// Two buffers: the kernel has one, calls are appended to the other. They change places when the first has left, so nothing is moved, and what
+// the kernel reads is never moved under it.
 static void send_next(struct connection *connection) {
     if (sc_socket_sending(&connection->socket))
         return;
@@ -75,6 +80,7 @@ void sc_load_connection_flush_all(struct sc_load *load) {
 
 // ---- Opening
 
+// The key is the same for all: its answer is worked out once, and a server that makes it must work it out each time.
 static void append_request(struct connection *connection) {
     struct sc_load *load = connection->load;
     bool subscriber = connection->role == ROLE_SUBSCRIBER;
@@ -100,11 +106,13 @@ static void append_request(struct connection *connection) {
     connection->out.size += (size_t)size;
 }
 
+// Redis and NATS have their own first words.
 static bool speaks_http(const struct connection *connection) {
     return connection->load->config.protocol == SC_LOAD_STREAM ||
            connection->load->config.protocol == SC_LOAD_RAW;
 }
 
+// The handshake is measured from the first packet to the last byte of the response: what a browser waits for.
 static void opened(struct connection *connection) {
     struct sc_load *load = connection->load;
     assert(load->connecting > 0);
@@ -132,6 +140,7 @@ static void connected(struct connection *connection) {
 }
 
 // Returns the size of the response, 0 when it is not all there, -1 when it is no upgrade.
+// A server answers all upgrades of a load with the same bytes. So the first response is parsed, and the others are compared with it.
 static ssize_t read_response(struct sc_load *load, const uint8_t *data, size_t size) {
     const struct sc_buffer *known = &load->response;
     if (known->size > 0 && size >= known->size && memcmp(data, known->data, known->size) == 0)
@@ -148,6 +157,7 @@ static ssize_t read_response(struct sc_load *load, const uint8_t *data, size_t s
     return (ssize_t)response;
 }
 
+// What follows the response is the first frame already, and stays.
 static size_t take_response(struct connection *connection, const uint8_t *data, size_t size) {
     ssize_t response = read_response(connection->load, data, size);
     if (response < 0) {
@@ -162,6 +172,7 @@ static size_t take_response(struct connection *connection, const uint8_t *data, 
     return (size_t)response;
 }
 
+// Bytes that were held and those that came are one text only while the response is not whole. Then each role holds its own.
 static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
     struct connection *connection = CONNECTION(socket);
     if (connection->state == STATE_RESPONSE) {
@@ -191,6 +202,7 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
         sc_load_caller_receive(CALLER(connection), data, size);
 }
 
+// With the address: most faults of a run are a port that is another one's.
 static void not_connected(struct connection *connection, int reason) {
     const struct sc_load_config *config = &connection->load->config;
     bool subscriber = connection->role == ROLE_SUBSCRIBER;
@@ -201,6 +213,7 @@ static void not_connected(struct connection *connection, int reason) {
                            reason == 0 ? "closed before the upgrade" : strerror(-reason));
 }
 
+// A connection that ends is a fault of the server, unless the run wanted it, has said why already, or asked for it by standing still.
 static void lost(struct connection *connection, int reason) {
     struct work *work = connection->work;
     bool faulty = connection->role == ROLE_SUBSCRIBER && SUBSCRIBER(connection)->excused;
@@ -225,6 +238,7 @@ static void on_end(struct sc_socket *socket, int reason) {
     lost(CONNECTION(socket), reason);
 }
 
+// A connect completes as a send does. Subscribers give their buffers back: they say nothing more.
 static void on_sent(struct sc_socket *socket, ssize_t result) {
     struct connection *connection = CONNECTION(socket);
     if (connection->state == STATE_CONNECTING) {
@@ -250,6 +264,7 @@ static void on_sent(struct sc_socket *socket, ssize_t result) {
     send_next(connection);
 }
 
+// The place is free for the next one in the queue, which may be this connection again.
 static void on_closed(struct sc_socket *socket) {
     struct connection *connection = CONNECTION(socket);
     struct sc_load *load = connection->load;
@@ -270,6 +285,7 @@ static void on_closed(struct sc_socket *socket) {
 static const struct sc_socket_handler handler = {
     .on_receive = on_receive, .on_end = on_end, .on_sent = on_sent, .on_closed = on_closed};
 
+// Its role hears of the end at once, the socket closes in turns to come.
 void sc_load_connection_close(struct connection *connection, bool abort) {
     struct sc_load *load = connection->load;
     if (connection->state == STATE_CLOSING || connection->state <= STATE_QUEUED)
@@ -285,6 +301,7 @@ void sc_load_connection_close(struct connection *connection, bool abort) {
     sc_socket_close(&connection->socket, abort);
 }
 
+// Without a descriptor there is no connection, and the run says so instead of waiting for it.
 static void dial(struct connection *connection) {
     struct sc_load *load = connection->load;
     bool subscriber = connection->role == ROLE_SUBSCRIBER;
@@ -310,6 +327,7 @@ static void dial(struct connection *connection) {
     load->connecting++;
 }
 
+// A few at a time: a server is to be measured by handshakes, not by the length of the kernel's queue.
 void sc_load_connection_connect_more(struct sc_load *load) {
     while (load->queue_first != NULL && load->connecting < load->config.connecting_max) {
         struct connection *connection = load->queue_first;
@@ -320,6 +338,7 @@ void sc_load_connection_connect_more(struct sc_load *load) {
     }
 }
 
+// In the order in which they were asked for, so that a run opens the same connections each time.
 void sc_load_connection_queue(struct connection *connection) {
     struct sc_load *load = connection->load;
     if (connection->state != STATE_CLOSED)

@@ -3,6 +3,8 @@
 
 #include "CStreamWebSocket.h"
 
+// A reader of its own, and not the product's: the generator is to find faults of the decoder, not to share them.
+// It needs whole frames in one piece and no masks, which makes it short.
 static int websocket_read(const uint8_t *data, size_t size, struct frame *frame) {
     if (size < 2)
         return 0;
@@ -48,6 +50,8 @@ static size_t line_end(const uint8_t *data, size_t size, size_t at) {
     return end == NULL ? 0 : (size_t)(end - data) + 1;
 }
 
+// Lengths stand at the end of their line in both text protocols: reading from the back needs no search for where
+// the number begins.
 static size_t decimal_before(const uint8_t *data, size_t end) {
     size_t value = 0, unit = 1;
     while (end > 0 && (data[end - 1] == '\n' || data[end - 1] == '\r'))
@@ -91,6 +95,7 @@ static int redis_read(const uint8_t *data, size_t size, struct frame *frame) {
     return 1;
 }
 
+// `MSG <subject> <sid> <bytes>`, then the payload and CRLF. `+OK` and `INFO` are passed over.
 static int nats_read(const uint8_t *data, size_t size, struct frame *frame) {
     size_t end = line_end(data, size, 0);
     if (end == 0)

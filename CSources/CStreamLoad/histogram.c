@@ -10,6 +10,7 @@ void sc_histogram_clear(struct sc_histogram *histogram) {
     histogram->least = UINT64_MAX;
 }
 
+// The largest value of the bucket, and not its middle: a quantile is never better than it was.
 uint64_t sc_histogram_bucket_most(uint32_t bucket) {
     assert(bucket < SC_HISTOGRAM_BUCKETS);
     if (bucket < 2 * SUB_COUNT)

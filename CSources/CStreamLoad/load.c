@@ -10,9 +10,11 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+// Filling is no measurement: so many at once fill fast, and leave the server time for the connections that open meanwhile.
 #define FILL_IN_FLIGHT 64u
 /// Calls that an open loop issues in one turn at most, so that answers are read in between.
 #define ISSUED_PER_TURN_MAX 1024u
+// How often a run looks at all subscribers: looking costs as much as many deliveries.
 #define LOOK_NS 1000000u
 
 // ---- What a work does next
@@ -28,6 +30,7 @@ static uint8_t next_op(struct work *work) {
     return SC_LOAD_SET;
 }
 
+// Items in turn, so that each has been written before the first is written again.
 static void issue(struct topic *topic, uint64_t intended_ns) {
     uint32_t item = topic->item_next;
     topic->item_next = item + 1 == topic->work->config.item_count ? 0 : item + 1;
@@ -35,6 +38,7 @@ static void issue(struct topic *topic, uint64_t intended_ns) {
     sc_load_caller_call(topic, next_op(topic->work), item, intended_ns, false);
 }
 
+// Every item once, in order. Peers that answer nothing are filled as fast as their socket takes it.
 static void fill(struct work *work) {
     while (work->fill_topic < work->config.topic_count) {
         struct topic *topic = &work->topics[work->fill_topic];
@@ -49,10 +53,13 @@ static void fill(struct work *work) {
     }
 }
 
+// The times of an open loop follow from its start alone. A call that is late keeps the time at which it was due: what it waits for counts as
+// its latency, so that a server which stands still is not measured by the calls that were never made.
 static uint64_t due_ns(const struct work *work) {
     return work->started_ns + (uint64_t)((double)work->issued * 1e9 / work->config.rate);
 }
 
+// A caller that is away holds up all behind it: the rate is of the work, not of a connection.
 static void feed_by_rate(struct work *work) {
     uint64_t now = sc_load_now_ns();
     for (uint32_t i = 0; i < ISSUED_PER_TURN_MAX; i++) {
@@ -67,6 +74,7 @@ static void feed_by_rate(struct work *work) {
     }
 }
 
+// Only topics that have had an answer are looked at. They note themselves, so a turn costs what has happened in it.
 static void feed_by_window(struct work *work) {
     uint32_t count = work->hungry_count;
     uint64_t now = count > 0 ? sc_load_now_ns() : 0;
@@ -92,6 +100,7 @@ void sc_load_work_feed(struct work *work) {
 
 // ---- The loop
 
+// The loop sleeps until then at most; UINT64_MAX: until something comes.
 static uint64_t next_due(const struct sc_load *load) {
     uint64_t next = load->until_ns;
     for (uint32_t i = 0; i < load->work_count; i++) {
@@ -102,6 +111,7 @@ static uint64_t next_due(const struct sc_load *load) {
     return next;
 }
 
+// What was read has made room in the windows: calls are made here, once a turn, and leave with one send a connection.
 static void on_turn(void *context) {
     struct sc_load *load = context;
     sc_load_connection_connect_more(load);
@@ -120,6 +130,7 @@ static void timer_due(struct sc_timer *timer) {
     (void)timer; // The turn's end does the work.
 }
 
+// Everything that was asked for is answered, and every subscriber that is not excused has all of its topic's log.
 static bool all_quiet(const struct work *work) {
     if (work->filling && work->fill_topic < work->config.topic_count)
         return false;
@@ -138,11 +149,13 @@ static bool all_quiet(const struct work *work) {
     return true;
 }
 
+// Callers are known by the server, subscribers have their `sync`.
 static bool all_ready(const struct work *work) {
     return work->open_callers >= work->callers_wanted &&
            (!work->subscribers_wanted || sc_load_missing_subscribers(work->load, work->index) == 0);
 }
 
+// Each goal is one of all works: a run ends when the slowest is there.
 static bool reached(const struct sc_load *load, enum sc_load_goal goal) {
     if (goal == SC_LOAD_NEVER)
         return false;
@@ -178,6 +191,7 @@ int sc_load_run(struct sc_load *load, enum sc_load_goal goal, uint64_t until_ns)
 
 // ---- Life
 
+// Once, before anything is measured. The first address is taken: a peer of a measurement has one.
 static int resolve(const char *host, uint16_t port, struct sockaddr_storage *out, uint32_t *size) {
     char service[8];
     snprintf(service, sizeof service, "%u", port);
@@ -190,6 +204,7 @@ static int resolve(const char *host, uint16_t port, struct sockaddr_storage *out
     return 0;
 }
 
+// Tens of thousands of connections need as many descriptors. What the system refuses shows when they are opened.
 static void raise_limits(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
@@ -205,6 +220,7 @@ static void raise_limits(void) {
 // Longer than theirs, and shorter than a server's: it reads an answer as soon as the server has sent it.
 #define SLICE_US 4000u
 
+// Owns: the caller has the load, with its loop, until sc_load_destroy. Thread: all calls come from this one.
 int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     struct sc_load *load = sc_load_allocate(sizeof *load);
     *load = (struct sc_load){.config = *config, .until_ns = UINT64_MAX};
@@ -236,6 +252,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     return 0;
 }
 
+// Behind the loop: sockets of its connections have been closed by then, and nothing calls back.
 static void work_destroy(struct work *work) {
     for (uint32_t i = 0; i < work->config.topic_count; i++)
         sc_load_topic_deinit(&work->topics[i]);
@@ -249,6 +266,7 @@ static void work_destroy(struct work *work) {
     free(work);
 }
 
+// Closing takes turns, as each socket says when it is done. The memory of a connection is that of its work.
 void sc_load_destroy(struct sc_load *load) {
     if (load == NULL)
         return;
@@ -276,11 +294,13 @@ void sc_load_destroy(struct sc_load *load) {
     free(load);
 }
 
+// Embedded in callers and subscribers, whose addresses stay: sockets refer to them.
 static void connection_init(struct connection *connection, struct work *work,
                             enum connection_role role) {
     *connection = (struct connection){.load = work->load, .work = work, .role = (uint8_t)role};
 }
 
+// Dealt out in turn, so that topics have the same number, and neighbours in time are of different topics.
 static void add_subscribers(struct work *work) {
     work->subscriber_count = work->config.subscribers_per_topic * work->config.topic_count;
     work->subscribers = sc_load_allocate(work->subscriber_count * sizeof *work->subscribers);
@@ -293,6 +313,7 @@ static void add_subscribers(struct work *work) {
     }
 }
 
+// All memory that depends on the size of the work is taken here: while it runs, none is but for buffers.
 uint32_t sc_load_work_add(struct sc_load *load, const struct sc_load_work_config *config) {
     assert(load->work_count < WORKS_MAX);
     assert(config->topic_count > 0 && config->item_count > 0);
@@ -338,6 +359,7 @@ void sc_load_open_subscribers(struct sc_load *load, uint32_t index) {
     sc_load_connection_connect_more(load);
 }
 
+// With `abort` as a machine that goes away, without a close frame: the server hears of a reset.
 void sc_load_close_subscribers(struct sc_load *load, uint32_t index, bool abort) {
     struct work *work = load->works[index];
     work->subscribers_wanted = false;
@@ -345,6 +367,7 @@ void sc_load_close_subscribers(struct sc_load *load, uint32_t index, bool abort)
         sc_load_connection_close(&work->subscribers[i].connection, abort);
 }
 
+// As browsers do after a deployment: all at once, whatever state they are in. Each opens when its old socket is gone.
 void sc_load_reconnect_subscribers(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     for (uint32_t i = 0; i < work->subscriber_count; i++) {
@@ -365,6 +388,7 @@ void sc_load_fill(struct sc_load *load, uint32_t index) {
     work->fill_topic = work->fill_item = 0;
 }
 
+// Every topic is hungry at first. With a rate that does not matter: the clock says when the first call is due.
 void sc_load_start(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     assert(work->weight_total > 0 && work->config.caller_count > 0);
@@ -376,6 +400,7 @@ void sc_load_start(struct sc_load *load, uint32_t index) {
         sc_load_topic_hungry(&work->topics[i]);
 }
 
+// What is under way is still answered, and counted: run until quiet to wait for that.
 void sc_load_stop(struct sc_load *load, uint32_t index) {
     struct work *work = load->works[index];
     work->running = work->filling = false;
@@ -440,6 +465,7 @@ void sc_load_kill(struct sc_load *load, uint32_t index, uint32_t count) {
     }
 }
 
+// From here on ends of connections are no faults, and nobody is waited for.
 void sc_load_expect_restart(struct sc_load *load) {
     load->restarting = true;
     for (uint32_t i = 0; i < load->work_count; i++) {
@@ -448,6 +474,7 @@ void sc_load_expect_restart(struct sc_load *load) {
     }
 }
 
+// `empty`: it keeps nothing. Else what was answered must be there, and what was not may be.
 void sc_load_restarted(struct sc_load *load, bool empty) {
     load->restarting = false;
     for (uint32_t i = 0; i < load->work_count; i++)
@@ -466,10 +493,12 @@ struct sc_load_counters sc_load_counters(const struct sc_load *load, uint32_t in
     return load->works[index]->counters;
 }
 
+// Time that the generator spent looking for work is none that it needed: its share of a core is without that.
 uint64_t sc_load_polled_ns(const struct sc_load *load) {
     return sc_loop_counters(load->loop)->polled_ns;
 }
 
+// Between the warm-up and what is measured. What is under way counts in the part in which it ends.
 void sc_load_reset(struct sc_load *load) {
     for (uint32_t i = 0; i < load->work_count; i++) {
         load->works[i]->counters = (struct sc_load_counters){0};

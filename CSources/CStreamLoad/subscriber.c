@@ -72,6 +72,7 @@ void sc_load_subscriber_closed(struct subscriber *subscriber) {
     subscriber->state = SUBSCRIBER_NEW;
 }
 
+// One subscription a connection. Its id matters to nobody here.
 static void append_join(struct subscriber *subscriber) {
     struct topic *topic = subscriber->topic;
     const char *stream = topic->work->load->config.stream_name;
@@ -94,6 +95,7 @@ static void append_text(struct subscriber *subscriber, const char *before, const
     sc_buffer_append(out, after, strlen(after));
 }
 
+// A raw peer has no `sync`: whoever connects gets what comes from then on. So the log of the topic begins with the first of them.
 void sc_load_subscriber_opened(struct subscriber *subscriber) {
     const struct sc_load_config *config = &subscriber->connection.load->config;
     subscriber->state = SUBSCRIBER_NEW;
@@ -120,6 +122,7 @@ void sc_load_subscriber_opened(struct subscriber *subscriber) {
 // ---- Live
 
 // Everything before `position` has come: counts the frames that are whole now.
+// The subscriber that has a frame last completes its delivery, which may open the window of the topic: `waiting` counts down to it.
 static void advance(struct subscriber *subscriber, uint64_t position, uint64_t now_ns) {
     struct topic *topic = subscriber->topic;
     struct work *work = topic->work;
@@ -141,6 +144,8 @@ static void advance(struct subscriber *subscriber, uint64_t position, uint64_t n
 }
 
 // The bytes from `position` on that the log has, at most `size`, equal `data`: returns how many, or -1.
+// All subscribers of a topic get the same bytes. One parses a frame and puts it into the log; for the others a comparison is the whole check,
+// at the speed of memory.
 static ssize_t compare(const struct subscriber *subscriber, const uint8_t *data, size_t size) {
     const struct topic *topic = subscriber->topic;
     uint64_t left = topic_log_end(topic) - subscriber->position;
@@ -149,6 +154,7 @@ static ssize_t compare(const struct subscriber *subscriber, const uint8_t *data,
     return common == 0 || memcmp(own, data, common) == 0 ? (ssize_t)common : -1;
 }
 
+// Pings are answered as a browser does. A close that says why is reported once, with its code.
 static void control(struct subscriber *subscriber, const struct frame *frame) {
     struct connection *connection = &subscriber->connection;
     if (frame->kind == FRAME_PING && connection->load->config.protocol == SC_LOAD_NATS)
@@ -168,6 +174,7 @@ static void control(struct subscriber *subscriber, const struct frame *frame) {
 static void retry_pending(struct topic *topic);
 
 // Whether `data` begins with a whole frame. Bytes that are none end the connection.
+// By the protocol of the peer: frames of a WebSocket, replies of Redis, lines of NATS.
 static bool whole_frame(struct subscriber *subscriber, const uint8_t *data, size_t size,
                         struct frame *frame) {
     int rc = sc_load_frame_read(subscriber->connection.load->config.protocol, data, size, frame);
@@ -177,6 +184,8 @@ static bool whole_frame(struct subscriber *subscriber, const uint8_t *data, size
 }
 
 // At the start of a frame. Returns the bytes used up, 0 when more are needed.
+// At the end of the log this subscriber is the first that has the frame: it is parsed, checked and appended. Those that were waiting for
+// it look again.
 static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, size_t size,
                          uint64_t now_ns) {
     struct topic *topic = subscriber->topic;
@@ -208,6 +217,7 @@ static size_t live_frame(struct subscriber *subscriber, const uint8_t *data, siz
 }
 
 // Bytes that differ in the middle of a frame: looks at the whole frame again, from its start.
+// Bytes that differ are looked at as a frame, so that the fault is told in its words and not as an offset.
 static void go_back(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     uint64_t start = entry_start_of(topic, subscriber->entry);
@@ -220,6 +230,7 @@ static void go_back(struct subscriber *subscriber, const uint8_t *data, size_t s
     subscriber->connection.held = whole;
 }
 
+// As long as bytes are those of the log, any number of frames is one comparison.
 static size_t live(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     uint64_t now_ns = sc_load_now_ns();
     size_t at = 0;
@@ -245,6 +256,7 @@ static size_t live(struct subscriber *subscriber, const uint8_t *data, size_t si
 
 // ---- The sync
 
+// A `sync` names the place in the log behind which the next event must come.
 static void synced(struct subscriber *subscriber, size_t size, uint64_t entry) {
     struct topic *topic = subscriber->topic;
     subscriber->connection.work->counters.sync_bytes += size;
@@ -274,6 +286,7 @@ static size_t behind_frame(struct subscriber *subscriber, const uint8_t *data, s
 }
 
 // Returns the bytes used up when they are, as far as they go, those of a `sync` that is known.
+// Thousands join with the same `sync`. The first is parsed and kept as a reference, the others are compared with it, also in pieces as they come.
 static size_t match_reference(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     for (uint32_t i = 0; topic->begun && i < SYNC_REFERENCES_MAX; i++) {
@@ -295,6 +308,7 @@ static size_t match_reference(struct subscriber *subscriber, const uint8_t *data
     return 0;
 }
 
+// A `sync` that stops being the reference is put together again, and parsed.
 static size_t syncing(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct sync_reference *reference = &subscriber->topic->syncs[subscriber->reference];
     size_t left = reference->size - (size_t)subscriber->position;
@@ -326,6 +340,7 @@ static bool peer_subscribed(const struct subscriber *subscriber, const struct fr
            (protocol == SC_LOAD_NATS && frame->size >= 4 && memcmp(data, "PONG", 4) == 0);
 }
 
+// A `sync` that is ahead of the log waits until somebody has brought the events before it: nothing could say whether it is right.
 static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct topic *topic = subscriber->topic;
     struct frame frame;
@@ -361,6 +376,7 @@ static size_t sync_frame(struct subscriber *subscriber, const uint8_t *data, siz
 
 // ---- All states
 
+// Each state says what the next bytes must be. 0: more are needed, or the subscriber waits.
 static size_t process(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     size_t at = 0;
     while (at < size && subscriber->connection.state == STATE_OPEN) {
@@ -408,6 +424,7 @@ static void process_held(struct subscriber *subscriber) {
     }
 }
 
+// The log has grown. Those that are ahead still put themselves back.
 static void retry_pending(struct topic *topic) {
     struct subscriber *each = topic->pending;
     topic->pending = NULL;
@@ -419,6 +436,7 @@ static void retry_pending(struct topic *topic) {
     }
 }
 
+// Nothing is copied while frames end where receives do, or the log has their bytes already.
 void sc_load_subscriber_receive(struct subscriber *subscriber, const uint8_t *data, size_t size) {
     struct connection *connection = &subscriber->connection;
     connection->work->counters.delivered_bytes += size;

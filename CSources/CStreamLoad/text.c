@@ -12,6 +12,8 @@
 // ---- Values
 
 // Padding in members of about 24 letters each, more when the value is big.
+// Members and not one long string: a server that parses and writes values anew is to pay for members as it would
+// for real values. The last member takes what is too little for another one, so the size comes out exactly.
 static void append_padding(struct sc_buffer *out, size_t left) {
     size_t chunk = left / 17 > 24 ? left / 17 : 24;
     for (char key = 'a'; left >= 8; key++) {
@@ -31,6 +33,8 @@ static void append_padding(struct sc_buffer *out, size_t left) {
     }
 }
 
+// The text of a value is made once. Item and count have a fixed number of digits at fixed places, so a value is
+// written and read with one copy or comparison and two runs of digits.
 void sc_load_value_prepare(struct work *work) {
     struct sc_buffer out = {0};
     sc_buffer_append_bytes(&out, SC_LITERAL("{\"i\":"));
@@ -69,6 +73,7 @@ static bool digits_read(const uint8_t *data, uint32_t digits, uint64_t *out) {
     return true;
 }
 
+// All bytes are compared, the padding too: a server that mixes the bytes of two values is found out.
 bool sc_load_value_read(const struct work *work, struct sc_bytes text, uint32_t *item,
                         uint64_t *count) {
     uint64_t number;
@@ -142,6 +147,7 @@ static void append_text(struct sc_buffer *out, const char *text) {
     sc_buffer_append(out, text, strlen(text));
 }
 
+// The number of the call is the last group of the id: an answer finds its call without a table of ids.
 static void append_id(struct sc_buffer *out, uint64_t number) {
     static const char digits[] = "0123456789abcdef";
     char id[CALL_ID_SIZE] = "00000000-0000-4000-8000-";
@@ -209,6 +215,8 @@ bool sc_load_publishes(const struct work *work) {
     return work->load->config.protocol != SC_LOAD_STREAM && work->config.subscribers_per_topic > 0;
 }
 
+// The text is made in the scratch buffer of the load and then framed: its size comes before it in each protocol.
+// The buffer stays allocated, so a call allocates nothing.
 void sc_load_call_append(struct caller *caller, const struct call *call, uint64_t number,
                          struct sc_buffer *out) {
     struct sc_load *load = caller->connection.load;
@@ -247,6 +255,8 @@ void sc_load_call_append(struct caller *caller, const struct call *call, uint64_
     append_text(out, "\r\n");
 }
 
+// The answer that a correct server gives, byte for byte. False: an answer that is not checked as text, as that of
+// a list, or a `get` of nothing.
 bool sc_load_result_append(const struct call *call, struct sc_buffer *out) {
     const struct topic *topic = call->topic;
     const struct work *work = topic->work;

@@ -49,6 +49,8 @@ struct entry *sc_load_topic_entry(const struct topic *topic, uint64_t index) {
     return &topic->entries[index & (topic->entry_capacity - 1)];
 }
 
+// An entry keeps only its end: frames lie one behind the other, so the end of one is the start of the next.
+// The first entry of the log has no entry before it and starts where the log does.
 static uint64_t entry_start(const struct topic *topic, uint64_t index) {
     return index == topic->entry_base ? topic->log_base
                                       : sc_load_topic_entry(topic, index - 1)->end;
@@ -56,6 +58,8 @@ static uint64_t entry_start(const struct topic *topic, uint64_t index) {
 
 // ---- Writes that were asked for
 
+// The ring doubles and is never made smaller: its size is the largest number of writes in flight, which the
+// configuration bounds. Copying in order sets the head to 0, so the mask of the new capacity holds.
 void sc_load_topic_write_expect(struct topic *topic, const struct call *call) {
     if (topic->write_count == topic->write_capacity) {
         uint32_t capacity = topic->write_capacity == 0 ? 16 : topic->write_capacity * 2;
@@ -96,6 +100,7 @@ static struct write take_write(struct topic *topic) {
     return write;
 }
 
+// In the mode in which a write counts as done with its delivery, this is the place that lets the next write begin.
 void sc_load_topic_delivered(struct topic *topic) {
     if (!topic->work->config.until_delivered)
         return;
@@ -136,10 +141,14 @@ static void past_take(struct topic *topic, uint64_t end) {
     topic->entry_base = end;
 }
 
+// After a `sync` whose items cannot be placed in the past, old writes prove nothing.
 static void past_forget(struct topic *topic) {
     topic->past_base = topic->entry_end;
 }
 
+// The log is cut at the oldest position that somebody still needs: a subscriber that is live, or a `sync` that is
+// kept for comparison. One slow subscriber would pin it for ever: beyond LOG_BEHIND_MAX it is closed and counted.
+// The limit is set to twice what remained, so that the cost of moving bytes is spread over as many new ones.
 static void trim(struct topic *topic) {
     if (topic->log.size < topic->log_limit)
         return;
@@ -183,6 +192,9 @@ static bool is_text(const struct sc_json_member *member, struct sc_bytes text) {
            sc_bytes_equal(unquoted(member), text);
 }
 
+// Every member is looked at, and the order of members is not: another server may write them in another order.
+// The index is static because a load runs on one thread and it is too large for the stack. Borrows `text`: the
+// event points into it.
 static const char *read_event(const struct topic *topic, struct sc_bytes text,
                               struct event *event) {
     static struct sc_json_index index;
@@ -227,6 +239,7 @@ static const char *read_event(const struct topic *topic, struct sc_bytes text,
 
 // ---- New frames
 
+// A count of 0 stands for an item that is not there, so the kind of a change follows from the two counts.
 static const char *event_type(const struct write *write) {
     return write->new_count == 0 ? "delete" : write->old_count == 0 ? "create" : "update";
 }
@@ -235,6 +248,7 @@ static const char *event_type(const struct write *write) {
 #define SHOWN(bytes)                                                                               \
     (int)((bytes).size < SHOWN_MAX ? (bytes).size : SHOWN_MAX), (const char *)(bytes).data
 
+// Counts are shown as they are on the wire, with COUNT_BASE, so that they can be found in a capture.
 static void describe(char *out, size_t size, const struct write *write) {
     snprintf(out, size, "%s of i%u to count %llu", event_type(write), ITEM_BASE + write->item,
              (unsigned long long)(COUNT_BASE +
@@ -319,6 +333,7 @@ bool sc_load_topic_past_frame(struct topic *topic, struct subscriber *from,
     return false;
 }
 
+// Grows like the ring of writes. Entries keep their index for ever: only `entry_base` and `entry_end` move.
 static struct entry *entry_push(struct topic *topic) {
     uint64_t count = topic->entry_end - topic->entry_base;
     if (count == topic->entry_capacity) {
@@ -334,6 +349,8 @@ static struct entry *entry_push(struct topic *topic) {
     return sc_load_topic_entry(topic, topic->entry_end - 1);
 }
 
+// The search is bounded: an item that is 256 entries back had its stamp checked then, and a search through the
+// whole log for each frame would make the generator slower than the server.
 static uint64_t last_timestamp(const struct topic *topic, uint32_t item) {
     uint64_t looked = 0;
     for (uint64_t i = topic->entry_end; i > topic->entry_base && looked < 256; i--, looked++)

@@ -34,6 +34,7 @@ static int bind_address(int fd, const struct addrinfo *address, bool shared) {
     return rc;
 }
 
+// The kernel picks one for port 0. All other listeners of the port are told which.
 static int read_port(int fd, uint16_t *out) {
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
@@ -60,6 +61,7 @@ static int listen_at(const struct addrinfo *address, bool shared, int backlog, u
     return fd;
 }
 
+// Errors of the resolver have numbers of their own: callers know those of the system.
 static int resolve_error(int error) {
     if (error == EAI_SYSTEM)
         return errno != 0 ? -errno : -EIO;
@@ -85,6 +87,7 @@ static int resolve(const char *host, uint16_t port, struct addrinfo **out) {
     return error == 0 ? 0 : resolve_error(error);
 }
 
+// A name may resolve to one address several times, once for each kind of socket.
 static bool has(const struct sc_host_addresses *addresses, const char *text) {
     for (uint32_t i = 0; i < addresses->count; i++)
         if (strcmp(addresses->texts[i], text) == 0)
@@ -92,6 +95,7 @@ static bool has(const struct sc_host_addresses *addresses, const char *text) {
     return false;
 }
 
+// In the order in which the resolver gives them. It may wait for the network: only before a start.
 int sc_host_addresses(const char *host, struct sc_host_addresses *out) {
     struct addrinfo *addresses;
     out->count = 0;
@@ -119,6 +123,7 @@ static bool is_missing(int rc) {
     return rc == -EADDRNOTAVAIL || rc == -EAFNOSUPPORT;
 }
 
+// Several addresses of a name are alternatives here. Callers that want all of them ask for each.
 int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_t *port_out) {
     struct addrinfo *addresses;
     int rc = resolve(host, port, &addresses);
@@ -136,12 +141,14 @@ int sc_listen(const char *host, uint16_t port, bool shared, int backlog, uint16_
 
 // ---- Accepting
 
+// Goes on by itself, as long as the kernel has descriptors to give.
 static void arm_accept(struct sc_loop *loop, struct sc_listener *listener) {
     loop->backend->kind->accept(loop->backend, listener->fd,
                                 sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot));
     listener->in_flight = true;
 }
 
+// All of them at once: whether there are descriptors is the same for all.
 static void try_again(struct sc_timer *timer) {
     struct sc_loop *loop =
         (struct sc_loop *)(void *)((char *)timer - offsetof(struct sc_loop, accept_timer));
@@ -159,6 +166,7 @@ void sc_listener_init(struct sc_loop *loop) {
     loop->accept_timer.on_due = try_again;
 }
 
+// Asking again at once would fail at once: a process without descriptors would spin. Connections wait in the kernel's queue meanwhile.
 static void wait_for_descriptors(struct sc_loop *loop, struct sc_listener *listener) {
     loop->counters.accepts_failed++;
     sc_slot_list_append(loop, &loop->accept_idle, listener->slot);
@@ -172,6 +180,7 @@ void sc_listen_unsent(int fd, uint32_t size) {
         (void)set_option(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)size);
 }
 
+// Takes the descriptor over when it succeeds. Thread: that of the loop.
 int sc_listener_open(struct sc_loop *loop, struct sc_listener *listener, int fd) {
     assert(sc_loop_is_current(loop));
     assert(fd >= 0 && listener->on_accept != NULL && listener->on_closed != NULL);
@@ -191,12 +200,14 @@ static void close_if_idle(struct sc_loop *loop, struct sc_listener *listener) {
                                       sc_slot_tag(loop, SC_KIND_LISTENER_CLOSED, listener->slot));
 }
 
+// A connection that is accepted nevertheless is handed over, or closed when the listener closes.
 static void cancel_accept(struct sc_loop *loop, struct sc_listener *listener) {
     loop->backend->kind->cancel(loop->backend, listener->fd,
                                 sc_slot_tag(loop, SC_KIND_ACCEPT, listener->slot),
                                 sc_slot_tag(loop, SC_KIND_CANCEL_ACCEPT, listener->slot));
 }
 
+// `on_closed` comes later, when nothing of it is in the kernel's hands.
 void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
     assert(sc_loop_is_current(loop));
     assert(!listener->closing);
@@ -212,6 +223,7 @@ void sc_listener_close(struct sc_loop *loop, struct sc_listener *listener) {
     close_if_idle(loop, listener);
 }
 
+// Connections wait in the queue of the kernel, whose length is that of `listen`.
 void sc_listener_pause(struct sc_loop *loop, struct sc_listener *listener) {
     assert(sc_loop_is_current(loop));
     if (listener->paused || listener->closing)

@@ -40,6 +40,7 @@ static struct sc_loop_config with_defaults(const struct sc_backend_kind *backend
     return out;
 }
 
+// Twice a turn would be twice as dear: all that a turn does happens at one time.
 static void read_clocks(struct sc_loop *loop) {
     const struct sc_backend *backend = loop->backend;
     loop->monotonic_ns = backend->kind->clock_ns(backend, CLOCK_MONOTONIC);
@@ -179,6 +180,7 @@ static void inbox_put(struct sc_loop *loop, const struct sc_completion *completi
 }
 
 // Many at a time, through the stack: one call of the backend for all of an ordinary turn.
+// A few at a time through the stack, so that a backend needs no memory of the loop's.
 void sc_loop_reap(struct sc_loop *loop) {
     struct sc_completion taken[SC_TAKE_MAX];
     uint32_t count;
@@ -242,6 +244,8 @@ static void inbox_advance(struct sc_inbox *inbox, uint32_t end, uint32_t kept) {
     inbox->count -= end - kept;
 }
 
+// Those that are there when the turn begins, at most so many. What cannot run yet stays in front: the order of one socket's completions
+// is that of its bytes.
 static void run_completions(struct sc_loop *loop) {
     struct sc_inbox *inbox = &loop->inbox;
     uint32_t count = inbox->count, ran = 0, kept = 0, i = 0;
@@ -262,6 +266,7 @@ static void run_completions(struct sc_loop *loop) {
 
 // ---- The turn
 
+// Messages of other threads do not wake a loop that is awake: it looks.
 static bool has_work(struct sc_loop *loop) {
     struct sc_backend *backend = loop->backend;
     const struct sc_backend_kind *kind = backend->kind;
@@ -300,6 +305,7 @@ static uint64_t sleep_at_most_ns(const struct sc_loop *loop) {
 }
 
 // True: it had nothing to do, and slept until there was.
+// The mailbox is told that the loop sleeps before it does: who posts from then on wakes it.
 static bool wait_for_work(struct sc_loop *loop) {
     uint64_t timeout_ns = sleep_at_most_ns(loop), poll_ns = loop->config.poll_us * 1000ull;
     if (poll_ns > 0 && timeout_ns > 0 && !has_work(loop))
@@ -317,6 +323,8 @@ static bool wait_for_work(struct sc_loop *loop) {
     return found == 0;
 }
 
+// The order of a turn: what the kernel has done, what other threads have posted, timers, then the owner's end of the turn, which sends. Buffers that
+// came back serve sockets that waited for one last.
 int sc_loop_run_once(struct sc_loop *loop) {
     assert(sc_loop_is_current(loop));
     assert(loop->phase == SC_PHASE_OUTSIDE);

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+// Doubles, since tables are large only where there are many connections, and those came one by one.
 static bool grow(struct sc_slots *slots) {
     uint32_t capacity = slots->capacity == 0 ? 64 : slots->capacity * 2;
     if (capacity > slots->count_max)
@@ -15,6 +16,7 @@ static bool grow(struct sc_slots *slots) {
     return true;
 }
 
+// Slots that were given back come first: the table stays as small as the most that were open at a time.
 int sc_slot_take(struct sc_loop *loop, void *owner, uint32_t *out) {
     struct sc_slots *slots = &loop->slots;
     if (slots->used == slots->count_max)
@@ -42,6 +44,7 @@ struct sc_slot *sc_loop_slot(struct sc_loop *loop, uint32_t slot) {
     return &loop->slots.entries[slot];
 }
 
+// The generation tells the next owner from this one, whose completions may still come.
 void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     struct sc_slots *slots = &loop->slots;
     assert(index < slots->fresh && slots->used > 0);
@@ -55,6 +58,7 @@ void sc_slot_give(struct sc_loop *loop, uint32_t index) {
     slots->used--;
 }
 
+// NULL: it has gone, and the completion is nobody's.
 void *sc_slot_owner(const struct sc_loop *loop, uint64_t tag) {
     uint32_t index = (uint32_t)tag;
     uint16_t generation = (uint16_t)(tag >> 32);
@@ -64,6 +68,7 @@ void *sc_slot_owner(const struct sc_loop *loop, uint64_t tag) {
     return slot->generation == generation ? slot->owner : NULL;
 }
 
+// A slot is in one list at most, so its links are part of it, and a list costs nothing.
 void sc_slot_list_append(struct sc_loop *loop, struct sc_slot_list *list, uint32_t index) {
     struct sc_slot *slot = &loop->slots.entries[index];
     assert(slot->next == SC_SLOT_NONE && slot->prev == SC_SLOT_NONE && list->head != index);

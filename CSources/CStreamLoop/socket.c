@@ -34,6 +34,7 @@ static void clear(struct sc_socket *socket, unsigned flag) {
     socket->flags = (uint16_t)(socket->flags & ~flag);
 }
 
+// A tag names the slot and its generation: a completion of a socket that has gone finds nobody.
 static uint64_t tag_of(const struct sc_socket *socket, enum sc_kind kind) {
     return sc_slot_tag(socket->loop, kind, socket->slot);
 }
@@ -56,6 +57,7 @@ static void arm_receive(struct sc_socket *socket) {
     clear(socket, SERVED);
 }
 
+// Its completion ends the receive, whatever had come before: bytes that the kernel has put into a buffer are not lost.
 static void cancel_receive(struct sc_socket *socket) {
     if (!has(socket, RECEIVING) || has(socket, CANCELLING))
         return;
@@ -63,6 +65,7 @@ static void cancel_receive(struct sc_socket *socket) {
     set(socket, CANCELLING);
 }
 
+// Counted by turn, without a visit to each socket when a turn begins.
 static bool had_its_share(struct sc_socket *socket) {
     if (socket->turn != socket->loop->turn) {
         socket->turn = socket->loop->turn;
@@ -79,6 +82,7 @@ static uint8_t *bytes_of(const struct sc_loop *loop, uint32_t buffer) {
     return loop->backend->buffers + (size_t)buffer * loop->config.receive_buffer_size;
 }
 
+// Lent for the call: the owner copies what it keeps. So a few buffers serve any number of sockets.
 static void lend_buffer(struct sc_socket *socket, const struct sc_completion *completion) {
     struct sc_loop *loop = socket->loop;
     struct sc_backend *backend = loop->backend;
@@ -102,6 +106,7 @@ static struct sc_slot_list *starved_list(struct sc_socket *socket) {
     return has(socket, SERVED) ? &socket->loop->starved : &socket->loop->passed_over;
 }
 
+// Once. A socket that closes is told nothing any more.
 static void end_receive(struct sc_socket *socket, int reason) {
     set(socket, ENDED);
     if (!has(socket, CLOSING))
@@ -124,6 +129,7 @@ static void receive_over(struct sc_socket *socket, int result) {
     }
 }
 
+// False: the completion stays in the inbox, with its buffer, for the next turn.
 static bool run_receive(struct sc_socket *socket, const struct sc_completion *completion) {
     // A socket that closes only gives its buffers back.
     if (had_its_share(socket) && !has(socket, CLOSING)) {
@@ -140,6 +146,7 @@ static bool run_receive(struct sc_socket *socket, const struct sc_completion *co
     return true;
 }
 
+// At the end of a turn, when a quarter of the buffers is free: fewer would wake many for little.
 void sc_socket_serve_starved(struct sc_loop *loop) {
     uint32_t waiting = loop->passed_over.count + loop->starved.count;
     if (waiting == 0)
@@ -159,6 +166,7 @@ void sc_socket_serve_starved(struct sc_loop *loop) {
     }
 }
 
+// Bytes that have come meanwhile are given to the owner all the same: it keeps them, and takes them up when it resumes.
 void sc_socket_pause(struct sc_socket *socket) {
     assert(sc_loop_is_current(socket->loop));
     assert(!has(socket, CLOSING));
@@ -175,6 +183,7 @@ void sc_socket_resume(struct sc_socket *socket) {
 
 // ---- Sending
 
+// Within what one message to the kernel may have: the caller has cut longer ones.
 static size_t size_of(const struct sc_bytes *pieces, uint32_t count) {
     size_t size = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -208,6 +217,7 @@ void sc_socket_send(struct sc_socket *socket, const struct sc_bytes *pieces, uin
     loop->backend->kind->send(loop->backend, socket->fd, pieces, count, mode, tag_of(socket, kind));
 }
 
+// Behind the last byte. A shutdown before it would cut it off.
 static void shutdown_if_sent(struct sc_socket *socket) {
     if (has(socket, SHUTDOWN) && !has(socket, SENDING | CLOSING)) {
         clear(socket, SHUTDOWN);
@@ -222,6 +232,7 @@ void sc_socket_shutdown(struct sc_socket *socket) {
     shutdown_if_sent(socket);
 }
 
+// A connect is the first send. What the owner sends from `on_sent` on is the next one.
 static void run_sent(struct sc_socket *socket, const struct sc_completion *completion) {
     struct sc_loop *loop = socket->loop;
     if (sc_tag_kind(completion->tag) == SC_KIND_SEND_TRY) {
@@ -244,6 +255,7 @@ uint32_t sc_socket_unacknowledged(const struct sc_socket *socket) {
 
 // ---- Opening and closing
 
+// From here on the descriptor belongs to the socket, which closes it.
 static int take_over(struct sc_loop *loop, struct sc_socket *socket, int fd,
                      const struct sc_socket_handler *handler) {
     assert(sc_loop_is_current(loop));
@@ -278,6 +290,7 @@ int sc_socket_connect(struct sc_loop *loop, struct sc_socket *socket, int fd,
     return 0;
 }
 
+// The kernel may write to a buffer, or read from one, until each operation has completed. Then the descriptor may go.
 static void close_if_idle(struct sc_socket *socket) {
     if (has(socket, RECEIVING | SENDING | CLOSE_IN_FLIGHT))
         return;
@@ -287,11 +300,13 @@ static void close_if_idle(struct sc_socket *socket) {
                                 tag_of(socket, SC_KIND_SOCKET_CLOSED));
 }
 
+// A try has completed by the time it is asked for: only sends that wait are cancelled.
 static void cancel_send(struct sc_socket *socket) {
     if (has(socket, SENDING_WAIT))
         cancel(socket, SC_KIND_SEND_WAIT, SC_KIND_CANCEL_SEND);
 }
 
+// The owner hears of the end by `on_closed`, never from within this call: it may be in a callback of its own.
 void sc_socket_close(struct sc_socket *socket, bool abort) {
     struct sc_loop *loop = socket->loop;
     assert(sc_loop_is_current(loop));
@@ -319,6 +334,7 @@ static void run_cancel(struct sc_socket *socket, const struct sc_completion *com
     }
 }
 
+// The slot goes first: the owner may open another socket from here.
 static void run_closed(struct sc_loop *loop, struct sc_socket *socket) {
     assert(has(socket, CLOSE_IN_FLIGHT));
     sc_slot_give(loop, socket->slot);
@@ -326,6 +342,7 @@ static void run_closed(struct sc_loop *loop, struct sc_socket *socket) {
     socket->handler->on_closed(socket); // Frees it, as a rule.
 }
 
+// Whatever came may have been the last thing that a closing socket waited for.
 bool sc_socket_run(struct sc_loop *loop, struct sc_socket *socket,
                    const struct sc_completion *completion) {
     switch (sc_tag_kind(completion->tag)) {

@@ -19,6 +19,7 @@ uint64_t sc_loop_clock_ns(void) {
     return sc_loop_current != NULL ? sc_now_ns(sc_loop_current) : sc_clock_ns(CLOCK_MONOTONIC);
 }
 
+// The one place that moves a timer: it always knows where it is.
 static void place(struct sc_loop *loop, uint32_t index, struct sc_timer *timer) {
     loop->timers[index] = timer;
     timer->heap_index = index;
@@ -51,6 +52,7 @@ static void sift_down(struct sc_loop *loop, uint32_t index, struct sc_timer *tim
     place(loop, index, timer);
 }
 
+// A timer that runs is moved. Memory that is out ends the process: nothing could be promised without timers.
 void sc_timer_start_at(struct sc_loop *loop, struct sc_timer *timer, uint64_t due_ns) {
     assert(sc_loop_is_current(loop));
     assert(timer->on_due != NULL && due_ns != 0);
@@ -74,6 +76,7 @@ void sc_timer_start(struct sc_loop *loop, struct sc_timer *timer, uint64_t delay
     sc_timer_start_at(loop, timer, sc_now_ns(loop) + delay_ms * NS_PER_MS);
 }
 
+// The last one takes its place, and goes up or down from there.
 void sc_timer_stop(struct sc_loop *loop, struct sc_timer *timer) {
     assert(sc_loop_is_current(loop));
     if (timer->due_ns == 0)
@@ -101,6 +104,7 @@ void sc_timer_run_due(struct sc_loop *loop) {
     }
 }
 
+// By the clock, not by the turn: the turn may have taken long, and the loop would sleep for that time again.
 uint64_t sc_timer_next_ns(const struct sc_loop *loop) {
     if (loop->timer_count == 0)
         return UINT64_MAX;

@@ -3,6 +3,7 @@
 
 #include "log.h"
 
+// An operation and what has become of it. See `await` for how long it must live.
 struct waiting {
     struct sc_file_op op;
     ssize_t result;
@@ -30,6 +31,7 @@ static ssize_t await(struct sc_loop *loop, const struct sc_file_ops *ops, struct
     return waiting->result;
 }
 
+// Short reads go on. Fewer bytes than asked for: the file ends there.
 ssize_t sc_blocking_read(struct sc_loop *loop, const struct sc_file_ops *ops, int fd, void *data,
                          size_t size, uint64_t offset) {
     size_t done = 0;
@@ -47,6 +49,7 @@ ssize_t sc_blocking_read(struct sc_loop *loop, const struct sc_file_ops *ops, in
     return (ssize_t)done;
 }
 
+// Pieces of a megabyte: each is durable before the next begins, and a failure leaves a prefix.
 int sc_blocking_write_flush(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
                             int fd, const void *data, size_t size, uint64_t offset) {
     for (size_t done = 0; done < size;) {
@@ -62,6 +65,7 @@ int sc_blocking_write_flush(struct sc_loop *loop, const struct sc_file_ops *ops,
     return 0;
 }
 
+// The descriptor, or -errno. The caller closes it by sc_blocking_close.
 int sc_blocking_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site,
                      int directory, const char *path, int flags, uint32_t mode) {
     struct waiting waiting = begin(site);
@@ -69,6 +73,7 @@ int sc_blocking_open(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_
     return (int)await(loop, ops, &waiting);
 }
 
+// With metadata: what was allocated or renamed is to be there after a crash.
 int sc_blocking_flush(struct sc_loop *loop, const struct sc_file_ops *ops, uint8_t site, int fd) {
     struct waiting waiting = begin(site);
     ops->flush(loop, &waiting.op, fd, false);

@@ -11,6 +11,7 @@ static struct sc_commit_caller *slot_of(struct sc_commit_callers *callers, uint6
     return &callers->slots[(id + (id >> 56) * 128) % SC_LOG_CALLERS_MAX];
 }
 
+// Averages over eight batches, in whole numbers. What is old fades by an eighth with each.
 void sc_commit_callers_batch(struct sc_commit_callers *callers) {
     callers->answered_before += callers->answered * 256 - callers->answered_before / 8;
     callers->returned_before +=
@@ -21,6 +22,7 @@ void sc_commit_callers_batch(struct sc_commit_callers *callers) {
     callers->batch++;
 }
 
+// From here on who returns is too late for the batch.
 void sc_commit_callers_close(struct sc_commit_callers *callers) {
     callers->closed = true;
 }
@@ -37,6 +39,7 @@ static bool has_returned(struct sc_commit_callers *callers, const struct sc_comm
     return true;
 }
 
+// True: a caller that was answered a short time ago is back. A slot may be another caller's: then nothing is learned of this one.
 bool sc_commit_callers_asked(struct sc_commit_callers *callers, uint64_t id, uint64_t now_ns,
                              uint64_t patience_ns) {
     struct sc_commit_caller *caller = slot_of(callers, id);
@@ -49,6 +52,7 @@ bool sc_commit_callers_asked(struct sc_commit_callers *callers, uint64_t id, uin
            now_ns - caller->answered_ns <= patience_ns && has_returned(callers, caller);
 }
 
+// Once for all its calls under way: a caller that pipelines is back when it has all its answers.
 void sc_commit_callers_answered(struct sc_commit_callers *callers, uint64_t id, uint64_t now_ns) {
     struct sc_commit_caller *caller = slot_of(callers, id);
     if (caller->id != id || caller->waiting == 0 || --caller->waiting > 0)
@@ -58,11 +62,13 @@ void sc_commit_callers_answered(struct sc_commit_callers *callers, uint64_t id, 
     callers->answered++;
 }
 
+// Three of four do: then waiting for them makes batches larger than it makes answers late.
 bool sc_commit_callers_return(const struct sc_commit_callers *callers) {
     uint64_t answered = callers->answered_before, returned = callers->returned_before;
     return answered > 0 && returned * 4 >= answered * 3;
 }
 
+// How many of those that were answered are still to come, by what was seen before.
 uint32_t sc_commit_callers_expected(const struct sc_commit_callers *callers) {
     if (!sc_commit_callers_return(callers))
         return 0;
@@ -100,6 +106,7 @@ static uint64_t median(uint64_t rates[SC_LOG_TRIAL_EPOCHS]) {
     return rates[SC_LOG_TRIAL_EPOCHS / 2];
 }
 
+// A change of way has to be worth something, or noise would decide.
 static void decide(struct sc_commit_trial *trial) {
     uint64_t present = median(trial->rates[trial->at_once]),
              other = median(trial->rates[!trial->at_once]);
@@ -109,6 +116,7 @@ static void decide(struct sc_commit_trial *trial) {
     trial->switches++;
 }
 
+// A round is a trial and a long time without one: trying costs what the worse way costs.
 static void end_epoch(struct sc_commit_trial *trial) {
     if (trial->epoch < TRIAL_EPOCHS)
         trial->rates[is_at_once(trial)][trial->epoch / 2] =
@@ -122,6 +130,7 @@ static void end_epoch(struct sc_commit_trial *trial) {
     trial->records = trial->took_ns = 0;
 }
 
+// A trial begins when there is something to find out: with one caller both ways are the same.
 void sc_commit_trial_batch(struct sc_commit_trial *trial, uint64_t took_ns, uint32_t records,
                            bool callers_return) {
     bool begins = trial->epoch == 0 && trial->batches == 0;
@@ -150,12 +159,14 @@ static uint64_t delays_until(const struct sc_group_commit *commit) {
     return next < last ? next : last;
 }
 
+// After a failure the disk may be another one, in effect.
 void sc_group_commit_reset(struct sc_group_commit *commit) {
     commit->callers = (struct sc_commit_callers){0};
     commit->trial = (struct sc_commit_trial){.switches = commit->trial.switches};
     commit->delayed = false;
 }
 
+// True: it had been delayed, which is counted.
 bool sc_group_commit_submit(struct sc_group_commit *commit, uint64_t now_ns) {
     bool was_delayed = commit->delayed;
     commit->submitted_ns = now_ns;

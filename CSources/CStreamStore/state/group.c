@@ -5,6 +5,7 @@ uint64_t sc_store_hash(struct sc_bytes stream, struct sc_bytes group, uint64_t s
     return sc_hash(group, sc_hash(stream, seed));
 }
 
+// By the name alone: a stream is looked for by lists, which have no group.
 static struct stream *stream_find(struct sc_store *store, struct sc_bytes name, uint64_t hash) {
     struct sc_table_node *node = sc_table_first(&store->streams, hash);
     for (; node != NULL; node = sc_table_next(node)) {
@@ -55,6 +56,7 @@ struct sc_group *sc_store_group_find(struct sc_store *store, const struct sc_gro
     return NULL;
 }
 
+// Its stamps begin over the floor of the store, which covers a group of this name that was there before.
 struct sc_group *sc_group_create(struct sc_store *store, const struct sc_group_name *name) {
     assert(name->stream.size <= SC_NAME_SIZE_MAX && name->group.size <= SC_NAME_SIZE_MAX);
     struct stream *stream = stream_make(store, name->stream);
@@ -126,6 +128,7 @@ void sc_group_cache_drop(struct sc_group *group) {
     group->cache = NULL;
 }
 
+// Borrowed: the group drops it with the next change.
 struct sc_blob *sc_group_cache(const struct sc_group *group) {
     return group->cache;
 }
@@ -155,6 +158,7 @@ struct group_visit {
     void *context;
 };
 
+// The order is that of a hash table, which callers sort.
 static void visit_stream(struct sc_table_node *node, void *context) {
     struct group_visit *visit = context;
     struct stream *stream = SC_CONTAINER_OF(node, struct stream, node);
@@ -178,6 +182,7 @@ void sc_store_for_each_group(struct sc_store *store, const struct sc_bytes *stre
 
 // ---- In steps
 
+// One walk at a time. Groups that go meanwhile move it on; those that come are found when they lie behind it.
 void sc_group_walk_begin(struct sc_store *store, const struct sc_bytes *stream) {
     assert(!store->walking);
     store->walking = true;
@@ -189,6 +194,7 @@ void sc_group_walk_begin(struct sc_store *store, const struct sc_bytes *stream) 
     store->walk_next = found == NULL ? NULL : found->groups;
 }
 
+// At most so many, whatever the store has. True: it is over, and another one may begin.
 bool sc_group_walk_step(struct sc_store *store, uint32_t most,
                         void (*body)(struct sc_bytes, struct sc_bytes, void *), void *context) {
     assert(store->walking);

@@ -32,6 +32,7 @@ static void item_free(struct item *item) {
     sc_heap_give(item);
 }
 
+// At the end of a process: nothing is unlinked, since nobody looks any more.
 static void free_group(struct sc_table_node *node, void *context) {
     (void)context;
     struct sc_group *group = SC_CONTAINER_OF(node, struct sc_group, node);
@@ -85,6 +86,7 @@ static uint64_t given_out(struct sc_store *store, uint64_t stamp, bool changes) 
     return stamp;
 }
 
+// The cached `sync` is older than this, so it goes. The stamp may run ahead of the clock: it only has to grow.
 static uint64_t stamp_of_item(struct sc_store *store, struct sc_group *group, struct item *item,
                               uint64_t now_ms, bool changes) {
     uint64_t stamp = greater(now_ms, greater(item->stamp, group->floor) + 1);
@@ -124,6 +126,7 @@ static uint64_t stamp_of_store(struct sc_store *store, uint64_t now_ms) {
     return given_out(store, stamp, false);
 }
 
+// In the order of creation, which is the order of lists. Takes the reference to `value` over.
 struct item *sc_item_append(struct sc_store *store, struct sc_group *group, struct sc_bytes id,
                             struct sc_blob *value) {
     assert(id.size <= SC_NAME_SIZE_MAX);
@@ -169,6 +172,7 @@ void sc_item_remove(struct sc_store *store, struct sc_group *group, struct item 
 }
 
 // Before anything is changed: with a log a change that could not be written, or not be taken back, does not happen.
+// -errno of the log: the caller tells why, and the store is as it was.
 static int reserve(struct sc_store *store, const struct sc_group_name *name, struct sc_bytes id,
                    size_t value) {
     struct journal *journal = store->journal;
