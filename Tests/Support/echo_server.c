@@ -32,8 +32,17 @@ static void note(void *context, enum sc_log_level level, const char *event, uint
     fprintf(stderr, "%s %.*s\n", event, (int)detail.size, (const char *)detail.data);
 }
 
+// III_IO: by what it talks to the kernel, as the setting `io`.
+static uint32_t io_of_environment(void) {
+    const char *name = getenv("III_IO");
+    if (name != NULL && strcmp(name, "epoll") == 0)
+        return SC_NODE_IO_EPOLL;
+    return name != NULL && strcmp(name, "io_uring") == 0 ? SC_NODE_IO_URING : SC_NODE_IO_AUTO;
+}
+
 int main(void) {
     struct sc_node_config config = sc_node_config_default();
+    config.io = io_of_environment();
     config.stream.port = 0;
     config.stream.budget = 256u << 20; // The suite asks for all it sent back.
     struct sc_node_events events = {.log =
@@ -44,6 +53,7 @@ int main(void) {
         fprintf(stderr, "echo server: %s\n", reason);
         return EXIT_FAILURE;
     }
+    fprintf(stderr, "echo server: %s\n", sc_node_backend(node));
     printf("%u\n", sc_node_port(node, -1));
     fflush(stdout);
     char byte;

@@ -4,7 +4,7 @@
 // that may happen to it. So pausing and resuming a receive, and waiting for room to send, cost no system call, and closing
 // takes the descriptor out. A flag remembers what has been said and not been used up.
 //
-// - A send is made when it is started, a receive when completions are taken. A receive buffer is taken for the call and
+// - A send is made with the next `submit`, a receive when completions are taken. A receive buffer is taken for the call and
 //   belongs to nobody before it: connections that say nothing have none.
 // - Sockets that are ready stand in one line. Each gets one receive, and goes to the end of the line while more may be there.
 // - Operations on files go to a few threads (pool.c). A loop without files has no such thread.
@@ -58,6 +58,15 @@ struct waiting_send {
     struct sc_bytes bytes;
 };
 
+/// A send that is made with the next `submit`: one right after another they find more of the kernel's path in the
+/// processor's caches than each in the middle of our own work would.
+struct prepared_send {
+    uint64_t tag;
+    struct sc_bytes first; // The others are in `pieces` of the same index.
+    int32_t fd;
+    uint32_t count;
+};
+
 /// Slots that are ready, the first to be served first. `capacity` is a power of two; a slot is in it once.
 struct line {
     uint32_t *_Nullable slots;
@@ -101,11 +110,14 @@ struct epoll {
     struct sc_backend base;
     int fd, event_fd;
     struct line line;
-    uint32_t round_left;   // Slots of the line that this round has yet to serve,
-    uint32_t rounds_left;  // and the rounds of this turn that have not begun.
-    bool taking;           // This turn may still receive.
-    bool starved;          // Buffers have run out in this turn.
-    bool rounded_waits;    // The kernel knows no nanoseconds to wait for.
+    uint32_t round_left;                      // Slots of the line that this round has yet to serve,
+    uint32_t rounds_left;                     // and the rounds of this turn that have not begun.
+    bool taking;                              // This turn may still receive.
+    bool starved;                             // Buffers have run out in this turn.
+    bool rounded_waits;                       // The kernel knows no nanoseconds to wait for.
+    struct prepared_send *_Nullable prepared; // SC_LOOP_SENDS_PER_SLICE,
+    struct sc_bytes (*_Nullable pieces)[SC_LOOP_SEND_PIECES_MAX]; // and as many of these.
+    uint32_t prepared_count;
     struct sc_table sends; // Those that wait.
     struct sc_table_node *_Nullable spare_sends;
     struct finished finished;
@@ -147,6 +159,8 @@ void sc_epoll_give_buffer(struct sc_backend *backend, uint32_t buffer);
 /// Serves one that was in the line. Writes at most `most` completions (not 0) to `out`, and returns how many.
 uint32_t sc_epoll_serve(struct epoll *epoll, uint32_t index, struct sc_completion *out,
                         uint32_t most);
+/// Makes the sends that were prepared.
+void sc_epoll_submit(struct sc_backend *backend);
 /// There may be room for the send that waits, or a connect has come to an end.
 void sc_epoll_writable(struct epoll *epoll, uint32_t index, struct sc_slot *slot);
 

@@ -41,6 +41,10 @@ static int open_parts(struct epoll *epoll) {
     int rc = open_buffers(epoll);
     if (rc != 0)
         return sc_explain_failure("allocating receive buffers", rc);
+    epoll->prepared = calloc(SC_LOOP_SENDS_PER_SLICE, sizeof *epoll->prepared);
+    epoll->pieces = calloc(SC_LOOP_SENDS_PER_SLICE, sizeof *epoll->pieces);
+    if (epoll->prepared == NULL || epoll->pieces == NULL)
+        return sc_explain_failure("allocating the send pool", -ENOMEM);
     rc = open_event(epoll);
     if (rc != 0)
         return sc_explain_failure("eventfd", rc);
@@ -55,6 +59,8 @@ static void close_parts(struct epoll *epoll) {
         close(epoll->fd);
     sc_buffers_unmap(&epoll->base);
     free(epoll->free_buffers);
+    free(epoll->prepared);
+    free(epoll->pieces);
     free(epoll->line.slots);
     free(epoll->finished.entries);
     sc_table_deinit(&epoll->sends); // None waits: who sent it has been told.
@@ -287,16 +293,12 @@ static void wait_for_events(struct sc_backend *backend, uint64_t timeout_ns) {
     struct epoll *epoll = sc_epoll_of(backend);
     if (backend->error != 0)
         return;
+    sc_epoll_submit(backend);
     gather(epoll, has_ready(epoll) ? 0 : timeout_ns);
     epoll->taking = true;
     epoll->starved = false;
     epoll->rounds_left = SC_EPOLL_RECEIVES_PER_TURN;
     epoll->round_left = 0;
-}
-
-// What was started was done at once.
-static void submit(struct sc_backend *backend) {
-    (void)backend;
 }
 
 static unsigned look(const struct sc_backend *backend) {
@@ -344,7 +346,7 @@ const struct sc_backend_kind sc_epoll = {.name = "epoll",
                                          .unacknowledged = sc_socket_in_kernel,
                                          .give_buffer = sc_epoll_give_buffer,
                                          .files = &sc_epoll_files,
-                                         .submit = submit,
+                                         .submit = sc_epoll_submit,
                                          .wait = wait_for_events,
                                          .look = look,
                                          .look_by_call = look_by_call,

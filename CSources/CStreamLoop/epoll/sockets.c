@@ -206,17 +206,41 @@ static void end_waiting(struct epoll *epoll, uint32_t index, struct sc_slot *slo
     clear(slot, SLOT_WAITING | SLOT_CONNECTING);
 }
 
-// At once, also one that may wait: as a rule there is room again when the loop comes to it. An event that says so comes
+// One that may wait is tried at once: as a rule there is room again when the loop comes to it. An event that says so comes
 // after each send that was not taken whole.
+static void send_or_wait(struct epoll *epoll, int fd, struct sc_bytes bytes, uint64_t tag) {
+    int32_t result = send_now(epoll, fd, &bytes, 1);
+    if (says_nothing_more(result))
+        wait_for_room(epoll, slot_of(epoll, fd, tag), bytes, 0, tag);
+    else
+        sc_epoll_finish(epoll, tag, result, 0);
+}
+
 void sc_epoll_send(struct sc_backend *backend, int fd, const struct sc_bytes *pieces,
                    uint32_t count, enum sc_send_mode mode, uint64_t tag) {
     struct epoll *epoll = sc_epoll_of(backend);
     backend->counters->submissions++;
-    int32_t result = send_now(epoll, fd, pieces, count);
-    if (mode == SC_SEND_WAIT && says_nothing_more(result))
-        wait_for_room(epoll, slot_of(epoll, fd, tag), pieces[0], 0, tag);
-    else
-        sc_epoll_finish(epoll, tag, result, 0);
+    if (mode == SC_SEND_WAIT) {
+        send_or_wait(epoll, fd, pieces[0], tag);
+        return;
+    }
+    if (epoll->prepared_count == SC_LOOP_SENDS_PER_SLICE)
+        sc_epoll_submit(backend);
+    uint32_t index = epoll->prepared_count++;
+    epoll->prepared[index] = (struct prepared_send){tag, pieces[0], fd, count};
+    if (count > 1)
+        memcpy(epoll->pieces[index], pieces, count * sizeof *pieces);
+}
+
+void sc_epoll_submit(struct sc_backend *backend) {
+    struct epoll *epoll = sc_epoll_of(backend);
+    uint32_t count = epoll->prepared_count;
+    epoll->prepared_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct prepared_send *send = &epoll->prepared[i];
+        const struct sc_bytes *pieces = send->count == 1 ? &send->first : epoll->pieces[i];
+        sc_epoll_finish(epoll, send->tag, send_now(epoll, send->fd, pieces, send->count), 0);
+    }
 }
 
 static int connect_now(int fd, const struct sockaddr *address, uint32_t size) {
