@@ -44,7 +44,8 @@ int main(void) {
     struct sc_node_config config = sc_node_config_default();
     config.io = io_of_environment();
     config.stream.port = 0;
-    config.stream.budget = 256u << 20; // The suite asks for all it sent back.
+    config.stream.budget = 256u << 20; // The suite asks for all it sent back,
+    config.client_message_size_max = config.message_size_max; // and sends more than clients say.
     struct sc_node_events events = {.log =
                                         note}; // Without a worker port there are no other events.
     struct sc_node *node = sc_node_create(&config, &events);
