@@ -75,49 +75,63 @@ static const struct outcome_kind stand_outcome = {release, revoke};
 
 // ---- At the connection's shard
 
-static const struct history_filter everything = {0};
+bool sc_catch_up_stands(const struct connection *connection) {
+    return subscriber_of(connection)->extra != NULL &&
+           subscriber_of(connection)->extra->catch_up != NULL;
+}
+
+bool sc_catch_up_has_lost(const struct connection *connection) {
+    return sc_catch_up_stands(connection) && subscriber_of(connection)->extra->reader.lost;
+}
+
+void sc_catch_up_stand(struct connection *connection, struct topic *topic) {
+    struct subscriber_extra *client = sc_subscriber_extra(connection);
+    assert(client->catch_up == NULL || client->catch_up == topic);
+    if (client->catch_up == NULL)
+        sc_topic_pause_member(connection, topic);
+    client->catch_up = topic;
+    if (client->reader.history == NULL) // It is new, or the `sync` shows what the reader has lost.
+        sc_history_enter(connection_shard(connection), &topic->history, &client->reader);
+}
 
 static void stand(struct shard *shard, struct topic *topic, uint64_t id) {
     struct connection *connection = sc_connection_find(shard, id);
     if (connection == NULL || !sc_connection_serves(connection))
         return;
-    struct subscriber_extra *client = sc_subscriber_extra(connection);
-    assert(client->catch_up == NULL || client->catch_up == topic);
-    if (client->catch_up == NULL) {
-        client->catch_up = topic;
-        sc_topic_pause_member(connection, topic);
-        sc_history_enter(shard, &topic->history, &client->reader);
-    } else if (client->reader.lost) {
-        sc_history_enter(shard, &topic->history,
-                         &client->reader); // The `sync` shows what it has lost.
-    } else {
-        sc_history_send(&client->reader, &everything, connection);
+    if (sc_catch_up_stands(connection) && !sc_catch_up_has_lost(connection)) {
+        sc_catch_up_resume(connection);
+        sc_catch_up_send(connection, topic);
     }
+    sc_catch_up_stand(connection, topic);
 }
 
-// The reader goes first: with the last one its history ends, and the topic must still be there.
-static void end(struct connection *connection) {
+void sc_catch_up_resume(struct connection *connection) {
+    if (!sc_catch_up_stands(connection))
+        return;
     struct subscriber_extra *client = subscriber_of(connection)->extra;
-    sc_history_leave(&client->reader);
     sc_topic_resume_member(connection, client->catch_up);
     client->catch_up = NULL;
 }
 
-// A connection joins once at a time, so it stands in one topic at most.
-static bool stands(const struct connection *connection) {
-    return subscriber_of(connection)->extra != NULL &&
-           subscriber_of(connection)->extra->catch_up != NULL;
+static bool subscribes(const void *context, const struct sc_bytes *item) {
+    const struct membership *membership = context;
+    return sc_subscription_covers(membership, item);
+}
+
+void sc_catch_up_send(struct connection *connection, struct topic *topic) {
+    struct subscriber_extra *client = subscriber_of(connection)->extra;
+    if (client == NULL || client->reader.history == NULL)
+        return;
+    const struct membership *membership = sc_membership_find(connection, topic);
+    struct history_filter filter = {.wants = subscribes, .context = membership};
+    if (membership != NULL)
+        sc_history_send(&client->reader, &filter, connection);
+    sc_history_leave(&client->reader);
 }
 
 void sc_catch_up_give_up(struct connection *connection) {
-    if (stands(connection))
-        end(connection);
-}
-
-// Events go out before the connection is a member again: what comes from now on is behind them.
-void sc_catch_up(struct connection *connection) {
-    if (!stands(connection))
+    if (!sc_catch_up_stands(connection))
         return;
-    sc_history_send(&subscriber_of(connection)->extra->reader, &everything, connection);
-    end(connection);
+    sc_history_leave(&subscriber_of(connection)->extra->reader);
+    sc_catch_up_resume(connection);
 }

@@ -232,11 +232,11 @@ static bool passes(const struct history *history, const struct entry *entry,
                    const struct history_filter *filter) {
     if (filter->changes && !entry->change)
         return false;
-    if (filter->item == NULL)
+    if (filter->wants == NULL)
         return true;
     struct sc_bytes item = {history->names.data + (entry->item_offset - history->names_dropped),
                             entry->item_size};
-    return entry->has_item && sc_bytes_equal(item, *filter->item);
+    return filter->wants(filter->context, entry->has_item ? &item : NULL);
 }
 
 // Two runs that lie behind each other are one piece of a send.

@@ -328,12 +328,6 @@ static void note_position(struct shard *shard, const struct request *request) {
         owner->position = join_of(request)->position;
 }
 
-static bool has_lost_events(const struct connection *connection) {
-    return subscriber_of(connection)->extra != NULL &&
-           subscriber_of(connection)->extra->catch_up != NULL &&
-           subscriber_of(connection)->extra->reader.lost;
-}
-
 // What may have changed since the join was sent is looked at first: the connection may have gone, the function may make the `sync`, events
 // may be lost, the group may be too large. In each case the interest that the owner has counted is given back, or used.
 void sc_join_complete(struct shard *shard, struct request *request, struct slice slice) {
@@ -355,23 +349,24 @@ void sc_join_complete(struct shard *shard, struct request *request, struct slice
         sc_pending_join_begin(connection, request);
         return;
     }
-    if (has_lost_events(connection)) {
+    if (sc_catch_up_has_lost(connection)) {
         sc_join_again(connection, &name, join_of(request)->attempt);
         sc_leave_send(shard, topic, 1);
         return;
     }
     subscriber_of(connection)->join_pending = false;
     sc_topic_settle(shard, topic); // What it is a member for already comes first.
+    sc_catch_up_resume(connection);
     if (slice.chunk == NULL) {
-        sc_catch_up(connection);
+        sc_catch_up_send(connection, topic);
         sc_join_refuse_large(connection, &name);
         sc_leave_send(shard, topic, 1);
         return;
     }
     sc_out_append(connection, slice);
-    sc_catch_up(connection);
     sc_join_subscribe(connection, topic, request->extra,
                       request->call.has_item ? &request->call.item : NULL);
+    sc_catch_up_send(connection, topic);
     append_parts(connection, request);
 }
 

@@ -23,7 +23,14 @@ void sc_pending_join_begin(struct connection *connection, const struct request *
     struct subscriber_extra *client = sc_subscriber_extra(connection);
     client->pending_join = join;
     sc_topic_settle(connection_shard(connection), join->topic);
-    sc_history_enter(connection_shard(connection), &join->topic->history, &client->reader);
+    const struct membership *membership = sc_membership_find(connection, join->topic);
+    bool stands = sc_catch_up_stands(connection);
+    join->covered = membership != NULL && !stands && sc_subscription_covers(membership, name.item);
+    // A connection that gets events of some items would have them before the `sync` of the group, which is older.
+    if (stands || (membership != NULL && !join->covered && !join->has_item))
+        sc_catch_up_stand(connection, join->topic);
+    else if (!join->covered)
+        sc_history_enter(connection_shard(connection), &join->topic->history, &client->reader);
     subscriber_of(connection)->join_asked =
         true; // Its further messages wait as they do for a handler.
     sc_announce(connection_shard(connection), connection->id, sc_sync_message(&name));
@@ -80,56 +87,67 @@ static bool is_pending(const struct connection *connection) {
            subscriber_of(connection)->extra->pending_join != NULL;
 }
 
+// What it has subscribed to before stands still until the next `sync`, which shows what it has lost.
+//
 // The interest of the join that was stays until the next one has its own.
-static void pending_again(struct connection *connection) {
+static void pending_again(struct connection *connection, bool has_sync) {
     struct shard *shard = connection_shard(connection);
     struct pending_join *join = pending_take(connection);
     struct topic *topic = join->topic;
     struct sc_bytes item;
     struct sc_subscription_name name = pending_name(connection, join, &item);
     subscriber_of(connection)->join_asked = false;
-    sc_join_again(connection, &name, join->attempt); // May have made another one already.
-    sc_blob_release(join->data);
+    // May have made another one already.
+    sc_join_again(connection, &name, has_sync ? join->attempt : SC_JOIN_ATTEMPTS_MAX);
     free(join);
     sc_leave_send(shard, topic, 1);
 }
 
-// A function that fails (`data` without bytes) leaves the client subscribed without a `sync`, as the original does.
-static void pending_complete(struct connection *connection, uint64_t timestamp,
-                             struct sc_bytes data) {
-    struct shard *shard = connection_shard(connection);
+static bool is_of_item(const void *context, const struct sc_bytes *item) {
+    const struct sc_bytes *wanted = context;
+    return item != NULL && sc_bytes_equal(*item, *wanted);
+}
+
+// What waits is of all items, or of the one that is asked for: events of others have come meanwhile.
+static void send_waiting(struct connection *connection, const struct pending_join *join) {
+    struct sc_bytes item;
+    const struct sc_bytes *wanted = pending_item(join, &item);
+    struct history_filter filter = {.wants = wanted == NULL ? NULL : is_of_item, .context = wanted};
     struct history_reader *reader = &subscriber_of(connection)->extra->reader;
-    if (reader->lost && data.data != NULL) {
-        pending_again(connection);
+    if (reader->history != NULL)
+        sc_history_send(reader, &filter, connection);
+}
+
+// A function that fails (`data` without bytes) leaves the client subscribed without a `sync`, as the original does.
+static void pending_complete(struct connection *connection, struct sc_bytes data) {
+    struct shard *shard = connection_shard(connection);
+    bool lost = subscriber_of(connection)->extra->reader.lost &&
+                !subscriber_of(connection)->extra->pending_join->covered;
+    if (lost && (data.data != NULL || sc_catch_up_stands(connection))) {
+        pending_again(connection, data.data != NULL);
         return;
     }
     struct pending_join *join = pending_take(connection);
     struct sc_bytes item;
-    struct history_filter filter = {.item = pending_item(join, &item)};
-    // What another subscription of it has brought already is not repeated.
-    bool follow = !sc_subscription_covers(connection, join->topic, filter.item);
     subscriber_of(connection)->join_pending = subscriber_of(connection)->join_asked = false;
-    sc_join_subscribe(connection, join->topic, pending_id(join), filter.item);
+    sc_catch_up_resume(connection);
+    sc_join_subscribe(connection, join->topic, pending_id(join), pending_item(join, &item));
     if (data.data != NULL) {
-        // Stamps rise: over those of the events before it, under those of the events behind it.
-        bool any = follow && sc_history_behind(reader) > 0;
-        struct slice slice =
-            sc_custom_sync_build(shard, join, any ? join->timestamp : timestamp, data);
+        struct slice slice = sc_custom_sync_build(shard, join, data);
         sc_out_append(connection, slice);
         sc_slice_release(shard, slice);
     }
-    if (follow)
-        sc_history_send(reader, &filter, connection);
+    send_waiting(connection, join);
     pending_free(connection, join);
 }
 
-// A connection that is in the group already has had events of it since the join: the owner stamps the `sync` anew, in the
-// order of the group's changes.
+// A connection that is covered already has had events since the join: the owner stamps the `sync` anew, in the order of the
+// group's changes.
 static bool stamp_again(struct connection *connection, struct sc_bytes data) {
     struct shard *shard = connection_shard(connection);
     struct pending_join *join = subscriber_of(connection)->extra->pending_join;
     struct sc_group_name group = sc_topic_name(join->topic);
-    join->data = sc_subscription_any(connection, &group) ? sc_blob_create((size_t)data.size) : NULL;
+    join->data = join->covered ? sc_blob_create((size_t)data.size) : NULL;
     if (join->data == NULL)
         return false;
     if (data.size > 0)
@@ -150,30 +168,40 @@ static bool stamp_again(struct connection *connection, struct sc_bytes data) {
 }
 
 void sc_pending_join_stamped(struct connection *connection, uint64_t timestamp) {
-    if (connection != NULL && is_pending(connection) &&
-        subscriber_of(connection)->extra->pending_join->data != NULL)
-        pending_complete(connection, timestamp,
-                         sc_blob_bytes(subscriber_of(connection)->extra->pending_join->data));
+    if (connection == NULL || !is_pending(connection))
+        return;
+    struct pending_join *join = subscriber_of(connection)->extra->pending_join;
+    if (join->data == NULL)
+        return;
+    join->timestamp = timestamp;
+    pending_complete(connection, sc_blob_bytes(join->data));
 }
 
-// A client that is not in the group yet has had no event of it: the stamp of the join will do.
+// A client that has had no event of it since the join needs no other stamp.
 void sc_sync_decided(struct connection *connection, struct sc_bytes data) {
     if (!is_pending(connection))
         return;
     if (data.data == NULL || !stamp_again(connection, data))
-        pending_complete(connection, subscriber_of(connection)->extra->pending_join->timestamp,
-                         data);
+        pending_complete(connection, data);
 }
 
 void sc_sync_refused(struct connection *connection) {
     if (!is_pending(connection))
         return;
+    if (sc_catch_up_has_lost(connection)) {
+        pending_again(connection, false);
+        return;
+    }
     struct pending_join *join = pending_take(connection);
     struct sc_bytes item;
     struct sc_subscription_name name = pending_name(connection, join, &item);
     subscriber_of(connection)->join_pending = subscriber_of(connection)->join_asked = false;
-    sc_join_refuse_large(connection, &name);
     struct topic *topic = join->topic;
+    if (sc_catch_up_stands(connection)) {
+        sc_catch_up_resume(connection);
+        sc_catch_up_send(connection, topic);
+    }
+    sc_join_refuse_large(connection, &name);
     pending_free(connection, join);
     sc_leave_send(connection_shard(connection), topic, 1);
 }

@@ -51,8 +51,10 @@ struct history_event {
 
 /// Which events a reader is given.
 struct history_filter {
-    const struct sc_bytes *_Nullable item; // NULL: those of all items, and those without one.
-    bool changes;                          // Changes only.
+    bool changes; // Changes only.
+    /// Whether those of this item, or without one (NULL), are wanted. NULL: all are.
+    bool (*_Nullable wants)(const void *_Nullable context, const struct sc_bytes *_Nullable item);
+    const void *_Nullable context;
 };
 
 /// A run of frames, one behind the other.
@@ -184,6 +186,7 @@ struct pending_join {
     uint64_t timestamp;             // Of the join: before that of every event that waits.
     struct sc_blob *_Nullable data; // What the function has answered, while the `sync` is stamped.
     uint8_t attempt;                // How often events were lost meanwhile.
+    bool covered;                   // The connection gets what it asks for already. Nothing waits.
     bool has_item;
     uint16_t item_size, id_size;
     uint8_t bytes[]; // The item, then the subscription's id.
@@ -337,8 +340,8 @@ struct sc_bytes sc_subscription_path_id(const struct connection *connection,
                                         uint8_t storage[_Nonnull SC_UUID_SIZE]);
 /// Whether the connection has any subscription in the group.
 bool sc_subscription_any(const struct connection *connection, const struct sc_group_name *name);
-/// Whether the connection gets the frames of the group, or of the item, already.
-bool sc_subscription_covers(struct connection *connection, struct topic *topic,
+/// Whether frames of the item (NULL: without one) are sent to the member.
+bool sc_subscription_covers(const struct membership *membership,
                             const struct sc_bytes *_Nullable item);
 
 // ---- leave.c
@@ -411,8 +414,16 @@ void sc_sync_refused(struct connection *connection);
 /// From here on, in the order of outcomes, the connection that joins stands still in the topic. It first gets what has
 /// come since it stood there before.
 void sc_stand_push(struct shard *owner, struct topic *topic, struct request *request);
-/// Sends what has come since the connection stands still, if it does, and makes it a member again.
-void sc_catch_up(struct connection *connection);
+/// The connection stands still in the topic from now on. It is a member, or stands there already.
+void sc_catch_up_stand(struct connection *connection, struct topic *topic);
+/// Whether it stands still.
+bool sc_catch_up_stands(const struct connection *connection);
+/// Whether it does, and what it waits with has gone.
+bool sc_catch_up_has_lost(const struct connection *connection);
+/// Makes it a member again, if it stands still. Its events wait until sc_catch_up_send.
+void sc_catch_up_resume(struct connection *connection);
+/// Sends what has come since it stood still, as far as it subscribes to that by now.
+void sc_catch_up_send(struct connection *connection, struct topic *topic);
 /// The same without sending: the connection is being closed.
 void sc_catch_up_give_up(struct connection *connection);
 
@@ -444,7 +455,7 @@ bool sc_sync_for_join(struct shard *shard, struct topic *topic, struct request *
 /// A `sync` frame that is cached or kept, with a reference.
 struct slice sc_sync_slice(struct shard *shard, struct sc_blob *sync);
 struct slice sc_custom_sync_build(struct shard *shard, const struct pending_join *join,
-                                  uint64_t timestamp, struct sc_bytes data);
+                                  struct sc_bytes data);
 /// The stamp of a `sync` that sc_sync_build does not make.
 uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *name,
                               const struct sc_bytes *_Nullable item);

@@ -282,13 +282,11 @@ bool sc_subscription_remove(struct connection *connection, struct sc_bytes id) {
     return true;
 }
 
-bool sc_subscription_covers(struct connection *connection, struct topic *topic,
-                            const struct sc_bytes *item) {
-    const struct membership *membership = sc_membership_find(connection, topic);
-    if (membership == NULL || membership->group_count > 0)
-        return membership != NULL;
+bool sc_subscription_covers(const struct membership *membership, const struct sc_bytes *item) {
+    if (membership->group_count > 0 || item == NULL)
+        return membership->group_count > 0;
     struct item_interest *interest =
-        item == NULL ? NULL : sc_interest_find(connection_shard(connection), topic, *item);
+        sc_interest_find(connection_shard(membership->connection), membership->topic, *item);
     return interest != NULL && sc_share_find(membership, interest) != NULL;
 }
 

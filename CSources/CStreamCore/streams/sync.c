@@ -147,10 +147,10 @@ uint64_t sc_custom_sync_stamp(struct shard *shard, const struct sc_group_name *n
 }
 
 struct slice sc_custom_sync_build(struct shard *shard, const struct pending_join *join,
-                                  uint64_t timestamp, struct sc_bytes data) {
+                                  struct sc_bytes data) {
     struct sc_bytes item = {join->bytes, join->item_size};
     struct sc_bytes event[] = {SC_LITERAL("\"sync\",\"data\":"), data};
-    return sc_stream_frame(shard, LANE_PRIVATE, timestamp, topic_prefix(join->topic),
+    return sc_stream_frame(shard, LANE_PRIVATE, join->timestamp, topic_prefix(join->topic),
                            join->has_item ? &item : NULL, event, 2);
 }
 

@@ -456,6 +456,28 @@ def test_sync_of_a_further_subscription_is_stamped_when_it_is_sent(start_node, i
                 assert stamps == sorted(set(stamps))
 
 
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_item_stands_still_while_the_sync_of_its_group_is_made(start_node, shards):
+    """The `sync` of the group is of before its events, so that they come behind it, each once."""
+    node = start_node({"shards": shards})
+    with Executor(node.worker_url()) as owner, Executor(node.worker_url()) as caller:
+        owner.serve("stream::list(own)")
+        with Subscriber(node.stream_url()) as subscriber, Subscriber(node.stream_url()) as probe:
+            probe.join("own", "g", item="i", subscription="probe")
+            subscriber.join("own", "g", item="i", subscription="item")
+            assert probe.event()["type"] == subscriber.event()["type"] == "sync"
+            subscriber.join("own", "g", subscription="group")
+            call = owner.called("stream::list(own)")
+            for number in range(3):
+                caller.set("own", "g", "i", number)
+                assert probe.event()["data"] == number
+            call.answer(["listed"])
+            frames = [subscriber.receive() for _ in range(4)]
+            assert [frame["event"]["data"] for frame in frames] == [["listed"], 0, 1, 2]
+            stamps = [frame["timestamp"] for frame in frames]
+            assert stamps == sorted(set(stamps)), "a client drops what is not newer"
+
+
 def test_client_that_goes_while_its_sync_is_stamped_leaves_once(patient):
     with Executor(patient.worker_url()) as owner:
         owner.serve("stream::list(own)")
