@@ -55,7 +55,8 @@ struct NodeSimulationTests {
         #expect(sum.resyncs > seeds && sum.delayed_sends > seeds)
         #expect((sum.large_syncs > seeds) == (theme == NODE_SIMULATOR_LARGE))
         #expect(theme != NODE_SIMULATOR_FAULTS || sum.rolled_back > seeds)
-        #expect(theme != NODE_SIMULATOR_JOINS || sum.rolled_back == 0)
+        #expect(theme != NODE_SIMULATOR_JOINS || sum.made_syncs > seeds)
+        #expect(sum.refused > seeds)
     }
 
     @Test(
@@ -88,6 +89,8 @@ extension node_simulator_result {
         leaves += other.leaves
         resyncs += other.resyncs
         rolled_back += other.rolled_back
+        refused += other.refused
+        made_syncs += other.made_syncs
         large_syncs += other.large_syncs
         delayed_sends += other.delayed_sends
         harmed += other.harmed

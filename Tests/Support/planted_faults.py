@@ -25,6 +25,8 @@ PLANTED = [
      "    sc_batches_post(owner); // Earlier frames of the group go first.\n", ""),
     ("joins: events of the same turn come behind the sync", JOINS, JOIN,
      "    sc_topic_settle(shard, topic); // What it is a member for already comes first.\n", ""),
+    ("joins: events of an item come while a function makes the sync of its group", JOINS,
+     "CSources/CStreamCore/streams/pending_join.c", "    if (stands || (membership != NULL && ", "    if (stands || (false && "),
     ("rollback: the sync of a join that waits shows what was taken back", FAULTS, JOIN,
      "    if (join_of(request)->sync_source == SYNC_OF_STORE) {\n        sc_slice_release(owner, outcome->slice);",
      "    if (false) {\n        sc_slice_release(owner, outcome->slice);"),

@@ -9,14 +9,25 @@
 void violated(struct checker *checker, const char *format, ...) {
     if (!checker->failed) {
         int size = snprintf(checker->message, checker->message_size,
-                            "seed %llu, step %llu: ", (unsigned long long)checker->seed,
-                            (unsigned long long)checker->step);
+                            "seed %llu (%s), step %llu: ", (unsigned long long)checker->seed,
+                            checker->about, (unsigned long long)checker->step);
         va_list arguments;
         va_start(arguments, format);
         vsnprintf(checker->message + size, checker->message_size - (size_t)size, format, arguments);
         va_end(arguments);
     }
     checker->failed = true;
+}
+
+void said(const struct checker *checker, const char *format, ...) {
+    if (!checker->verbose)
+        return;
+    fprintf(stderr, "step %llu: ", (unsigned long long)checker->step);
+    va_list arguments;
+    va_start(arguments, format);
+    vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    fputc('\n', stderr);
 }
 
 static void *grow(void *array, uint64_t size) {
@@ -90,26 +101,47 @@ static void check_stamp(struct checker *checker, const struct view *view, uint32
                  (unsigned long long)before);
 }
 
+enum due {
+    NOT_DUE,
+    DUE,
+    LOST, // It is due, but for a `sync` in place of what has gone.
+};
+
 // Whether the client must get this entry, which is behind all it has got.
-static bool is_due(const struct checker *checker, const struct view *view, uint64_t at) {
-    const struct event *event = &checker->groups[view->group].entries[at].event;
+static enum due is_due(const struct checker *checker, const struct view *view, uint64_t at) {
+    const struct entry *entry = &checker->groups[view->group].entries[at];
     if (view->strict_from == UINT64_MAX)
-        return false;
-    if (event->kind == CHANGE_CUSTOM)
-        return !checker->loses_customs && event->number / ITEMS_MAX > view->strict_from;
-    return !view->synced;
+        return NOT_DUE;
+    if (entry->event.kind == CHANGE_CUSTOM && entry->event.number / ITEMS_MAX <= view->strict_from)
+        return NOT_DUE;
+    if (entry->event.kind == CHANGE_CUSTOM)
+        return view->synced ? LOST : DUE;
+    return view->synced && entry->changes < view->shown ? NOT_DUE : DUE;
+}
+
+static bool is_missing(struct checker *checker, const struct view *view, uint64_t at, bool *lost) {
+    enum due due = is_due(checker, view, at);
+    if (due == LOST && !*lost) {
+        *lost = true;
+        checker->gaps++;
+    }
+    return due == DUE;
 }
 
 static void check_place(struct checker *checker, struct view *view, uint64_t at,
                         const struct entry *entry) {
     const struct event *event = &entry->event;
+    struct item_view *item = event->item == NO_ITEM ? NULL : &view->items[event->item];
+    if (item != NULL && item->made && at < view->next && at >= item->next)
+        return;
     if (at < view->next)
         violated(checker,
                  "client %u, group %u: entry %llu (item %u, %llu) comes after entry %llu, or again",
                  view->client, view->group, (unsigned long long)at, event->item,
                  (unsigned long long)event->number, (unsigned long long)view->next - 1);
+    bool lost = false;
     for (uint64_t missing = view->next; missing < at; missing++)
-        if (is_due(checker, view, missing))
+        if (is_missing(checker, view, missing, &lost))
             violated(checker, "client %u, group %u: entry %llu is missing before %llu",
                      view->client, view->group, (unsigned long long)missing,
                      (unsigned long long)at);
@@ -121,12 +153,22 @@ static void check_item(struct checker *checker, const struct view *view, uint64_
     const struct event *event = &entry->event;
     if (event->kind == CHANGE_CUSTOM || !view->items[event->item].known)
         return;
+    if (entry->changes < view->items[event->item].shown)
+        return; // The `sync` had it.
     uint64_t has = view->items[event->item].value;
     if (has != entry->before)
         violated(checker,
                  "client %u, group %u: entry %llu changes item %u from %llu, the client has %llu",
                  view->client, view->group, (unsigned long long)at, event->item,
                  (unsigned long long)entry->before, (unsigned long long)has);
+}
+
+// Nothing comes before the first `sync`.
+static void check_asked(struct checker *checker, const struct view *view,
+                        const struct event *event) {
+    if (!view->ever && (event->item == NO_ITEM || !view->items[event->item].ever))
+        violated(checker, "client %u, group %u: an event of item %d, which it has not joined",
+                 view->client, view->group, (int)event->item);
 }
 
 bool checker_event(struct checker *checker, struct view *view, const struct event *event) {
@@ -143,6 +185,7 @@ bool checker_event(struct checker *checker, struct view *view, const struct even
         return false;
     uint64_t at = number->at[event->kind] - 1;
     const struct entry *entry = &history->entries[at];
+    check_asked(checker, view, event);
     check_place(checker, view, at, entry);
     check_item(checker, view, at, entry);
     if (entry->event.stamp != event->stamp)
@@ -152,7 +195,8 @@ bool checker_event(struct checker *checker, struct view *view, const struct even
     if (view->open_sync > 0)
         history->syncs[view->open_sync - 1].before = at;
     view->open_sync = 0;
-    view->next = at + 1;
+    if (at >= view->next)
+        view->next = at + 1;
     view->synced = false;
     checker->result->events++;
     if (event->item == NO_ITEM) {
@@ -161,6 +205,7 @@ bool checker_event(struct checker *checker, struct view *view, const struct even
     struct item_view *item = &view->items[event->item];
     check_stamp(checker, view, event->item, event->stamp, item->stamp, "an event");
     item->stamp = event->stamp;
+    item->next = at + 1;
     if (event->kind != CHANGE_CUSTOM)
         item->value = event->kind == CHANGE_DELETE ? NONE : event->number;
     return true;
@@ -193,8 +238,13 @@ static void check_not_back(struct checker *checker, const struct view *view, uin
 }
 
 static void sync_item(struct checker *checker, struct view *view, uint32_t item, uint64_t stamp,
-                      uint64_t value, bool stays) {
+                      uint64_t shown, uint64_t value, bool stays) {
     struct item_view *has = &view->items[item];
+    // Who gets the events already has those that came while a function made the `sync`, which may be from before them.
+    bool may_be_older = shown != OF_STORE && (view->ever || has->ever);
+    has->shown = shown == OF_STORE ? 0 : shown;
+    if (may_be_older)
+        has->known = stays = false;
     check_not_back(checker, view, item, value);
     check_stamp(checker, view, item, stamp, has->stamp == stamp ? stamp - 1 : has->stamp, "a sync");
     has->stamp = stamp;
@@ -202,23 +252,89 @@ static void sync_item(struct checker *checker, struct view *view, uint32_t item,
     has->known = stays || has->known;
 }
 
-void checker_sync(struct checker *checker, struct view *view, uint32_t item, uint64_t stamp,
-                  const uint64_t *values, uint32_t count) {
-    if (view->pending_count == 0 || view->pending[0].item != item) {
-        violated(checker, "client %u, group %u: a sync of item %u that it has not asked for",
-                 view->client, view->group, item);
+// One subscription less, of `what` of `ids`. Events come until the node has heard of it, and then perhaps none.
+static void end_subscription(struct view *view, uint32_t what) {
+    if (what == 0)
         return;
-    }
-    struct pending_join join = view->pending[0];
+    uint32_t *count = what == 1 ? &view->subscriptions : &view->items[what - 2].subscriptions;
+    assert(*count > 0);
+    --*count;
+    if (view->subscriptions > 0)
+        return;
+    view->strict_from = UINT64_MAX;
+    view->open_sync = 0;
+    for (uint32_t i = 0; i < ITEMS_MAX; i++)
+        if (view->items[i].subscriptions == 0)
+            view->items[i].known = false;
+}
+
+static void drop_pending(struct view *view) {
     view->pending_count--;
-    memmove(view->pending, view->pending + 1, view->pending_count * sizeof join);
+    memmove(view->pending, view->pending + 1, view->pending_count * sizeof view->pending[0]);
+}
+
+static bool take_pending(struct checker *checker, struct view *view, uint32_t item,
+                         const char *what, struct pending_join *join) {
+    while (view->pending_count > 0 && view->pending[0].unanswered)
+        drop_pending(view);
+    if (view->pending_count == 0 || view->pending[0].item != item) {
+        violated(checker, "client %u, group %u: %s of item %d that it has not asked for",
+                 view->client, view->group, what, (int)item);
+        return false;
+    }
+    *join = view->pending[0];
+    drop_pending(view);
+    return true;
+}
+
+void checker_refused(struct checker *checker, struct view *view, uint32_t item) {
+    struct pending_join join;
+    if (!take_pending(checker, view, item, "a refusal", &join))
+        return;
+    checker->result->refused++;
+    if (!join.left) // The one that it was to replace stays.
+        view->ids[join.id] = join.replaces;
+}
+
+bool checker_unanswered(struct view *view, uint32_t id) {
+    struct pending_join *join = NULL;
+    for (uint32_t i = 0; i < view->pending_count; i++) {
+        if (view->pending[i].id != id)
+            continue;
+        if (join != NULL)
+            return false;
+        join = &view->pending[i];
+    }
+    if (join == NULL || join->unanswered)
+        return false;
+    if (!join->left)
+        view->ids[id] = 0; // It has a subscription that nothing is expected of.
+    end_subscription(view, join->replaces);
+    join->unanswered = join->left = true;
+    join->replaces = 0;
+    if (join->item == NO_ITEM)
+        view->ever = true;
+    else
+        view->items[join->item].ever = view->items[join->item].made = true;
+    return true;
+}
+
+void checker_sync(struct checker *checker, struct view *view, uint32_t item, uint64_t stamp,
+                  uint64_t shown, const uint64_t *values, uint32_t count) {
+    struct pending_join join;
+    if (!take_pending(checker, view, item, "a sync", &join))
+        return;
     checker->result->syncs++;
     if (item != NO_ITEM) {
         if (!join.left)
             view->items[item].subscriptions++;
-        sync_item(checker, view, item, stamp, count > 0 ? values[0] : NONE, !join.left);
+        sync_item(checker, view, item, stamp, shown, count > 0 ? values[0] : NONE, !join.left);
+        view->items[item].ever = true;
+        view->items[item].made |= shown != OF_STORE;
+        end_subscription(view, join.replaces);
         return;
     }
+    view->shown = shown;
     checker->result->resyncs += view->subscriptions > 0;
     uint64_t all[ITEMS_MAX] = {0};
     for (uint32_t i = 0; i < count; i++)
@@ -226,19 +342,22 @@ void checker_sync(struct checker *checker, struct view *view, uint32_t item, uin
     if (!join.left)
         view->subscriptions++;
     for (uint32_t i = 0; i < ITEMS_MAX; i++)
-        sync_item(checker, view, i, stamp, all[i], !join.left);
+        sync_item(checker, view, i, stamp, shown, all[i], !join.left);
     // It may be older than the join: what has changed since follows it.
     struct seen_sync sync = {.count = count,
-                             .least = view->next,
+                             .least = shown == OF_STORE || !view->ever ? view->next : 0,
                              .before = UINT64_MAX,
                              .who = join.left ? "a sync (left)" : "a sync",
                              .client = view->client};
     keep_sync(checker, view->group, sync, values);
-    view->open_sync = join.left ? 0 : checker->groups[view->group].sync_count;
+    bool bounded = !join.left && shown == OF_STORE;
+    view->open_sync = bounded ? checker->groups[view->group].sync_count : 0;
     view->synced = true;
+    view->ever = true;
     // Custom events of before the join took effect are for others. Nobody here knows when that was; this is later.
     if (!join.left && view->strict_from == UINT64_MAX)
         view->strict_from = checker->number_count;
+    end_subscription(view, join.replaces);
 }
 
 void checker_list(struct checker *checker, uint32_t group, uint32_t client, uint64_t least,
@@ -250,13 +369,23 @@ void checker_list(struct checker *checker, uint32_t group, uint32_t client, uint
 
 void checker_join(struct checker *checker, struct view *view, uint32_t id, uint32_t item) {
     assert(view->pending_count < PENDING_JOINS_MAX);
-    view->pending[view->pending_count++] = (struct pending_join){.id = id, .item = item};
+    uint32_t replaces = view->ids[id];
+    for (uint32_t i = 0; i < view->pending_count; i++) {
+        if (view->pending[i].id != id || view->pending[i].left)
+            continue;
+        // Which of them ends the one before depends on what is refused: it is taken as ended now.
+        end_subscription(view, view->pending[i].replaces);
+        view->pending[i].replaces = replaces = 0;
+        view->pending[i].left = true;
+    }
+    view->pending[view->pending_count++] =
+        (struct pending_join){.id = id, .item = item, .replaces = replaces};
     view->ids[id] = item == NO_ITEM ? 1 : 2 + item;
     checker->result->joins++;
 }
 
 void checker_leave(struct checker *checker, struct view *view, uint32_t id) {
-    uint32_t what = view->ids[id], item = what >= 2 ? what - 2 : NO_ITEM;
+    uint32_t what = view->ids[id];
     assert(what != 0);
     view->ids[id] = 0;
     checker->result->leaves++;
@@ -265,29 +394,23 @@ void checker_leave(struct checker *checker, struct view *view, uint32_t id) {
         if (view->pending[i].id == id && !view->pending[i].left) {
             view->pending[i].left = true;
             pending = true;
+            end_subscription(view, view->pending[i].replaces);
+            view->pending[i].replaces = 0;
         }
     }
-    // From here on events come until the node has heard of it, and then perhaps none.
-    if (!pending && item == NO_ITEM)
-        view->subscriptions--;
-    else if (!pending)
-        view->items[item].subscriptions--;
-    if (view->subscriptions == 0) {
-        view->strict_from = UINT64_MAX;
-        view->open_sync = 0;
-        for (uint32_t i = 0; i < ITEMS_MAX; i++)
-            if (view->items[i].subscriptions == 0)
-                view->items[i].known = false;
-    }
+    if (!pending)
+        end_subscription(view, what);
 }
 
 // ---- The end
 
 void checker_end_view(struct checker *checker, const struct view *view) {
+    bool lost = false;
     const struct history *history = &checker->groups[view->group];
-    if (view->pending_count > 0)
-        violated(checker, "client %u, group %u: a join of item %u has no sync", view->client,
-                 view->group, view->pending[0].item);
+    for (uint32_t i = 0; i < view->pending_count; i++)
+        if (!view->pending[i].unanswered)
+            violated(checker, "client %u, group %u: a join of item %d has no sync", view->client,
+                     view->group, (int)view->pending[i].item);
     for (uint32_t i = 0; i < ITEMS_MAX; i++)
         if (view->items[i].known && view->items[i].value != history->values[i])
             violated(checker,
@@ -295,7 +418,7 @@ void checker_end_view(struct checker *checker, const struct view *view) {
                      view->client, view->group, i, (unsigned long long)history->values[i],
                      (unsigned long long)view->items[i].value);
     for (uint64_t missing = view->next; missing < history->count; missing++)
-        if (is_due(checker, view, missing))
+        if (is_missing(checker, view, missing, &lost))
             violated(checker,
                      "client %u, group %u: entry %llu of %llu (%s of item %d) is missing in the "
                      "end, it has those before %llu",
@@ -305,13 +428,14 @@ void checker_end_view(struct checker *checker, const struct view *view) {
                      (int)history->entries[missing].event.item, (unsigned long long)view->next);
 }
 
-/// A group's items in their order.
-struct state {
-    uint64_t values[ITEMS_MAX];
-    uint32_t count;
-};
+uint64_t group_state_value(const struct group_state *state, uint32_t item) {
+    for (uint32_t i = 0; i < state->count; i++)
+        if (item_of(state->values[i]) == item)
+            return state->values[i];
+    return NONE;
+}
 
-static void apply(struct state *state, const struct event *event) {
+void group_state_apply(struct group_state *state, const struct event *event) {
     if (event->kind == CHANGE_CUSTOM)
         return;
     uint32_t at = 0;
@@ -332,7 +456,7 @@ static void apply(struct state *state, const struct event *event) {
 // nothing has changed between that place and the first of them.
 static void find_sync(struct checker *checker, const struct history *history, uint32_t group,
                       const struct seen_sync *sync) {
-    struct state state = {.count = 0};
+    struct group_state state = {.count = 0};
     bool found = false;
     for (uint64_t at = 0; at <= history->count && !found; at++) {
         if (at >= sync->least && at <= sync->before && state.count == sync->count &&
@@ -342,7 +466,7 @@ static void find_sync(struct checker *checker, const struct history *history, ui
                         (at < history->count ? history->entries[at].changes : history->changes);
         }
         if (at < history->count)
-            apply(&state, &history->entries[at].event);
+            group_state_apply(&state, &history->entries[at].event);
     }
     if (!found)
         violated(checker,

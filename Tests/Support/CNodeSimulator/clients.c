@@ -61,15 +61,22 @@ bool client_connect(struct client *client, struct world *world, struct checker *
     return true;
 }
 
+int subscription_id_write(char out[SUBSCRIPTION_ID_SIZE], uint32_t client, uint32_t group,
+                          uint32_t id) {
+    return snprintf(out, SUBSCRIPTION_ID_SIZE, "%u-%u-%u", client, group, id);
+}
+
 static void put_subscription(struct client *client, const char *type, uint32_t group, uint32_t id,
                              uint32_t item) {
-    char text[TEXT_MAX], item_text[32] = "";
+    char text[TEXT_MAX], item_text[32] = "", name[SUBSCRIPTION_ID_SIZE];
+    (void)subscription_id_write(name, client->index, group, id);
     if (item != NO_ITEM)
         snprintf(item_text, sizeof item_text, ",\"id\":\"i%u\"", item);
     int size = snprintf(text, sizeof text,
-                        "{\"type\":\"%s\",\"data\":{\"subscriptionId\":\"%u-%u\",\"streamName\":"
+                        "{\"type\":\"%s\",\"data\":{\"subscriptionId\":\"%s\",\"streamName\":"
                         "\"s\",\"groupId\":\"g%u\"%s}}",
-                        type, group, id, group, item_text);
+                        type, name, group, item_text);
+    said(client->checker, "client %u: %s %s, item %d", client->index, type, name, (int)item);
     put_text(client, text, (size_t)size);
 }
 
@@ -178,10 +185,14 @@ static void unclear(struct client *client, const char *what, const char *text, c
 
 static bool show(struct client *client, const struct early_frame *frame) {
     struct view *view = &client->views[frame->group];
+    if (frame->refused) {
+        checker_refused(client->checker, view, frame->event.item);
+        return true;
+    }
     if (frame->values == NULL)
         return checker_event(client->checker, view, &frame->event);
-    checker_sync(client->checker, view, frame->event.item, frame->event.stamp, frame->values,
-                 frame->count);
+    checker_sync(client->checker, view, frame->event.item, frame->event.stamp, frame->shown,
+                 frame->values, frame->count);
     free(frame->values);
     return true;
 }
@@ -220,6 +231,14 @@ static void take_frame(struct client *client, const struct early_frame *frame) {
 
 // Passes frames on, but for one in a few, to which the harm is done.
 static void on_frame(struct client *client, struct early_frame *frame) {
+    static const char *const kinds[] = {"set", "delete", "custom"};
+    said(client->checker, "client %u, group %u: %s of item %d, number %llu, stamp %llu",
+         client->index, frame->group,
+         frame->refused          ? "a refusal"
+         : frame->values != NULL ? "a sync"
+                                 : kinds[frame->event.kind],
+         (int)frame->event.item, (unsigned long long)frame->event.number,
+         (unsigned long long)frame->event.stamp);
     bool is_sync = frame->values != NULL, wants_sync = client->harm == NODE_SIMULATOR_FORGETS;
     bool harms = client->harm != NODE_SIMULATOR_UNHARMED && is_sync == wants_sync &&
                  (!is_sync || frame->count > 0) && world_chance(client->world, 16);
@@ -262,6 +281,7 @@ static void on_stream(struct client *client, const char *text, const char *end) 
     if (starts(&at, end, "\",\"id\":\"i"))
         event.item = (uint32_t)read_number(&at, end);
     at = find(at, end, "\"event\":{\"type\":");
+    const char *shown = find(text, end, "{\"shown\":");
     if (at == NULL || group >= client->checker->group_count ||
         (event.item != NO_ITEM && event.item >= ITEMS_MAX)) {
         unclear(client, "another group", text, end);
@@ -271,11 +291,19 @@ static void on_stream(struct client *client, const char *text, const char *end) 
     if (starts(&at, end, "\"sync\",\"data\":")) {
         uint32_t count = read_values(at, end, values);
         client->checker->result->large_syncs += end - text > (256 << 10);
-        struct early_frame sync = {.group = group, .event = event, .count = count};
+        struct early_frame sync = {
+            .group = group, .event = event, .count = count, .shown = OF_STORE};
+        if (shown != NULL && starts(&shown, end, "{\"shown\":"))
+            sync.shown = read_number(&shown, end);
+        client->checker->result->made_syncs += sync.shown != OF_STORE;
         if ((sync.values = malloc((count + 1) * sizeof *values)) == NULL)
             abort();
         memcpy(sync.values, values, count * sizeof *values);
         on_frame(client, &sync);
+        return;
+    }
+    if (starts(&at, end, "\"unauthorized\"")) {
+        on_frame(client, &(struct early_frame){.group = group, .event = event, .refused = true});
         return;
     }
     event.creates = starts(&at, end, "\"create\",\"data\":");

@@ -28,6 +28,8 @@ struct early_frame {
     struct event event;
     uint64_t *_Nullable values; // Of a `sync`.
     uint32_t count;
+    uint64_t shown; // As checker_sync has it.
+    bool refused;   // In place of a `sync`.
 };
 
 struct client {
@@ -52,6 +54,10 @@ bool client_connect(struct client *client, struct world *world, struct checker *
                     uint32_t index, uint32_t listener, uint32_t group, size_t room);
 void client_join(struct client *client, uint32_t group, uint32_t id, uint32_t item);
 void client_leave(struct client *client, uint32_t group, uint32_t id);
+/// What its ids of subscriptions are, written to `out`.
+#define SUBSCRIPTION_ID_SIZE 40
+int subscription_id_write(char out[SUBSCRIPTION_ID_SIZE], uint32_t client, uint32_t group,
+                          uint32_t id);
 /// A worker calls. `padding` is what a value has beside its number.
 void client_call(struct client *client, enum call_kind kind, uint32_t group, uint32_t item,
                  uint32_t padding);

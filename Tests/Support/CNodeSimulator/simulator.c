@@ -3,8 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "CStreamCore.h"
-#include "clients.h"
+#include "control.h"
 #include "stepped.h"
 
 #define WORKERS 2u
@@ -24,13 +23,15 @@ struct simulation {
     enum node_simulator_theme theme;
     struct sc_node *_Nullable node;
     struct sc_node_stepper stepper;
+    struct control control;
     struct client clients[CLIENTS_MAX];
     uint32_t client_count, monitors;
     uint32_t shard_count, item_count, padding;
-    bool on_disk, ending;
+    enum sc_node_durability durability;
+    bool on_disk, disk_fails, ending;
 };
 
-// ---- The control plane, which decides nothing
+// ---- What the node says
 
 static void worker_opened(void *context, uint64_t connection, uint32_t listener, bool telemetry,
                           struct sc_bytes address, uint64_t message_size_max,
@@ -42,7 +43,8 @@ static void worker_opened(void *context, uint64_t connection, uint32_t listener,
 }
 
 static void on_message(void *context, uint64_t connection, struct sc_message *message) {
-    (void)context, (void)connection, (void)message;
+    struct simulation *simulation = context;
+    control_hears(&simulation->control, connection, message);
 }
 static void worker_alive(void *context, uint64_t connection, bool alive) {
     (void)context, (void)connection, (void)alive;
@@ -89,6 +91,8 @@ static void round_of_all(struct simulation *simulation) {
         while (world_deliver(world, world->peers[i], SIZE_MAX)) {
         }
     while (world->disk != NULL && sim_complete_one(world->disk)) {
+    }
+    while (!simulation->ending && control_answers(&simulation->control)) {
     }
     for (uint32_t i = 0; i < simulation->shard_count; i++)
         if (world->shards[i] != NULL)
@@ -153,7 +157,12 @@ static void act_write(struct simulation *simulation) {
     for (uint32_t i = 0; i < count; i++) {
         uint32_t group = (uint32_t)chance(simulation, simulation->checker.group_count);
         uint32_t item = any_item(simulation), padding = simulation->padding;
-        switch (chance(simulation, 12)) {
+        uint64_t what = chance(simulation, 12);
+        if (simulation->control.serves && what != 2) {
+            control_writes(&simulation->control, group, item);
+            continue;
+        }
+        switch (what) {
         case 0:
         case 1:
             client_call(worker, CALL_DELETE, group, item, 0);
@@ -195,7 +204,7 @@ static void act_join(struct simulation *simulation) {
     uint32_t group = (uint32_t)chance(simulation, simulation->checker.group_count);
     uint32_t id = 1 + (uint32_t)chance(simulation, 3);
     struct view *view = &client->views[group];
-    if (view->ids[id] != 0)
+    if (view->ids[id] != 0 && !world_chance(&simulation->world, 4))
         client_leave(client, group, id);
     else if (view->pending_count < PENDING_JOINS_MAX)
         client_join(client, group, id,
@@ -246,7 +255,9 @@ static void act_time(struct simulation *simulation) {
 static void step(struct simulation *simulation) {
     struct world *world = &simulation->world;
     uint64_t what = chance(simulation, 100);
-    if (what < 45) {
+    if (what < 3 && control_answers(&simulation->control)) {
+        // The control plane takes its time, too.
+    } else if (what < 45) {
         turn(simulation, (uint32_t)chance(simulation, simulation->shard_count));
     } else if (what < 60) {
         struct peer *peer = world->peers[chance(simulation, world->peer_count)];
@@ -272,7 +283,7 @@ static void step(struct simulation *simulation) {
         act_leave(simulation);
     } else if (what < 98) {
         act_connect(simulation);
-    } else if (what < 99 || !simulation->on_disk) {
+    } else if (what < 99 || !simulation->disk_fails) {
         act_time(simulation);
     } else {
         act_fault(simulation);
@@ -300,15 +311,19 @@ static bool start(struct simulation *simulation) {
     config.seed = simulation->config->seed;
     if (world_chance(world, 4)) // Readers that fall behind are closed.
         config.stream.budget = 200u << 10;
-    simulation->checker.loses_customs =
-        config.stream.budget == 200u << 10 && simulation->theme == NODE_SIMULATOR_LARGE;
+    if (simulation->theme == NODE_SIMULATOR_LARGE && world_chance(world, 4))
+        config.snapshot_size_max = 1u << 20; // Joins wait for each other's.
+    if (simulation->theme == NODE_SIMULATOR_LARGE && world_chance(world, 4))
+        config.sync_size_max = 500u << 10;
+    config.watched = control_watched(&simulation->control);
+    config.storage.durability = simulation->durability;
     if (world->disk != NULL) {
         config.storage.path = "store";
         config.storage.segment_size = 64u << 10;
     }
     simulation->stepper = (struct sc_node_stepper){&world_backend, world, step_while_waiting};
     char reason[512];
-    simulation->node = sc_node_create(&config, &events);
+    simulation->node = simulation->control.node = sc_node_create(&config, &events);
     if (simulation->node == NULL)
         abort();
     world->eager = true;
@@ -366,7 +381,8 @@ static void finish(struct simulation *simulation) {
         simulation->clients[i].peer->room = 1u << 24;
     simulation->disk.faults_on = false;
     if (settle(simulation, QUIET_ROUNDS)) {
-        for (uint32_t group = 0; group < simulation->checker.group_count; group++)
+        for (uint32_t group = 0;
+             group < simulation->checker.group_count && !simulation->control.serves; group++)
             client_call(&simulation->clients[0], CALL_LIST, group, NO_ITEM, 0);
         (void)settle(simulation, QUIET_ROUNDS);
     }
@@ -374,6 +390,11 @@ static void finish(struct simulation *simulation) {
         client_end(&simulation->clients[i]);
     if (!simulation->checker.failed)
         checker_end(&simulation->checker);
+    uint64_t lost = sc_node_counters(simulation->node).history_readers_lost;
+    if (simulation->checker.gaps > lost)
+        violated(&simulation->checker,
+                 "%llu times something sent is missing, %llu times it was lost",
+                 (unsigned long long)simulation->checker.gaps, (unsigned long long)lost);
 }
 
 static void choose(struct simulation *simulation) {
@@ -382,7 +403,8 @@ static void choose(struct simulation *simulation) {
     enum node_simulator_theme drawn = themes[chance(simulation, 4)];
     simulation->theme =
         simulation->config->theme == NODE_SIMULATOR_ANY ? drawn : simulation->config->theme;
-    simulation->shard_count = 1 + (uint32_t)chance(simulation, 3);
+    static const uint32_t shard_counts[] = {1, 2, 2, 3, 4, 4};
+    simulation->shard_count = shard_counts[chance(simulation, 6)];
     simulation->monitors = simulation->checker.group_count = 1 + (uint32_t)chance(simulation, 2);
     simulation->item_count = 2 + (uint32_t)chance(simulation, 5);
     // From small on, over what makes a `sync` worth keeping, to what is read in steps.
@@ -397,7 +419,17 @@ static void choose(struct simulation *simulation) {
     }
     simulation->on_disk =
         simulation->theme == NODE_SIMULATOR_FAULTS ||
-        (simulation->theme == NODE_SIMULATOR_LARGE && world_chance(&simulation->world, 3));
+        ((simulation->theme == NODE_SIMULATOR_LARGE || simulation->theme == NODE_SIMULATOR_JOINS) &&
+         world_chance(&simulation->world, 3));
+    // A change that was answered before it is on disk may go: nobody can be held to anything when that fails.
+    if (simulation->theme != NODE_SIMULATOR_FAULTS && simulation->on_disk)
+        simulation->durability = (enum sc_node_durability)chance(simulation, 3);
+    simulation->control.decides = world_chance(&simulation->world, 3);
+    simulation->control.serves =
+        simulation->theme == NODE_SIMULATOR_JOINS && world_chance(&simulation->world, 4);
+    // What a function has changed is not taken back.
+    simulation->disk_fails = simulation->on_disk && simulation->durability == SC_NODE_COMMIT &&
+                             !simulation->control.serves;
     if (simulation->on_disk) {
         simulation->disk_config = (struct simulator_config){
             .seed = chance(simulation, UINT64_MAX), .ignored_flush = -1, .fault_site = -1};
@@ -408,6 +440,12 @@ static void choose(struct simulation *simulation) {
         sim_begin_process(&simulation->disk);
         simulation->world.disk = &simulation->disk;
     }
+    static const char *const durabilities[] = {"commit", "interval", "none"};
+    snprintf(simulation->checker.about, sizeof simulation->checker.about, "%u shards, %s%s%s",
+             simulation->shard_count,
+             simulation->on_disk ? durabilities[simulation->durability] : "memory",
+             simulation->control.decides ? ", joins are decided" : "",
+             simulation->control.serves ? ", a function serves" : "");
 }
 
 int node_simulator_run(const struct node_simulator_config *config,
@@ -422,6 +460,10 @@ int node_simulator_run(const struct node_simulator_config *config,
     simulation->checker.message = message;
     simulation->checker.message_size = message_size;
     simulation->checker.seed = config->seed;
+    simulation->checker.verbose = config->verbose;
+    simulation->control.world = &simulation->world;
+    simulation->control.checker = &simulation->checker;
+    simulation->control.clients = simulation->clients;
     choose(simulation);
     uint32_t steps = config->steps != 0 ? config->steps : 300 + (uint32_t)chance(simulation, 1500);
     if (start(simulation)) {
@@ -438,10 +480,12 @@ int node_simulator_run(const struct node_simulator_config *config,
         for (uint32_t i = 0; i < simulation->client_count; i++)
             client_close(&simulation->clients[i], false);
         sc_node_stop(simulation->node, STOP_TIMEOUT_MS);
+        control_end(&simulation->control);
     }
     sc_node_destroy(simulation->node);
     for (uint32_t i = 0; i < simulation->client_count; i++)
         client_free(&simulation->clients[i]);
+    control_free(&simulation->control);
     world_free(&simulation->world);
     sim_free(&simulation->disk);
     checker_free(&simulation->checker);

@@ -13,8 +13,8 @@
 
 /// What a run is about. The seed decides all else.
 enum node_simulator_theme {
-    NODE_SIMULATOR_ANY,    // One of those below, by the seed.
-    NODE_SIMULATOR_JOINS,  // Small groups in memory, clients that come and go all the time.
+    NODE_SIMULATOR_ANY, // One of those below, by the seed.
+    NODE_SIMULATOR_JOINS, // Small groups of the store or a function, clients that come and go all the time.
     NODE_SIMULATOR_LARGE,  // Groups whose `sync` is made in steps.
     NODE_SIMULATOR_FAULTS, // Groups on a disk that fails.
 };
@@ -41,6 +41,8 @@ struct node_simulator_result {
     uint64_t changes, events, syncs, joins, leaves; // That clients have seen or done.
     uint64_t resyncs;     // Of those syncs: of a group that the connection was in already.
     uint64_t rolled_back; // Answers of changes that the disk did not take.
+    uint64_t refused;     // Joins: by a handler, or because the `sync` is too large.
+    uint64_t made_syncs;  // By a function.
     uint64_t large_syncs, slow_closed, delayed_sends;
     uint64_t harmed; // Frames.
     uint64_t trace; // A hash of all bytes that the node sent, and when: the same for the same seed.
