@@ -99,8 +99,9 @@ actor ControlPlane {
 
     /// Calls that somebody is waiting for, and events that wait for their trigger.
     private var pendingCount: Int { router.pendingCallCount + evaluator.pendingCount }
-    var workerCounters: WorkerCounters { router.counters }
-    var triggerCounters: TriggerCounters { evaluator.counters }
+    var counted: ControlCounted {
+        ControlCounted(workers: router.counters, triggers: evaluator.counters, clients: counters)
+    }
 
     /// Handles events until the signals end. One signal may stand for many events.
     func run(signals: AsyncStream<Void>) async {

@@ -20,8 +20,8 @@ public final class StreamNode: Sendable {
     /// The version of this node, which it also reports to workers.
     public static let version = "0.1.0"
 
-    private let core: NodeCore
-    private let control: ControlPlane
+    let core: NodeCore
+    let control: ControlPlane
     private let controlTask: Task<Void, Never>
     private let signals: AsyncStream<Void>.Continuation
     private let log: NodeLog
@@ -217,44 +217,6 @@ public final class StreamNode: Sendable {
         case .failure(let error): throw CallError(code: error.code, message: error.message)
         }
     }
-
-    /// All counters by name; gauges are of this moment.
-    public func counters() async -> [(name: String, value: UInt64)] {
-        let workers = await control.workerCounters
-        let triggers = await control.triggerCounters
-        let clients = await control.counters
-        let core = await blocking { [core] in core.counters() }
-        return core + [
-            ("calls_forwarded", workers.callsForwarded),
-            ("calls_answered", workers.callsAnswered),
-            ("calls_stopped", workers.callsStopped),
-            ("calls_not_found", workers.callsNotFound),
-            ("calls_refused", workers.callsRefused),
-            ("calls_undeliverable", workers.callsUndeliverable),
-            ("results_unknown", workers.resultsUnknown),
-            ("results_foreign", workers.resultsForeign),
-            ("registrations_refused", workers.registrationsRefused),
-            ("calls_forbidden", workers.callsForbidden),
-            ("calls_timed_out", workers.callsTimedOut),
-            ("contests_won", workers.contestsWon),
-            ("lists_dropped", workers.readsDropped),
-            ("workers_denied", workers.connectionsDenied),
-            ("clients_refused", clients.clientsRefused),
-            ("joins_unguarded", clients.joinsUnguarded),
-            ("triggers_handled", triggers.handled),
-            ("triggers_skipped", triggers.skipped),
-            ("triggers_failed", triggers.failed),
-            ("triggers_timed_out", triggers.timedOut),
-            ("trigger_events_dropped", triggers.dropped),
-            ("trigger_writers_held", triggers.holds),
-            ("trigger_call_waits", triggers.callWaits),
-            ("trigger_server_waits", triggers.serverWaits),
-            ("control_turns_cut", clients.drainsCut),
-            ("memory_returned", clients.memoryReturned),
-            ("joins_refused", triggers.joinsRefused),
-            ("trigger_calls_forbidden", triggers.forbidden),
-        ]
-    }
 }
 
 /// What a called function has failed with.
@@ -290,7 +252,7 @@ extension SelectedStore {
 }
 
 /// Runs what blocks on a thread that may.
-private func blocking<R: Sendable>(_ body: @escaping @Sendable () -> R) async -> R {
+func blocking<R: Sendable>(_ body: @escaping @Sendable () -> R) async -> R {
     await withCheckedContinuation { continuation in
         DispatchQueue.global().async { continuation.resume(returning: body()) }
     }

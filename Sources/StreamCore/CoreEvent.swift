@@ -1,6 +1,5 @@
 internal import CStreamCore
 package import StreamModel
-internal import Synchronization
 
 /// What the core tells the control plane.
 package enum CoreEvent: Sendable {
@@ -27,7 +26,7 @@ package struct CoreLog: Sendable {
 /// How much can lie here is bounded by the core: a connection with 1,024 messages here is read no further
 /// than its results, and of those there are no more than calls were forwarded to it.
 package final class EventInbox: Sendable {
-    private let events = Mutex<[CoreEvent]>([])
+    private let events = Guarded<[CoreEvent]>([])
     private let signal: @Sendable () -> Void
     private let log: @Sendable (CoreLog) -> Void
 

@@ -1,6 +1,5 @@
 internal import Dispatch
 internal import StreamCore
-internal import Synchronization
 
 /// Writes lines to a descriptor from a thread of its own. Nobody else waits for whoever reads them: lines go through a
 /// bounded queue, and what does not fit, or cannot be written, is dropped and counted.
@@ -13,10 +12,10 @@ final class LineWriter: Sendable {
     }
 
     private let descriptor: Int32
-    private let state = Mutex(State())
+    private let state = Guarded(State())
     private let queue = DispatchQueue(label: "lines")
     /// Whether the last line was written in part: what follows begins a line of its own. Of the queue's thread.
-    private let isTorn = Mutex(false)
+    private let isTorn = Guarded(false)
 
     init(descriptor: Int32) {
         self.descriptor = descriptor

@@ -1,7 +1,6 @@
 internal import Foundation
 internal import IIIStream
 internal import StreamCore
-internal import Synchronization
 
 /// Writes log lines to standard error: text for people when it is a terminal, JSON otherwise, with priorities where the
 /// journal reads them.
@@ -19,7 +18,7 @@ final class LogWriter: Sendable {
 
     private let format: LogFormat
     private let level: LogRecord.Level
-    private let windows = Mutex<[String: Window]>([:])
+    private let windows = Guarded<[String: Window]>([:])
     private let lines = LineWriter(descriptor: STDERR_FILENO)
 
     init(level: LogRecord.Level) {

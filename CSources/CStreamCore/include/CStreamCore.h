@@ -5,6 +5,7 @@
 #define CSTREAM_CORE_H
 
 #include "CStreamProtocol.h"
+#include "counters.h"
 
 #pragma clang assume_nonnull begin
 
@@ -233,37 +234,8 @@ SC_CHECKED int sc_storage_inspect(const char *path, void *_Nullable context,
                                   void (*remark)(void *_Nullable context, struct sc_bytes text),
                                   struct sc_storage_summary *summary, char *reason);
 
-// ---- Counters
+// ---- Counters: see counters.h
 
-/// Sums over all shards since start, but for the gauges named so.
-struct sc_node_counters {
-    uint64_t stream_connections, worker_connections;                     // Gauges.
-    uint64_t subscriptions, topics, streams, groups, items, value_bytes; // Gauges.
-    uint64_t waiting[SC_PLACE_COUNT]; // Gauges: bytes by place, see account.h.
-    uint64_t calls_waiting;           // A gauge: at the owners of their groups.
-    uint64_t upgrades_refused, workers_turned_away, accepts_paused, joins_waited;
-    uint64_t history_readers_lost, joins_asked_again, joins_deferred, batches_full;
-    uint64_t connections_accepted, connections_refused, accepts_failed, handshakes_refused,
-        handshakes_timed_out;
-    uint64_t calls, calls_queued, reads_dropped, calls_dropped, changes, events, deliveries, syncs,
-        syncs_serialised;
-    uint64_t messages_received, messages_invalid, protocol_errors, messages_too_large;
-    uint64_t subscriptions_refused, syncs_too_large, values_too_large, results_too_large,
-        calls_parked;
-    uint64_t results_unasked, results_held;
-    uint64_t slow_readers_closed, dead_peers_closed;
-    uint64_t joins_asked, joins_overrun, origins_refused, calls_refused;
-    uint64_t telemetry_too_large, custom_syncs_refused;
-    uint64_t turns, enters, submissions, sends, receive_buffers_exhausted; // Of the rings.
-    uint64_t turns_contended; // Each socket got one receive buffer, as receives had taken too long.
-    uint64_t polls, polls_in_vain;              // With poll_us.
-    uint64_t writes_linked, write_ways_changed; // See write_way.h.
-    // Of the files. `store_unhealthy`: shards that refuse changes now, a gauge like the two of bytes on disk.
-    uint64_t store_unhealthy, log_bytes, snapshot_bytes;
-    uint64_t log_batches, log_batches_delayed, log_delay_switches, log_records, log_updates,
-        log_bytes_written, log_segments, snapshots, snapshots_failed;
-    uint64_t changes_refused, store_failures, answers_taken_back;
-};
 static inline uint64_t sc_node_counters_waiting(struct sc_node_counters counters,
                                                 enum sc_place place) {
     return counters.waiting[place];

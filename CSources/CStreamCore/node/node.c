@@ -434,7 +434,6 @@ static void gather_counters(struct shard *shard, void *context) {
 // Waits for a turn of each shard: their numbers are plain, and no other thread may read them.
 struct sc_node_counters sc_node_counters(struct sc_node *node) {
     struct sc_node_counters sum = {0};
-    _Static_assert(sizeof sum % sizeof(uint64_t) == 0, "counters are 64-bit numbers");
     if (node->running)
         broadcast(node, gather_counters, &sum);
     for (uint32_t place = 0; place < SC_PLACE_COUNT; place++)

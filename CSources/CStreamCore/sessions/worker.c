@@ -401,7 +401,7 @@ bool sc_worker_refuse_call(struct connection *connection, struct sc_bytes text) 
     sc_envelope_read(&envelope, index);
     if (sc_envelope_type(&envelope) != SC_MESSAGE_INVOKE)
         return false;
-    shard->counters.calls_refused++;
+    shard->counters.calls_refused_waiting++;
     struct call call = call_begin(connection, &envelope);
     if (!call.wants_answer || sc_envelope_action(&envelope) != SC_ACTION_CALL)
         return true;
