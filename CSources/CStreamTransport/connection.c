@@ -269,6 +269,7 @@ struct connection *sc_connection_adopt(struct transport *transport, const struct
     connection->port = port;
     uint32_t slot = slot_take(transport);
     transport->slots[slot].connection = connection;
+    transport->slots[slot].label = 0;
     connection->id = id_of(transport, slot);
     connection->tick =
         transport->tick + transport->limits.handshake_timeout_ms / transport->tick_ms + 1;

@@ -127,7 +127,6 @@ void sc_connection_throttle(struct connection *connection) {
     if (connection->throttled)
         return;
     connection->throttled = true;
-    connection->transport->counters.throttled++;
     list(connection);
     sc_connection_pause(connection);
 }

@@ -40,6 +40,10 @@ extension CoreSettings {
         snapshotSizeMax = limits.snapshotSize
         heldUpgradeCountMax = limits.heldUpgrades
         turnedAwayCountMax = limits.turnedAway
+        connectionsPerAddressMax = limits.connectionsPerAddress
+        handshakesPerSecondMax = limits.handshakesPerSecond
+        messagesPerSecondMax = limits.messagesPerSecond
+        joinsPerSecondMax = limits.joinsPerSecond
         clientUnsentSize = limits.streamClientUnsentSize
     }
 

@@ -185,6 +185,14 @@ package struct Limits: Sendable, Equatable {
     package var handlerSizePerWorker = 64 << 20
     package var turnedAway = 32
     package var connections = 100_000
+    // 0: no limit.
+    /// Of an IPv4 address, or of 64 bits of IPv6.
+    package var connectionsPerAddress = 0
+    /// On all ports.
+    package var handshakesPerSecond = 0
+    /// Of one stream client.
+    package var messagesPerSecond = 20_000
+    package var joinsPerSecond = 10_000
     /// nil: no limit.
     package var memory: Int?
 

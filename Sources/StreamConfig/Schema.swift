@@ -111,6 +111,10 @@ extension Limits {
         .init("handler_calls_per_worker", \.handlerCallsPerWorker, 1...1_000_000),
         .init("handler_bytes_per_worker", \.handlerSizePerWorker, budgets),
         .init("connections", \.connections, 1...10_000_000),
+        .init("connections_per_address", \.connectionsPerAddress, 0...10_000_000),
+        .init("handshakes_per_second", \.handshakesPerSecond, 0...1_000_000),
+        .init("messages_per_second", \.messagesPerSecond, 0...1_000_000),
+        .init("joins_per_second", \.joinsPerSecond, 0...1_000_000),
     ]
     static let memoryRange = (64 << 20)...(1 << 50)
 }

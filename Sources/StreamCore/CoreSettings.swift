@@ -78,6 +78,11 @@ package struct CoreSettings: Hashable, Sendable {
     package var turnedAwayCountMax = 32
     package var snapshotSizeMax = 256 << 20
     package var connectionCountMax: Int
+    // 0: no limit.
+    package var connectionsPerAddressMax = 0
+    package var handshakesPerSecondMax = 0
+    package var messagesPerSecondMax = 0
+    package var joinsPerSecondMax = 0
     package var handshake: Duration
     package var pingInterval: Duration
     package var pingDeadline: Duration

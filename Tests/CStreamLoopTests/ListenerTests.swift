@@ -124,25 +124,27 @@ struct ListenerTests {
     @Test("wait for descriptors when there are none, and go on when there are")
     func outOfDescriptors() async {
         await #expect(processExitsWith: .success) {
-            try withLoop { loop in
-                // The kernel notes the limit when accepting starts, which is with the next turn.
-                let listener = try Listener(loop)
-                let peers = try (0..<6).map { _ in try Peer(unconnected: ()) }
-                var limit = try descriptorLimit(leaving: 2)
-                for peer in peers { try peer.connect(to: listener.port) }
-                try loop.run(until: { loop.counters.accepts_failed > 0 })
-                #expect(listener.accepted.count == 2)
-                // It waits, and does not spin: some turns later it has not tried more often than its timer.
-                let failed = loop.counters.accepts_failed
-                let began = ContinuousClock.now
-                try loop.turns(20)
-                let waits = (ContinuousClock.now - began) / Duration.milliseconds(50)
-                #expect(loop.counters.accepts_failed <= failed + 1 + UInt64(waits))
-                limit.rlim_cur = limit.rlim_max
-                try #require(setrlimit(descriptors, &limit) == 0)
-                try loop.run(until: { listener.accepted.count == 6 })
-                for fd in listener.accepted { close(fd) }
-                for peer in peers { #expect(try peer.waitForEnd()) }
+            for variant in Variant.backends {
+                try withLoop(variant) { loop in
+                    // The kernel notes the limit when accepting starts, which is with the next turn.
+                    let listener = try Listener(loop)
+                    let peers = try (0..<6).map { _ in try Peer(unconnected: ()) }
+                    var limit = try descriptorLimit(leaving: 2)
+                    for peer in peers { try peer.connect(to: listener.port) }
+                    try loop.run(until: { loop.counters.accepts_failed > 0 })
+                    #expect(listener.accepted.count == 2)
+                    // It waits, and does not spin: some turns later it has not tried more often than its timer.
+                    let failed = loop.counters.accepts_failed
+                    let began = ContinuousClock.now
+                    try loop.turns(20)
+                    let waits = (ContinuousClock.now - began) / Duration.milliseconds(50)
+                    #expect(loop.counters.accepts_failed <= failed + 1 + UInt64(waits))
+                    limit.rlim_cur = limit.rlim_max
+                    try #require(setrlimit(descriptors, &limit) == 0)
+                    try loop.run(until: { listener.accepted.count == 6 })
+                    for fd in listener.accepted { close(fd) }
+                    for peer in peers { #expect(try peer.waitForEnd()) }
+                }
             }
         }
     }

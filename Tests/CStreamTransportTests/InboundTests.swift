@@ -145,7 +145,6 @@ struct InboundTests {
             peer.write(message("one"))
             probe.turns(5)
             #expect(probe.started == [])
-            #expect(probe.counters.throttled == 1)
             probe_throttle(probe.handle, false)
             try probe.run(until: { probe.started == ["one"] })
             #expect(peer.connection?.pointee.inbound == nil)

@@ -23,6 +23,7 @@
 #include "file_ops.h"
 #include "heap.h"
 #include "limits.h"
+#include "rate.h"
 #include "wait_list.h"
 
 #pragma clang assume_nonnull begin

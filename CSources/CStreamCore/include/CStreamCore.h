@@ -94,6 +94,12 @@ struct sc_node_config {
     uint32_t held_upgrade_count_max; // That wait for an auth function. Over it: 503, workers 1012.
     uint32_t connection_count_max;   // Over it: stream clients 503, workers 1012.
     uint32_t turned_away_count_max;  // So many of each at a time; see door.c.
+    // The following: 0 is no limit.
+    uint32_t connections_per_address_max; // Over it, as over connection_count_max. IPv6: of a /64.
+    uint32_t
+        handshakes_per_second_max; // That are answered with 101, on all ports. Over it: 503, workers 1012.
+    uint32_t messages_per_second_max; // Of one stream client, which is read no faster.
+    uint32_t joins_per_second_max;    // The same.
     uint32_t handshake_timeout_ms;
     uint32_t ping_interval_ms;
     uint32_t ping_deadline_ms;

@@ -27,8 +27,7 @@
           "Calls that wait at the owner of their group for their share of its turns.")             \
     COUNTER(upgrades_refused,                                                                      \
             "Upgrades refused since too many waited for an auth function: 503, workers 1012.")     \
-    COUNTER(workers_turned_away,                                                                   \
-            "Workers closed with 1012 since the node had its most connections.")                   \
+    COUNTER(workers_turned_away, "Workers closed with 1012 since a limit at the door was met.")    \
     COUNTER(accepts_paused,                                                                        \
             "Times that a port took no further connection since too many were being turned away.") \
     COUNTER(joins_waited, "Joins of large groups that waited for room.")                           \
@@ -38,8 +37,17 @@
     COUNTER(batches_full,                                                                          \
             "Times that changes waited since another shard was behind with the events.")           \
     COUNTER(connections_accepted, "Connections accepted on all ports.")                            \
-    COUNTER(connections_refused,                                                                   \
-            "Connections refused since the node had its most: stream clients 503, workers 1012.")  \
+    COUNTER(                                                                                       \
+        connections_refused,                                                                       \
+        "Connections refused since the node or their address had its most: 503, workers 1012.")    \
+    COUNTER(addresses_refused, "Those of them of an address that had its most connections.")       \
+    COUNTER(handshakes_over_rate,                                                                  \
+            "Upgrades refused since too many came in a second: 503, workers 1012.")                \
+    COUNTER(                                                                                       \
+        messages_paced,                                                                            \
+        "Times that a client was read no further since it sent too many messages in a second.")    \
+    COUNTER(joins_paced,                                                                           \
+            "Times that a client was read no further since it joined too often in a second.")      \
     COUNTER(accepts_failed, "Accepts that failed, as for want of a descriptor.")                   \
     COUNTER(handshakes_refused, "Requests for an upgrade that were answered with an error.")       \
     COUNTER(handshakes_timed_out,                                                                  \

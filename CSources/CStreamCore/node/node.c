@@ -38,6 +38,8 @@ struct sc_node_config sc_node_config_default(void) {
         .held_upgrade_count_max = SC_HELD_UPGRADES_MAX,
         .turned_away_count_max = SC_TURNED_AWAY_MAX,
         .connection_count_max = 100000,
+        .messages_per_second_max = 20000,
+        .joins_per_second_max = 10000,
         .handshake_timeout_ms = 10000,
         .ping_interval_ms = 20000,
         .ping_deadline_ms = 20000,
@@ -93,6 +95,9 @@ struct sc_node *sc_node_create(const struct sc_node_config *config,
     node->shared.events = *events;
     node->shared.shard_count = config->shard_count;
     copy_addresses(node, config);
+    if (config->connections_per_address_max > 0)
+        node->shared.addresses = sc_addresses_create(config->connections_per_address_max,
+                                                     config->connection_count_max, config->seed);
     pthread_mutex_init(&node->lock, NULL);
     // Waits are measured by the clock that nobody sets.
     pthread_condattr_t attributes;
@@ -349,6 +354,7 @@ void sc_node_destroy(struct sc_node *node) {
     free((char *)node->shared.config.storage.path);
     free(node->worker_addresses);
     free(node->places);
+    sc_addresses_destroy(node->shared.addresses);
     free(node->shared.shards);
     free((void *)node->shared.worker_counts);
     pthread_cond_destroy(&node->changed);
@@ -409,7 +415,6 @@ static void gather_counters(struct shard *shard, void *context) {
     own.handshakes_timed_out = transport->handshakes_timed_out;
     own.dead_peers_closed = transport->dead_peers_closed;
     own.slow_readers_closed = transport->slow_readers_closed;
-    own.results_held = transport->throttled;
     own.calls_waiting = shard->call_queues.waiting;
     own.accepts_failed = loop->accepts_failed;
     own.turns = loop->turns;

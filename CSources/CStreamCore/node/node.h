@@ -18,7 +18,7 @@ struct node_shard {
     pthread_t thread;
     struct sc_timer log_timer, delay_timer, sweep_timer, compact_timer;
     // What was said last of connections that could not be taken.
-    uint64_t refused_logged, accepts_failed_logged, refusals_logged_ns;
+    uint64_t refused_logged, addresses_refused_logged, accepts_failed_logged, refusals_logged_ns;
     bool quiet; // Has nothing open, and nothing under way to other shards; said so to the node.
     bool end;   // All are quiet.
     struct sc_timer stop_timer;

@@ -149,22 +149,27 @@ static void set_up_entrances(struct shard *shard) {
 static void log_refusals(struct shard *shard) {
     uint64_t failed = sc_loop_counters(shard->loop)->accepts_failed;
     uint64_t refused = shard->counters.connections_refused;
+    uint64_t of_addresses = shard->counters.addresses_refused;
     uint64_t now_ns = sc_loop_monotonic_ns(shard->loop);
     bool none = failed == node_shard_of(shard)->accepts_failed_logged &&
                 refused == node_shard_of(shard)->refused_logged;
     if (none || shard->stopping || now_ns - node_shard_of(shard)->refusals_logged_ns < 1000000000u)
         return;
-    char text[160];
-    int size = snprintf(text, sizeof text,
-                        "connections refused over the limit of %u: %" PRIu64
-                        "; accepts that failed for want of descriptors or memory: %" PRIu64,
-                        shard->node->config.connection_count_max,
-                        refused - node_shard_of(shard)->refused_logged,
-                        failed - node_shard_of(shard)->accepts_failed_logged);
+    char text[256];
+    int size = snprintf(
+        text, sizeof text,
+        "connections refused over the limit of %u, or of %u for an address: %" PRIu64 ", %" PRIu64
+        " of them of such addresses"
+        "; accepts that failed for want of descriptors or memory: %" PRIu64,
+        shard->node->config.connection_count_max, shard->node->config.connections_per_address_max,
+        refused - node_shard_of(shard)->refused_logged,
+        of_addresses - node_shard_of(shard)->addresses_refused_logged,
+        failed - node_shard_of(shard)->accepts_failed_logged);
     sc_shard_log(shard, SC_LOG_WARN, "connections_refused", SC_NODE_CONNECTION,
                  (struct sc_bytes){(const uint8_t *)text, (size_t)size});
     node_shard_of(shard)->accepts_failed_logged = failed;
     node_shard_of(shard)->refused_logged = refused;
+    node_shard_of(shard)->addresses_refused_logged = of_addresses;
     node_shard_of(shard)->refusals_logged_ns = now_ns;
 }
 
@@ -242,6 +247,7 @@ void sc_shard_tear_down(struct shard *shard) {
     sc_account_release(shard->account);
     sc_account_sums_release(shard->sums);
     sc_table_deinit(&streams_of(shard)->topics);
+    sc_paces_deinit(streams_of(shard));
     sc_table_deinit(&shard->call_queues.table);
     sc_watches_deinit(shard);
     free(sessions_of(shard)->worker_entrances);

@@ -54,10 +54,9 @@ static void enter(struct shard *shard, enum door door) {
 }
 
 // Counted for the whole node: a flood spread over shards is one flood.
-bool sc_door_enter(struct shard *shard, enum door door) {
+bool sc_door_enter(struct shard *shard, enum door door, uint32_t places) {
     struct node *node = shard->node;
-    if (atomic_load_explicit(&node->turned_away[door], memory_order_relaxed) >=
-        node->config.turned_away_count_max)
+    if (atomic_load_explicit(&node->turned_away[door], memory_order_relaxed) >= places)
         return false;
     enter(shard, door);
     return true;

@@ -80,13 +80,29 @@ static inline struct sessions *sessions_of(const struct shard *shard) {
 
 /// Makes a connection of an accepted socket, or closes it when there are too many. Takes `fd` over.
 void sc_accept(struct shard *shard, const struct port *port, int fd);
-/// The connection that sc_accept made has gone.
-void sc_accept_end(struct shard *shard, const struct port *port, bool over_limit);
+/// The connection, which sc_accept made, has gone. Before sc_connection_free.
+void sc_accept_end(struct connection *connection, bool over_limit);
+/// Where the other end of a socket is, as the kernel knows it.
+struct sc_endpoint sc_socket_peer(int fd);
+
+// ---- addresses.c
+
+/// Connections by address, at most `per_address_max` of each, and `connections_max` of all together.
+struct addresses *sc_addresses_create(uint32_t per_address_max, uint32_t connections_max,
+                                      uint64_t seed);
+/// Nothing for NULL.
+void sc_addresses_destroy(struct addresses *_Nullable addresses);
+/// Counts a connection of `ip`, and returns where it is counted; 0: the address has as many as it may.
+///
+/// Thread: any.
+uint32_t sc_addresses_enter(struct addresses *addresses, const struct sc_ip *ip);
+/// A connection that was counted there has gone. Thread: any.
+void sc_addresses_leave(struct addresses *addresses, uint32_t place);
 
 // ---- door.c
 
-/// A connection over the limit comes to a port. False: as many are there as may be.
-bool sc_door_enter(struct shard *shard, enum door door);
+/// A connection over the limit comes to a port. False: `places` or more are there, of those that limits.turned_away allows.
+bool sc_door_enter(struct shard *shard, enum door door, uint32_t places);
 void sc_door_leave(struct shard *shard, enum door door);
 /// Has a worker, which is over a limit, closed when its turn comes.
 void sc_door_turn_away(struct connection *connection);
@@ -114,6 +130,8 @@ void sc_upgrade_accept(struct connection *connection, const char accept[_Nonnull
 void sc_upgrade_refuse(struct connection *connection, int status, bool page);
 /// Whether a page asks that may connect.
 bool sc_upgrade_is_page(const struct connection *connection, const struct sc_http_request *request);
+/// A peer asks to be let in. False: too many have in the last second.
+bool sc_upgrade_is_in_time(struct shard *shard);
 /// One more peer waits to be let in, or one less. False: as many wait as may.
 bool sc_upgrade_may_wait(struct shard *shard);
 void sc_upgrade_waits_no_more(struct shard *shard);

@@ -7,7 +7,7 @@
 // Messages of a stream client that wait for the decision about a join. One more: closed with 1008.
 #define PARKED_JOINS_MAX 64u
 // Of one that waits for the auth function: also its address, which the control plane keeps for the log.
-#define PENDING_SIZE (sizeof(struct pending_upgrade) + PEER_ADDRESS_SIZE_MAX)
+#define PENDING_SIZE (sizeof(struct pending_upgrade) + SC_ENDPOINT_SIZE_MAX)
 
 static void upgrade_free(struct subscriber *client) {
     struct pending_upgrade *upgrade = client->extra->upgrade;
@@ -51,8 +51,10 @@ static void ask(struct connection *connection, const struct upgrade *upgrade,
     sc_stream_path_copy(&pending->path, path);
     sc_subscriber_extra(connection)->upgrade = pending;
     sc_connection_authenticate(connection); // What comes before the answer can wait in the socket.
-    uint8_t text[PEER_ADDRESS_SIZE_MAX];
-    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
+    struct sc_endpoint peer = sc_socket_peer(connection->socket.fd);
+    uint8_t text[SC_ENDPOINT_SIZE_MAX];
+    struct sc_bytes ip;
+    size_t size = sc_endpoint_write(&peer, text, &ip);
     struct sc_message *message = sc_head_message(request, (struct sc_bytes){text, size}, false,
                                                  shard->heap, connection->account);
     if (message == NULL)
@@ -71,7 +73,8 @@ static size_t on_head(struct connection *connection, const uint8_t *bytes, size_
     int status = sc_stream_path_read(upgrade.request.path, &path);
     if (!sc_upgrade_check(connection, &upgrade, status))
         return used;
-    if (subscriber_of(connection)->over_limit)
+    if (subscriber_of(connection)->over_limit ||
+        !sc_upgrade_is_in_time(connection_shard(connection)))
         sc_upgrade_refuse(connection, 503, sc_upgrade_is_page(connection, &upgrade.request));
     else if (connection_shard(connection)->node->config.authenticates)
         ask(connection, &upgrade, &path);
@@ -107,6 +110,8 @@ void sc_client_decide(struct connection *connection, int status, struct sc_bytes
 
 static bool on_message(struct connection *connection, struct sc_bytes text,
                        enum message_source source) {
+    if (source == FROM_PEER) // One that was parked has been counted.
+        sc_pace_message(connection);
     bool others_wait = source == FROM_PEER && sc_connection_has_parked(connection);
     return !others_wait && sc_stream_message(connection, text);
 }
@@ -146,7 +151,7 @@ static void finish(struct subscriber *client) {
     if (client->extra != NULL)
         upgrade_free(client);
     sc_subscriber_extra_free(&client->connection);
-    sc_accept_end(shard, client->connection.port, client->over_limit);
+    sc_accept_end(&client->connection, client->over_limit);
     sc_connection_free(&client->connection);
 }
 
@@ -187,6 +192,7 @@ const struct role sc_stream_role = {
     .on_message = on_message,
     .may_start = sc_subscriber_may_start,
     .refuse = refuse,
+    .is_throttled = sc_pace_waits,
     .on_ending = on_ending,
     .on_closed = on_closed,
 };

@@ -52,6 +52,26 @@ static bool refuse_origin(struct connection *connection, const struct sc_http_re
 
 // ---- The way in
 
+// Of the node: peers that come back all at once come to all shards. One that is refused is not counted, or a flood would let in
+// nobody at all.
+bool sc_upgrade_is_in_time(struct shard *shard) {
+    struct node *node = shard->node;
+    uint32_t per_second = node->config.handshakes_per_second_max;
+    if (per_second == 0)
+        return true;
+    uint64_t now_ns = sc_loop_monotonic_ns(shard->loop), next;
+    uint64_t paced = atomic_load_explicit(&node->handshakes_paced_ns, memory_order_relaxed);
+    do {
+        next = sc_rate_next(paced, now_ns, per_second);
+        if (sc_rate_is_over(next, now_ns)) {
+            shard->counters.handshakes_over_rate++;
+            return false;
+        }
+    } while (!atomic_compare_exchange_weak_explicit(&node->handshakes_paced_ns, &paced, next,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return true;
+}
+
 // Counted for the node, since one auth function answers for all shards.
 bool sc_upgrade_may_wait(struct shard *shard) {
     struct node *node = shard->node;

@@ -379,8 +379,10 @@ static bool handle(struct connection *connection, struct sc_bytes text,
     else
         hand_over(connection, (enum sc_message_type)type, text, &envelope, SC_ACTION_CALL);
     if (type == SC_MESSAGE_RESULT &&
-        sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX)
+        sc_account_bytes(connection->account, SC_PLACE_RESULTS) > SC_RESULTS_SIZE_MAX) {
+        connection_shard(connection)->counters.results_held += !connection->throttled;
         sc_connection_throttle(connection);
+    }
     return true;
 }
 

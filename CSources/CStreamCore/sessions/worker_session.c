@@ -25,10 +25,10 @@ void sc_worker_admission_ends(struct connection *connection) {
 // Before it is let in the control plane knows its head only: the auth function sees headers and path.
 static void announce(struct worker *worker, const struct sc_http_request *request) {
     struct connection *connection = &worker->caller.connection;
-    uint8_t text[PEER_ADDRESS_SIZE_MAX];
-    size_t ip_size, size = sc_peer_address(connection->socket.fd, text, &ip_size);
-    bool six = text[0] == '[';
-    struct sc_bytes ip = {text + six, ip_size};
+    struct sc_endpoint peer = sc_socket_peer(connection->socket.fd);
+    uint8_t text[SC_ENDPOINT_SIZE_MAX];
+    struct sc_bytes ip;
+    size_t size = sc_endpoint_write(&peer, text, &ip);
     struct sc_message *head =
         sc_head_message(request, ip, true, connection_shard(connection)->heap, connection->account);
     if (head == NULL) {
@@ -52,7 +52,8 @@ static void opened(struct worker *worker, const struct sc_http_request *request)
     (void)sc_connection_account(connection); // Each worker's calls need one.
     sc_worker_limit_outbound(connection, sc_head_is_python(request) ? SC_PYTHON_MESSAGE_SIZE_MAX
                                                                     : SC_UNKNOWN_MESSAGE_SIZE_MAX);
-    worker->waits_for_admission = !worker->over_limit && sc_upgrade_may_wait(shard);
+    worker->waits_for_admission =
+        !worker->over_limit && sc_upgrade_is_in_time(shard) && sc_upgrade_may_wait(shard);
     if (worker->waits_for_admission)
         announce(worker, request);
     else
@@ -147,7 +148,7 @@ static void on_closed(struct connection *connection) {
     }
     if (worker->turned_away)
         sc_door_leave(shard, DOOR_WORKER);
-    sc_accept_end(shard, connection->port, worker->over_limit);
+    sc_accept_end(connection, worker->over_limit);
     sc_connection_free(connection);
 }
 

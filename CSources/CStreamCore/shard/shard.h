@@ -202,6 +202,9 @@ struct node {
     _Atomic uint32_t connection_count;
     _Atomic uint32_t upgrade_count;  // That wait to be let in.
     _Atomic uint32_t turned_away[2]; // By enum door: peers over a limit that have not gone yet.
+    _Atomic uint64_t handshakes_paced_ns; // See rate.h.
+    struct addresses
+        *_Nullable addresses; // The sessions'. NULL: an address may have any number of connections.
 };
 
 /// Each room above embeds it in what it adds: struct streams, calls, sessions, and the whole in node.h.
@@ -394,10 +397,6 @@ void sc_announce(struct shard *shard, uint64_t connection, struct sc_message *_N
 void sc_announce_leave(struct shard *shard, uint64_t connection,
                        const struct sc_subscription_name *name,
                        struct sc_account *_Nullable account);
-#define PEER_ADDRESS_SIZE_MAX 64
-/// Writes the peer's `ip:port`, an IPv6 address in brackets, and returns the size. `*ip_size` is that of the address
-/// alone.
-size_t sc_peer_address(int fd, uint8_t out[_Nonnull PEER_ADDRESS_SIZE_MAX], size_t *ip_size);
 
 // ---- watch.c
 

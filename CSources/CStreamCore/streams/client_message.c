@@ -45,9 +45,10 @@ bool sc_stream_message(struct connection *connection, struct sc_bytes text) {
                                         .group = message.group,
                                         .item = message.has_item ? &message.item : NULL,
                                         .context = subscriber_context(connection)};
-    if (message.is_join)
+    if (message.is_join) {
+        sc_pace_join(connection);
         sc_join_ask(connection, &name);
-    else
+    } else
         sc_subscription_remove(connection, message.subscription_id);
     return true;
 }

@@ -13,6 +13,7 @@ struct subscriber;
 struct pending_upgrade;
 struct history;
 struct subscription_index;
+struct pace;
 
 // ---- History: history.c
 // The history of a topic: its events since the oldest reader's place, in the order in which this shard has them.
@@ -245,7 +246,9 @@ struct streams {
     struct snapshot *_Nullable snapshots;      // Large `sync`s that some client has yet to take.
     struct joins_ready *_Nullable joins_ready; // Woken by sc_joins_ready_turn: some in each turn.
     uint64_t subscriptions;
-    uint64_t join_logged_ns; // When it was said last why one is refused.
+    uint64_t join_logged_ns;      // When it was said last why one is refused.
+    struct pace *_Nullable paces; // By the slots of connections: see pace.c.
+    uint32_t pace_count;
 };
 static inline struct streams *streams_of(const struct shard *shard) {
     return SC_CONTAINER_OF(shard, struct streams, shard);
@@ -493,6 +496,15 @@ void sc_snapshot_made(struct shard *shard, const struct sc_group_name *name, str
 /// Whether a further one of `size` bytes may be made. One alone may be larger than the limit.
 bool sc_snapshots_have_room(struct shard *shard, uint64_t size);
 void sc_snapshots_deinit(struct shard *shard);
+
+// ---- pace.c
+
+/// A client has sent a message, or asked for a join. It may be throttled for it, until sc_pace_waits says no.
+void sc_pace_message(struct connection *connection);
+void sc_pace_join(struct connection *connection);
+/// Whether a client that was throttled has still said more than it may. See struct role.
+bool sc_pace_waits(const struct connection *connection);
+void sc_paces_deinit(struct streams *streams);
 
 // ---- subscriber.c
 

@@ -14,6 +14,8 @@
 #include "CStreamJSON.h"
 #include "CStreamWebSocket.h"
 
+#include "address.h"
+
 #pragma clang assume_nonnull begin
 
 // ---- Messages for the control plane (message.c)

@@ -239,7 +239,6 @@ struct transport_limits {
 struct transport_counters {
     uint64_t messages_received, messages_too_large, messages_parked;
     uint64_t protocol_errors, handshakes_timed_out, dead_peers_closed, slow_readers_closed;
-    uint64_t throttled;
 };
 
 /// What the transport's owner hears.
@@ -256,7 +255,10 @@ struct transport_events {
 struct connection_slot {
     struct connection *_Nullable connection;
     uint32_t generation;
-    uint32_t next_free;
+    union {
+        uint32_t next_free; // Of a slot without a connection.
+        uint32_t label;     // The owner's.
+    };
 };
 
 /// Embedded in what owns the loop. All is private but `counters`, `chunks`, `connection_count` and `tick_ms`.
@@ -295,6 +297,11 @@ static inline struct connection *_Nullable sc_transport_find(const struct transp
     struct connection *connection =
         slot < transport->slot_count ? transport->slots[slot].connection : NULL;
     return connection != NULL && connection->id == id ? connection : NULL;
+}
+/// A number of the owner's about a connection, 0 at first. It lies in the slot, where it costs nothing. Borrowed until the next
+/// sc_connection_adopt.
+static inline uint32_t *sc_connection_label(const struct connection *connection) {
+    return &connection->transport->slots[(uint32_t)connection->id].label;
 }
 /// The connection in a slot under `slot_count`, if there is one: for who goes through all of them.
 static inline struct connection *_Nullable sc_transport_at(const struct transport *transport,
