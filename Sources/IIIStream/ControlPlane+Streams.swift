@@ -61,10 +61,10 @@ extension ControlPlane {
     private func fireStep(_ rest: inout FireWork) {
         let triggers = rest.takeStep(router.triggers)
         if !triggers.isEmpty {
-            evaluate { evaluator, registry, server, actions in
+            evaluate { evaluator, active, server, actions in
                 evaluator.fire(
-                    rest.event, at: triggers, registry, now: rest.moment.uptime, server: server,
-                    into: &actions)
+                    rest.event, at: triggers, active: active, now: rest.moment.uptime,
+                    server: server, into: &actions)
             }
         }
         if rest.isDone { rest.message?.settle() }

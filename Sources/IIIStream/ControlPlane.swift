@@ -12,8 +12,8 @@ internal import StreamWorkers
 /// of users mean by their answers. This actor holds them together: the answer to a call of one may be an event
 /// of another. Nothing here waits, and nothing recurses: what follows from a step goes on a list of steps.
 actor ControlPlane {
-    typealias Router = WorkerRouter<CoreMessage>
-    typealias Evaluator = TriggerEvaluator<CoreMessage>
+    typealias Router = WorkerRouter
+    typealias Evaluator = TriggerEvaluator
 
     /// What a call of the node was for.
     enum Purpose {
@@ -304,18 +304,19 @@ actor ControlPlane {
         }
     }
 
-    private func route(_ event: WorkerEvent<CoreMessage>, at moment: Moment) {
+    private func route(_ event: WorkerEvent, at moment: Moment) {
         router.handle(event, at: moment, into: &routerActions)
     }
 
     /// Lets the evaluator append what it wants done.
     func evaluate(
         _ body: (
-            inout Evaluator, TriggerRegistry, (TriggerCall) -> ConnectionID?,
+            inout Evaluator, (Name) -> ActiveTrigger?, (TriggerCall) -> ConnectionID?,
             inout Evaluator.Actions
         ) -> Void
     ) {
-        body(&evaluator, router.triggers, server, &triggerActions)
+        // The registry is asked in place: a copy of it would count a reference to each of its tables up and down.
+        body(&evaluator, { router.triggers.active($0) }, server, &triggerActions)
     }
 
     /// The connection that serves what a trigger calls.
@@ -347,15 +348,16 @@ actor ControlPlane {
 
     /// Calls a function, and remembers what for.
     func startCall(
-        _ functionID: String, _ input: CallInput<CoreMessage>, _ purpose: Purpose,
-        traceparent: String? = nil, timeout: Duration, at moment: Moment
+        _ functionID: String, _ input: CallInput, _ purpose: Purpose,
+        traceparent: String? = nil, needsResult: Bool = true, timeout: Duration,
+        at moment: Moment
     ) {
         let tag = nextTag
         nextTag += 1
         purposes[tag] = purpose
         router.call(
-            functionID, input, tag: tag, traceparent: traceparent, timeout: timeout, at: moment,
-            into: &routerActions)
+            functionID, input, tag: tag, traceparent: traceparent, needsResult: needsResult,
+            timeout: timeout, at: moment, into: &routerActions)
     }
 
     /// A call of the node's own of a built-in function, which a function of a worker has taken over.
@@ -367,7 +369,7 @@ actor ControlPlane {
         switch purposes.removeValue(forKey: tag) {
         case .trigger(let run):
             logGuard.end(run: run)
-            evaluate { $0.callEnded(run, outcome, $1, server: $2, into: &$3) }
+            evaluate { $0.callEnded(run, outcome, active: $1, server: $2, into: &$3) }
         case .authentication(let connection, let address):
             authenticated(connection, at: address, outcome)
         case .override(let override, let caller, let call):
@@ -381,15 +383,16 @@ actor ControlPlane {
         }
     }
 
-    private func perform(_ action: TriggerAction<CoreMessage>, at moment: Moment) {
+    private func perform(_ action: TriggerAction, at moment: Moment) {
         switch action {
-        case .call(let run, let call, let input, let authors, let timeout):
+        case .call(let run, let call, let input, let authors, let needsResult, let timeout):
             let functionID: String
             switch router.target(of: call) {
             case .function(let id): functionID = id
             case .forbidden:
-                return evaluate { $0.callForbidden(run, $1, server: $2, into: &$3) }
-            case .gone: return evaluate { $0.callEnded(run, .gone, $1, server: $2, into: &$3) }
+                return evaluate { $0.callForbidden(run, active: $1, server: $2, into: &$3) }
+            case .gone:
+                return evaluate { $0.callEnded(run, .gone, active: $1, server: $2, into: &$3) }
             }
             var traceparent: String?
             if let authors {
@@ -400,10 +403,10 @@ actor ControlPlane {
                     server: router.functions.owner(of: Name(functionID)))
             }
             startCall(
-                functionID, input, .trigger(run: run), traceparent: traceparent, timeout: timeout,
-                at: moment)
+                functionID, input, .trigger(run: run), traceparent: traceparent,
+                needsResult: needsResult, timeout: timeout, at: moment)
         case .decideJoin(let connection, let join, let isAllowed):
-            core.decideJoin(join, of: connection, isAllowed: isAllowed)
+            core.decideJoin(.of(join), of: connection, isAllowed: isAllowed)
         case .hold(let connection):
             core.hold(connection, true)
         case .release(let connection):
@@ -414,7 +417,7 @@ actor ControlPlane {
         }
     }
 
-    private func perform(_ action: WorkerAction<CoreMessage>, at moment: Moment) {
+    private func perform(_ action: WorkerAction, at moment: Moment) {
         switch action {
         case .admit(
             let connection, let workerID, let reattachToken, let isRestricted, let allowed):
@@ -427,14 +430,14 @@ actor ControlPlane {
             core.sendCall(text, to: executor)
         case .forwardCall(let message, let executor, let invocationID, let functionID):
             core.forwardCall(
-                message, to: executor, invocationID: invocationID, functionID: functionID)
+                .of(message), to: executor, invocationID: invocationID, functionID: functionID)
         case .forwardResult(
             let message, let caller, let invocationID, let functionID, let traceparent, let baggage):
             core.forwardResult(
-                message, to: caller, invocationID: invocationID, functionID: functionID,
+                .of(message), to: caller, invocationID: invocationID, functionID: functionID,
                 traceparent: traceparent, baggage: baggage)
         case .runStreamCall(let connection, let message):
-            core.runCall(message, of: connection)
+            core.runCall(.of(message), of: connection)
         case .callStream(let invocationID, let functionID, let data):
             core.call(functionID, invocationID: invocationID, data: data)
         case .nodeCallEnded(let tag, let outcome):
@@ -462,6 +465,7 @@ actor ControlPlane {
 
     /// Tells the core what to listen for, where that has changed.
     private func publishChanges(at moment: Moment) {
+        guard router.triggers.hasNews || router.functions.hasNews else { return }
         let gone = router.triggers.takeGoneIDs()
         if !gone.isEmpty {
             evaluator.forget(gone, into: &triggerActions)

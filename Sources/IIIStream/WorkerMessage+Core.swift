@@ -2,7 +2,7 @@ internal import StreamCore
 internal import StreamModel
 internal import StreamWorkers
 
-extension WorkerMessage where Payload == CoreMessage {
+extension WorkerMessage {
     /// Reads what the router needs of a message that the core has checked: required fields are there. Nil: the
     /// message is none of a worker.
     init?(_ message: CoreMessage) {
@@ -81,7 +81,7 @@ extension InvocationError {
     }
 }
 
-extension Invocation where Payload == CoreMessage {
+extension Invocation {
     fileprivate init(_ message: CoreMessage) {
         let functionID = message.required(.functionID)
         self.init(

@@ -147,6 +147,14 @@ extension CoreMessage.Field {
 }
 
 extension CoreMessage: CallPayload {
+    /// The message that the rules were given to pass on.
+    package static func of(_ payload: any CallPayload) -> CoreMessage {
+        guard let message = payload as? CoreMessage else {
+            preconditionFailure("the core makes all messages that the rules are given")
+        }
+        return message
+    }
+
     package var data: JSONText { json(.data) ?? .null }
 
     /// Bytes of the data.

@@ -36,6 +36,9 @@ package struct FunctionRegistry: Sendable {
     /// Whether a function of this id takes over a stream function for one stream.
     package func isStreamOverride(_ id: Name) -> Bool { streamOverride(id) != nil }
 
+    /// Whether there is anything to take with ``takeChangedIDs()``.
+    package var hasNews: Bool { !changedIDs.isEmpty }
+
     /// Ids that are served now and were not at the last call, or the other way round.
     package mutating func takeChangedIDs() -> Set<Name> {
         defer { changedIDs.removeAll() }

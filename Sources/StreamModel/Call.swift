@@ -4,7 +4,10 @@ extension ConnectionID {
 }
 
 /// What passes through the control plane untouched: the core's handle of a message.
-package protocol CallPayload: Sendable {
+///
+/// A class behind a protocol, and no type parameter of what routes it: generics are not specialised across modules, so
+/// that each step of a call would look metadata up.
+package protocol CallPayload: AnyObject, Sendable {
     /// The data of a call, as JSON.
     var data: JSONText { get }
     /// What a result says.
@@ -12,9 +15,9 @@ package protocol CallPayload: Sendable {
 }
 
 /// What a function is called with.
-package enum CallInput<Payload: CallPayload>: Sendable {
+package enum CallInput: Sendable {
     /// The data of a message of the core's.
-    case message(Payload)
+    case message(any CallPayload)
     case text(JSONText)
 
     package var text: JSONText {

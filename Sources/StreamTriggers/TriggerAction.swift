@@ -1,14 +1,15 @@
 package import StreamModel
 
 /// What the evaluation of triggers wants done, in this order.
-package enum TriggerAction<Payload: CallPayload>: Sendable {
+package enum TriggerAction: Sendable {
     /// Call a function, if the rules let it; the answer, or what came of it, is given back with
     /// ``TriggerEvaluator/callEnded`` or ``TriggerEvaluator/callForbidden``. `authors`: of a log record, the triggers
-    /// whose handlers have led to the call, its own among them.
+    /// whose handlers have led to the call, its own among them. `needsResult`: of a success it matters what it says.
     case call(
-        run: UInt64, TriggerCall, CallInput<Payload>, authors: Set<Name>?, timeout: Duration)
+        run: UInt64, TriggerCall, CallInput, authors: Set<Name>?, needsResult: Bool,
+        timeout: Duration)
     /// A join is decided.
-    case decideJoin(ConnectionID, Payload, isAllowed: Bool)
+    case decideJoin(ConnectionID, any CallPayload, isAllowed: Bool)
     /// Take no further changes of watched streams from this connection, or take them again. They pair up, and do
     /// not nest.
     case hold(ConnectionID)

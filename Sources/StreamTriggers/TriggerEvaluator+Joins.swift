@@ -5,7 +5,7 @@ extension TriggerEvaluator {
     /// A client wants to join: `triggers` decide, one after the other.
     /// - Parameter needsAnswer: The join is refused unless at least one handler answers.
     package mutating func askJoin(
-        _ connection: ConnectionID, _ payload: Payload, _ triggers: [ActiveTrigger],
+        _ connection: ConnectionID, _ payload: any CallPayload, _ triggers: [ActiveTrigger],
         needsAnswer: Bool = false, into actions: inout Actions
     ) {
         step(
@@ -28,11 +28,10 @@ extension TriggerEvaluator {
             join.stage == .condition
             ? trigger.conditionCall ?? trigger.handlerCall : trigger.handlerCall
         if join.stage == .handler { counters.handled += 1 }
-        let number = takeID()
-        runs[number] = .join(join)
+        let number = runs.insert(.join(join))
         actions.append(
             .call(
-                run: number, call, .message(join.payload), authors: nil,
+                run: number, call, .message(join.payload), authors: nil, needsResult: true,
                 timeout: limits.timeout))
     }
 

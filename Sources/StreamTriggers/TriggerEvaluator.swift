@@ -7,19 +7,27 @@ package import StreamModel
 /// has room for further calls. When more wait than may, the connections that go on writing are held; after the
 /// handler timeout they are let go and the oldest events are dropped. Pure: events go in, actions come out; time is
 /// an argument.
-package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
-    package typealias Actions = [TriggerAction<Payload>]
-    package typealias Event = TriggerEvent<Payload>
+package struct TriggerEvaluator: Sendable {
+    package typealias Actions = [TriggerAction]
+    package typealias Event = TriggerEvent
 
     enum Stage: Sendable {
         case condition, handler
     }
 
-    struct QueueRun: Sendable {
+    /// The queue of a trigger, in its place.
+    private struct Queue: Sendable {
         var trigger: Name
-        /// Of the queue: one that came later under the same id is another.
+        /// One that came later, in the same place or for the same trigger, is another. 0: the place is free.
+        var id: UInt64
+        var queue = TriggerQueue()
+    }
+
+    struct QueueRun: Sendable {
+        /// Where the queue is, and which it is.
+        var place: Int
         var queue: UInt64
-        var event: Event
+        var started: TriggerQueue.Started
         var stage: Stage
         var server: ConnectionID?
     }
@@ -28,8 +36,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     private struct Server: Sendable {
         var count = 0
         var size = 0
-        /// Triggers that wait until it has answered; ``endCall(of:_:_:into:)`` wakes them.
-        var waiting = Fifo<Name>()
+        /// The places of queues that wait until it has answered; ``endCall(of:_:_:into:)`` wakes them.
+        var waiting = Fifo<Int>()
+
+        mutating func add(_ bytes: Int) {
+            count += 1
+            size += bytes
+        }
     }
 
     /// A connection whose events wait.
@@ -46,11 +59,20 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         var isChanged = false
 
         var isIdle: Bool { size == 0 && holds == 0 && !isChanged }
+
+        /// - Returns: its size, and whether it had not changed since it was told.
+        mutating func add(_ change: Int, short: Int) -> (size: Int, isFirstChange: Bool) {
+            let isFirst = !isChanged
+            isChanged = true
+            size += change
+            if change < 0, size <= short { isDropping = false }
+            return (size, isFirst)
+        }
     }
 
     struct JoinRun: Sendable {
         var connection: ConnectionID
-        var payload: Payload
+        var payload: any CallPayload
         var triggers: [ActiveTrigger]
         var next = 0
         var stage = Stage.condition
@@ -67,20 +89,22 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     let limits: TriggerLimits
     let failOpen: Bool
-    private var queues: [Name: (id: UInt64, queue: TriggerQueue<Payload>)] = [:]
-    var runs: [UInt64: Run] = [:]
+    private var queues: [Queue] = []
+    private var freePlaces: [Int] = []
+    private var places: [Name: Int] = [:]
+    var runs = RunTable()
     private var nextID: UInt64 = 1
-    private var fullQueues: Set<Name> = []
+    private var fullQueues: Set<Int> = []
     private var servers: [ConnectionID: Server] = [:]
     private var writers: [ConnectionID: Writer] = [:]
     /// Writers whose size has changed.
     private var changedWriters: [ConnectionID] = []
     /// Queues of triggers that are gone. Their events still have to be taken out.
-    private var forgotten: [TriggerQueue<Payload>] = []
+    private var forgotten: [TriggerQueue] = []
     /// Writers that are held for their own bytes.
     private var fullWriters: Set<ConnectionID> = []
-    /// Triggers that wait for their server.
-    private var waitingForServer: Set<Name> = []
+    /// The places of queues that wait for their server.
+    private var waitingForServer: Set<Int> = []
     private var drops = DropNotice()
     var warned = WarnedFunctions()
 
@@ -94,12 +118,12 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// Handlers and conditions that have not answered, and events that wait.
     package var pendingCount: Int {
-        (queues.values.map(\.queue) + forgotten).reduce(runs.count) { $0 + $1.waitingCount }
+        (queues.map(\.queue) + forgotten).reduce(runs.count) { $0 + $1.waitingCount }
     }
 
     /// How many events wait for a trigger.
     package func waitingCount(of trigger: Name) -> Int {
-        queues[trigger]?.queue.waitingCount ?? 0
+        places[trigger].map { queues[$0].queue.waitingCount } ?? 0
     }
 
     mutating func takeID() -> UInt64 {
@@ -111,20 +135,44 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// An event for `triggers`, which are in their order.
     /// - Parameters:
-    ///   - registry: to look triggers up when their turn comes.
+    ///   - active: looks a trigger up.
     ///   - serverOf: the connection that serves what a trigger calls. It is not held for that trigger.
     package mutating func fire(
-        _ event: Event, at triggers: [ActiveTrigger], _ registry: TriggerRegistry, now: Duration,
-        server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
+        _ event: Event, at triggers: [ActiveTrigger], active: (Name) -> ActiveTrigger?,
+        now: Duration, server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         for trigger in triggers where event.authors?.contains(trigger.id) != true {
-            if queues[trigger.id] == nil { queues[trigger.id] = (takeID(), TriggerQueue()) }
-            if queues[trigger.id]?.queue.isBusy(limits) == true { counters.callWaits += 1 }
-            queues[trigger.id]?.queue.append(event)
+            let place = places[trigger.id] ?? takePlace(trigger.id)
+            if queues[place].queue.isBusy(limits) { counters.callWaits += 1 }
+            queues[place].queue.append(event)
             noteWaiting(event)
-            startWaiting(trigger.id, registry, serverOf, into: &actions)
-            holdOrDrop(event, trigger, now: now, serverOf, into: &actions)
+            startWaiting(place, trigger, serverOf, into: &actions)
+            holdOrDrop(event, place, trigger, now: now, serverOf, into: &actions)
         }
+    }
+
+    private mutating func takePlace(_ trigger: Name) -> Int {
+        let queue = Queue(trigger: trigger, id: takeID())
+        let place: Int
+        if let free = freePlaces.popLast() {
+            place = free
+            queues[place] = queue
+        } else {
+            place = queues.count
+            queues.append(queue)
+        }
+        places[trigger] = place
+        return place
+    }
+
+    /// - Returns: the queue that was there.
+    private mutating func givePlace(_ place: Int) -> TriggerQueue {
+        let queue = queues[place]
+        places[queue.trigger] = nil
+        waitingForServer.remove(place)
+        queues[place] = Queue(trigger: Name(""), id: 0)
+        freePlaces.append(place)
+        return queue.queue
     }
 
     /// Whether a connection takes no changes: it is held.
@@ -140,14 +188,13 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         change(event.writer ?? .node, by: event.size)
     }
 
-    private mutating func change(_ writer: ConnectionID, by size: Int) {
-        var state = writers[writer] ?? Writer()
-        state.size += size
-        if !state.isChanged {
-            state.isChanged = true
-            changedWriters.append(writer)
-        }
-        writers[writer] = state
+    /// - Returns: the bytes of the writer that wait now.
+    @discardableResult
+    private mutating func change(_ writer: ConnectionID, by size: Int) -> Int {
+        let short = limits.waitingSizePerWriter / 2
+        let after = writers[writer, default: Writer()].add(size, short: short)
+        if after.isFirstChange { changedWriters.append(writer) }
+        return after.size
     }
 
     /// The writers whose bytes that wait have changed since the last call, with those bytes and the change.
@@ -167,36 +214,32 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// An event waits no more: it has started, or is dropped.
     private mutating func noteTaken(_ event: Event, into actions: inout Actions) {
         let writer = event.writer ?? .node
-        change(writer, by: -event.size)
-        guard (writers[writer]?.size ?? 0) <= limits.waitingSizePerWriter / 2 else { return }
-        writers[writer]?.isDropping = false
-        if fullWriters.contains(writer) { letGo(writer, into: &actions) }
+        let size = change(writer, by: -event.size)
+        guard size <= limits.waitingSizePerWriter / 2 else { return }
+        if !fullWriters.isEmpty, fullWriters.contains(writer) { letGo(writer, into: &actions) }
     }
 
     /// Makes room when more waits than may.
     private mutating func holdOrDrop(
-        _ event: Event, _ trigger: ActiveTrigger, now: Duration,
+        _ event: Event, _ place: Int, _ trigger: ActiveTrigger, now: Duration,
         _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        let id = trigger.id
-        // Looked at in place: with a second reference to the queue, each change of it would copy it whole.
         let isFull =
             event.isDroppable
-            ? queues[id]?.queue.isFull(limits) : queues[id]?.queue.isOversized(limits)
+            ? queues[place].queue.isFull(limits) : queues[place].queue.isOversized(limits)
         let writer = event.writer ?? .node
         let isOver = (writers[writer]?.size ?? 0) > limits.waitingSizePerWriter
-        guard isFull == true || isOver else { return }
+        guard isFull || isOver else { return }
         let isHoldable =
             event.writer != nil && serverOf(trigger.handlerCall) != writer
             && trigger.conditionCall.flatMap(serverOf) != writer
-        if isFull == true {
+        if isFull {
             let mayGrow =
-                queues[id]?.queue.isDropping == false
-                && queues[id]?.queue.isFarOver(limits) == false
+                !queues[place].queue.isDropping && !queues[place].queue.isFarOver(limits)
             if isHoldable, mayGrow {
-                hold(writer, for: id, now: now, into: &actions)
+                hold(writer, for: place, now: now, into: &actions)
             } else {
-                dropOldest(id, bySizeOnly: !event.isDroppable, into: &actions)
+                dropOldest(place, bySizeOnly: !event.isDroppable, into: &actions)
             }
         }
         guard isOver else { return }
@@ -204,20 +247,20 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         if isHoldable, !isFarOver, writers[writer]?.isDropping == false {
             hold(writer, now: now, into: &actions)
         } else {
-            dropOldest(of: writer, at: id, into: &actions)
+            dropOldest(of: writer, at: place, into: &actions)
         }
     }
 
     // MARK: Writers that wait
 
     private mutating func hold(
-        _ writer: ConnectionID, for id: Name, now: Duration, into actions: inout Actions
+        _ writer: ConnectionID, for place: Int, now: Duration, into actions: inout Actions
     ) {
-        guard queues[id]?.queue.held.insert(writer).inserted == true else { return }
-        if queues[id]?.queue.holdDeadline == nil {
-            queues[id]?.queue.holdDeadline = now + limits.timeout
+        guard queues[place].queue.held.insert(writer).inserted else { return }
+        if queues[place].queue.holdDeadline == nil {
+            queues[place].queue.holdDeadline = now + limits.timeout
         }
-        fullQueues.insert(id)
+        fullQueues.insert(place)
         addHold(writer, into: &actions)
     }
 
@@ -249,18 +292,25 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         removeHold(writer, into: &actions)
     }
 
-    private mutating func letGoIfShort(_ id: Name, into actions: inout Actions) {
-        guard queues[id]?.queue.isShort(limits) == true else { return }
-        letGo(id, into: &actions)
-        queues[id]?.queue.isDropping = false
-        if queues[id]?.queue.isIdle == true { queues[id] = nil }
+    private mutating func letGoIfShort(_ place: Int, into actions: inout Actions) {
+        guard queues[place].queue.isShort(limits) else { return }
+        if !fullQueues.isEmpty { letGoQueue(place, into: &actions) }
+        queues[place].queue.isDropping = false
+        if queues[place].queue.isIdle, queues[place].id != 0 { keepOrGive(place) }
     }
 
-    private mutating func letGo(_ id: Name, into actions: inout Actions) {
-        guard fullQueues.remove(id) != nil else { return }
-        let held = queues[id]?.queue.held ?? []
-        queues[id]?.queue.held = []
-        queues[id]?.queue.holdDeadline = nil
+    /// Of a trigger with nothing to do a queue is kept as long as they are few: the next event finds it.
+    private mutating func keepOrGive(_ place: Int) {
+        if places.count > Self.idleQueuesMax { _ = givePlace(place) }
+    }
+
+    private static var idleQueuesMax: Int { 1024 }
+
+    private mutating func letGoQueue(_ place: Int, into actions: inout Actions) {
+        guard fullQueues.remove(place) != nil else { return }
+        let held = queues[place].queue.held
+        queues[place].queue.held = []
+        queues[place].queue.holdDeadline = nil
         for writer in held { removeHold(writer, into: &actions) }
     }
 
@@ -269,50 +319,56 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// Drops until the queue is not full: one large event may take the room of many.
     /// - Parameter bySizeOnly: however many wait, as long as their bytes are not too many.
     private mutating func dropOldest(
-        _ id: Name, bySizeOnly: Bool = false, into actions: inout Actions
+        _ place: Int, bySizeOnly: Bool = false, into actions: inout Actions
     ) {
-        func isOver(_ queue: TriggerQueue<Payload>?) -> Bool? {
-            bySizeOnly ? queue?.isOversized(limits) : queue?.isFull(limits)
-        }
-        while isOver(queues[id]?.queue) == true, drop(id, into: &actions) {}
+        while bySizeOnly
+            ? queues[place].queue.isOversized(limits) : queues[place].queue.isFull(limits),
+            drop(place, into: &actions)
+        {}
     }
 
     /// The same until the writer has few enough bytes waiting, or nothing waits here.
     private mutating func dropOldest(
-        of writer: ConnectionID, at id: Name, into actions: inout Actions
+        of writer: ConnectionID, at place: Int, into actions: inout Actions
     ) {
-        while (writers[writer]?.size ?? 0) > limits.waitingSizePerWriter, drop(id, into: &actions) {
-        }
+        while (writers[writer]?.size ?? 0) > limits.waitingSizePerWriter,
+            drop(place, into: &actions)
+        {}
     }
 
-    private mutating func drop(_ id: Name, into actions: inout Actions) -> Bool {
-        guard let event = queues[id]?.queue.dropOldest() else { return false }
+    private mutating func drop(_ place: Int, into actions: inout Actions) -> Bool {
+        guard let event = queues[place].queue.dropOldest() else { return false }
         counters.dropped += 1
         noteTaken(event, into: &actions)
-        drops.note(id)
+        drops.note(queues[place].trigger)
         return true
     }
 
     // MARK: Calls
 
     private mutating func startWaiting(
-        _ id: Name, _ registry: TriggerRegistry, _ serverOf: (TriggerCall) -> ConnectionID?,
+        _ place: Int, _ trigger: ActiveTrigger, _ serverOf: (TriggerCall) -> ConnectionID?,
         into actions: inout Actions
     ) {
-        guard let queueID = queues[id]?.id, let trigger = registry.active(id) else { return }
+        guard var size = queues[place].queue.nextSize(limits) else {
+            return letGoIfShort(place, into: &actions)
+        }
         let server = serverOf(trigger.conditionCall ?? trigger.handlerCall)
-        while let size = queues[id]?.queue.nextSize(limits) {
+        while true {
             guard hasRoom(server, for: size) else {
-                waitForServer(server, id)
+                waitForServer(server, place)
                 break
             }
-            guard let event = queues[id]?.queue.start(limits) else { break }
-            noteTaken(event, into: &actions)
+            guard let started = queues[place].queue.start(limits) else { break }
+            noteTaken(started.event, into: &actions)
             let stage: Stage = trigger.conditionFunctionID == nil ? .handler : .condition
-            let run = QueueRun(trigger: id, queue: queueID, event: event, stage: stage)
+            let run = QueueRun(
+                place: place, queue: queues[place].id, started: started, stage: stage)
             call(run, trigger, server, into: &actions)
+            guard let next = queues[place].queue.nextSize(limits) else { break }
+            size = next
         }
-        letGoIfShort(id, into: &actions)
+        letGoIfShort(place, into: &actions)
     }
 
     private func hasRoom(_ server: ConnectionID?, for size: Int) -> Bool {
@@ -321,10 +377,10 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
             && state.size + size <= limits.inFlightSizePerServer
     }
 
-    private mutating func waitForServer(_ server: ConnectionID?, _ id: Name) {
-        guard let server, waitingForServer.insert(id).inserted else { return }
+    private mutating func waitForServer(_ server: ConnectionID?, _ place: Int) {
+        guard let server, waitingForServer.insert(place).inserted else { return }
         counters.serverWaits += 1
-        servers[server, default: Server()].waiting.append(id)
+        servers[server, default: Server()].waiting.append(place)
     }
 
     /// Calls the condition or the handler of a run.
@@ -334,25 +390,22 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     ) {
         var run = run
         run.server = server
-        if let server {
-            servers[server, default: Server()].count += 1
-            servers[server]?.size += run.event.size
-        }
-        let input = run.event.input
+        if let server { servers[server, default: Server()].add(run.started.event.size) }
+        let input = run.started.event.input
         let call: TriggerCall
         switch run.stage {
         case .condition: call = trigger.conditionCall ?? trigger.handlerCall
         case .handler:
             counters.handled += 1
             call = trigger.handlerCall
-            run.event.input = .text(.null)  // Only a condition's is needed once more.
+            run.started.event.input = .text(.null)  // Only a condition's is needed once more.
         }
-        let number = takeID()
-        runs[number] = .queue(run)
+        let authors = run.started.event.authors.map { $0.union([trigger.id]) }
+        let needsResult = run.stage == .condition
+        let number = runs.insert(.queue(run))
         actions.append(
             .call(
-                run: number, call, input,
-                authors: run.event.authors.map { $0.union([trigger.id]) },
+                run: number, call, input, authors: authors, needsResult: needsResult,
                 timeout: limits.timeout))
     }
 
@@ -361,23 +414,30 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// The call of a run has ended: its server has room for others.
     private mutating func endCall(
-        of run: QueueRun, _ registry: TriggerRegistry, _ serverOf: (TriggerCall) -> ConnectionID?,
-        into actions: inout Actions
+        of run: QueueRun, _ active: (Name) -> ActiveTrigger?,
+        _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        guard let server = run.server, servers[server] != nil else { return }
-        servers[server]?.count -= 1
-        servers[server]?.size -= run.event.size
+        guard let server = run.server, var state = servers[server] else { return }
+        state.count -= 1
+        state.size -= run.started.event.size
+        if state.waiting.isEmpty {
+            servers[server] = state.count == 0 ? nil : state
+            return
+        }
+        servers[server] = state
         // Each looks once, and few at a time: one that goes on waiting is behind the others. A server without a call
         // is never left waiting.
-        var left = servers[server]?.waiting.count ?? 0
+        var left = state.waiting.count
         var looks = 0
         while left > 0, looks < Self.looksPerCall || servers[server]?.count == 0,
-            hasRoom(server, for: 0), let id = servers[server]?.waiting.popFirst()
+            hasRoom(server, for: 0), let place = servers[server]?.waiting.popFirst()
         {
             left -= 1
             looks += 1
-            waitingForServer.remove(id)
-            startWaiting(id, registry, serverOf, into: &actions)
+            waitingForServer.remove(place)
+            if let trigger = active(queues[place].trigger) {
+                startWaiting(place, trigger, serverOf, into: &actions)
+            }
         }
         if servers[server]?.count == 0, servers[server]?.waiting.isEmpty == true {
             servers[server] = nil
@@ -387,8 +447,9 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// Triggers that are gone: their events are too. Where many wait, ``forgetMore(into:)`` goes on.
     package mutating func forget(_ ids: Set<Name>, into actions: inout Actions) {
         for id in ids {
-            letGo(id, into: &actions)
-            guard var queue = queues.removeValue(forKey: id)?.queue else { continue }
+            guard let place = places[id] else { continue }
+            letGoQueue(place, into: &actions)
+            var queue = givePlace(place)
             if !takeOut(Self.forgottenAtOnce, of: &queue, into: &actions) {
                 forgotten.append(queue)
             }
@@ -400,7 +461,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// - Returns: whether that was all.
     private mutating func takeOut(
-        _ count: Int, of queue: inout TriggerQueue<Payload>, into actions: inout Actions
+        _ count: Int, of queue: inout TriggerQueue, into actions: inout Actions
     ) -> Bool {
         for _ in 0..<count {
             guard let event = queue.dropOldest() else { return true }
@@ -420,7 +481,7 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// A connection that has closed waits for nothing.
     package mutating func forget(_ writer: ConnectionID) {
-        for id in fullQueues { queues[id]?.queue.held.remove(writer) }
+        for place in fullQueues { queues[place].queue.held.remove(writer) }
         fullWriters.remove(writer)
         guard var state = writers[writer] else { return }
         state.holds = 0
@@ -432,17 +493,18 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// When ``tick(now:into:)`` has something to do.
     package var nextDeadline: Duration? {
-        let queues = fullQueues.compactMap { self.queues[$0]?.queue.holdDeadline }.min()
+        guard !fullQueues.isEmpty || !fullWriters.isEmpty else { return drops.due }
+        let queues = fullQueues.compactMap { self.queues[$0].queue.holdDeadline }.min()
         let writers = fullWriters.compactMap { self.writers[$0]?.deadline }.min()
         return [queues, writers, drops.due].compactMap(\.self).min()
     }
 
     package mutating func tick(now: Duration, into actions: inout Actions) {
-        for id in fullQueues {
-            guard let deadline = queues[id]?.queue.holdDeadline, deadline <= now else { continue }
-            letGo(id, into: &actions)
-            queues[id]?.queue.isDropping = true
-            dropOldest(id, into: &actions)
+        for place in fullQueues {
+            guard let deadline = queues[place].queue.holdDeadline, deadline <= now else { continue }
+            letGoQueue(place, into: &actions)
+            queues[place].queue.isDropping = true
+            dropOldest(place, into: &actions)
         }
         for writer in fullWriters {
             guard let deadline = writers[writer]?.deadline, deadline <= now else { continue }
@@ -456,14 +518,14 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
 
     /// A call that an action asked for has ended. An unknown run is one of a trigger that is gone.
     package mutating func callEnded(
-        _ run: UInt64, _ outcome: CallOutcome, _ registry: TriggerRegistry,
+        _ run: UInt64, _ outcome: CallOutcome, active: (Name) -> ActiveTrigger?,
         server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        switch runs.removeValue(forKey: run) {
+        switch runs.take(run) {
         case .join(let join): joinCallEnded(join, outcome, into: &actions)
         case .queue(let run):
-            queueCallEnded(run, outcome, registry, serverOf, into: &actions)
-            endCall(of: run, registry, serverOf, into: &actions)
+            queueCallEnded(run, outcome, active, serverOf, into: &actions)
+            endCall(of: run, active, serverOf, into: &actions)
         case nil: break
         }
     }
@@ -471,11 +533,11 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     /// A call that an action asked for was not made: the registrant of the trigger may not call the function. A
     /// handler is skipped; a condition counts as failed.
     package mutating func callForbidden(
-        _ run: UInt64, _ registry: TriggerRegistry,
+        _ run: UInt64, active: (Name) -> ActiveTrigger?,
         server serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
         counters.forbidden += 1
-        switch runs.removeValue(forKey: run) {
+        switch runs.take(run) {
         case .join(let join):
             let trigger = join.triggers[join.next]
             guard join.stage == .handler else {
@@ -487,14 +549,16 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
         case .queue(let run):
             if run.stage == .handler {
                 counters.handled -= 1
-                if let trigger = registry.active(run.trigger) {
+                if queues[run.place].id == run.queue,
+                    let trigger = active(queues[run.place].trigger)
+                {
                     noteForbidden(trigger.handlerCall, into: &actions)
+                    finish(run, trigger, serverOf, into: &actions)
                 }
-                finish(run, registry, serverOf, into: &actions)
             } else {
-                queueCallEnded(run, .forbidden, registry, serverOf, into: &actions)
+                queueCallEnded(run, .forbidden, active, serverOf, into: &actions)
             }
-            endCall(of: run, registry, serverOf, into: &actions)
+            endCall(of: run, active, serverOf, into: &actions)
         case nil:
             break
         }
@@ -509,10 +573,10 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
     }
 
     private mutating func queueCallEnded(
-        _ run: QueueRun, _ outcome: CallOutcome, _ registry: TriggerRegistry,
+        _ run: QueueRun, _ outcome: CallOutcome, _ active: (Name) -> ActiveTrigger?,
         _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        guard queues[run.trigger]?.id == run.queue, let trigger = registry.active(run.trigger)
+        guard queues[run.place].id == run.queue, let trigger = active(queues[run.place].trigger)
         else { return }
         if case .failure(let error) = outcome {
             let what = run.stage == .condition ? "condition" : "handler"
@@ -526,16 +590,15 @@ package struct TriggerEvaluator<Payload: CallPayload>: Sendable {
                 return call(run, trigger, serverOf(trigger.handlerCall), into: &actions)
             }
         }
-        finish(run, registry, serverOf, into: &actions)
+        finish(run, trigger, serverOf, into: &actions)
     }
 
     private mutating func finish(
-        _ run: QueueRun, _ registry: TriggerRegistry,
+        _ run: QueueRun, _ trigger: ActiveTrigger,
         _ serverOf: (TriggerCall) -> ConnectionID?, into actions: inout Actions
     ) {
-        guard queues[run.trigger]?.id == run.queue else { return }
-        queues[run.trigger]?.queue.finish(run.event.lane)
-        startWaiting(run.trigger, registry, serverOf, into: &actions)
+        queues[run.place].queue.finish(run.started)
+        startWaiting(run.place, trigger, serverOf, into: &actions)
     }
 
     mutating func noteFailure(

@@ -13,8 +13,8 @@ package enum TriggerLane: Hashable, Sendable {
 }
 
 /// An event on its way to a trigger.
-package struct TriggerEvent<Payload: CallPayload>: Sendable {
-    package var input: CallInput<Payload>
+package struct TriggerEvent: Sendable {
+    package var input: CallInput
     package var lane: TriggerLane
     /// The connection that caused it, which can be made to wait.
     package var writer: ConnectionID?
@@ -26,7 +26,7 @@ package struct TriggerEvent<Payload: CallPayload>: Sendable {
     package var isDroppable: Bool
 
     package init(
-        input: CallInput<Payload>, lane: TriggerLane, writer: ConnectionID?, size: Int,
+        input: CallInput, lane: TriggerLane, writer: ConnectionID?, size: Int,
         authors: Set<Name>? = nil, isDroppable: Bool = true
     ) {
         self.input = input
@@ -65,20 +65,44 @@ package struct TriggerLimits: Hashable, Sendable {
 }
 
 /// The events that wait for one trigger. Those of one lane are handled one after the other, in order.
-struct TriggerQueue<Payload: CallPayload>: Sendable {
-    typealias Event = TriggerEvent<Payload>
+///
+/// A lane is looked up by what it is once an event, when that comes. From then on it is a place in an array.
+struct TriggerQueue: Sendable {
+    typealias Event = TriggerEvent
 
     private struct Lane {
-        var events = Fifo<Event>()
+        var key: TriggerLane
+        /// Tells a lane from those that were in its place before: the number of its first event.
+        var number: UInt64
+        var events = Fifo<Numbered>()
         var isBusy = false
     }
 
-    private var lanes: [TriggerLane: Lane] = [:]
-    /// Lanes with an event that may start, in the order in which they may.
-    private var ready = Fifo<TriggerLane>()
-    /// The lane of each waiting event, oldest first; those that have started are skipped.
-    private var arrivals = Fifo<(lane: TriggerLane, number: UInt64)>()
-    private var started: [TriggerLane: UInt64] = [:]
+    private struct Numbered {
+        var event: Event
+        var number: UInt64
+    }
+
+    /// An event in its place: of a lane, or the lane itself by its first event.
+    private struct Entry {
+        var place: Int
+        var number: UInt64
+    }
+
+    /// An event that is being handled.
+    struct Started: Sendable {
+        var event: Event
+        /// Its lane's, until it has finished.
+        fileprivate var place: Int
+    }
+
+    private var lanes: [Lane] = []
+    private var freePlaces: [Int] = []
+    private var places: [TriggerLane: Int] = [:]
+    /// Lanes with an event that may start, in the order in which they may. Some have gone, or are busy again.
+    private var ready = Fifo<Entry>()
+    /// Events, oldest first. Those that have started are skipped.
+    private var arrivals = Fifo<Entry>()
     private var nextNumber: UInt64 = 0
     private(set) var waitingCount = 0
     private(set) var waitingSize = 0
@@ -112,121 +136,138 @@ struct TriggerQueue<Payload: CallPayload>: Sendable {
     var isIdle: Bool { waitingCount == 0 && inFlightCount == 0 && held.isEmpty }
 
     mutating func append(_ event: Event) {
-        let isFirst = lanes[event.lane] == nil
-        lanes[event.lane, default: Lane()].events.append(event)
-        if isFirst {
-            ready.append(event.lane)
+        let number = nextNumber
+        nextNumber += 1
+        let place: Int
+        if let known = places[event.lane] {
+            place = known
+        } else {
+            place = takePlace(event.lane, number)
+            ready.append(Entry(place: place, number: number))
             forgetStaleLanes()
         }
         waitingCount += 1
         waitingSize += event.size
-        arrivals.append((event.lane, nextNumber))
-        nextNumber += 1
+        lanes[place].events.append(Numbered(event: event, number: number))
+        arrivals.append(Entry(place: place, number: number))
+    }
+
+    private mutating func takePlace(_ key: TriggerLane, _ number: UInt64) -> Int {
+        let lane = Lane(key: key, number: number)
+        let place: Int
+        if let free = freePlaces.popLast() {
+            place = free
+            lanes[place] = lane
+        } else {
+            place = lanes.count
+            lanes.append(lane)
+        }
+        places[key] = place
+        return place
+    }
+
+    /// A lane without events that nobody handles one of.
+    private mutating func givePlace(_ place: Int) {
+        places[lanes[place].key] = nil
+        lanes[place].key = .single  // Its names go now.
+        lanes[place].number = .max
+        freePlaces.append(place)
+    }
+
+    /// Whether an entry of `ready` is a lane whose next event may start.
+    private func mayStart(_ entry: Entry) -> Bool {
+        let lane = lanes[entry.place]
+        return lane.number == entry.number && !lane.isBusy && !lane.events.isEmpty
     }
 
     /// The bytes of the next event that may start; nil: there is none.
     mutating func nextSize(_ limits: TriggerLimits) -> Int? {
         guard inFlightCount < limits.inFlight else { return nil }
-        while let lane = ready.first {
-            if lanes[lane]?.isBusy == false, let event = lanes[lane]?.events.first {
-                return event.size
-            }
+        while let entry = ready.first {
+            if mayStart(entry) { return lanes[entry.place].events.first?.event.size }
             _ = ready.popFirst()  // Its last event was dropped.
         }
         return nil
     }
 
     /// Takes the event that ``nextSize(_:)`` has told of.
-    mutating func start(_ limits: TriggerLimits) -> Event? {
-        guard nextSize(limits) != nil, let lane = ready.popFirst(),
-            let event = lanes[lane]?.events.popFirst()
+    mutating func start(_ limits: TriggerLimits) -> Started? {
+        guard nextSize(limits) != nil, let entry = ready.popFirst(),
+            let event = lanes[entry.place].events.popFirst()?.event
         else { return nil }
-        lanes[lane]?.isBusy = true
+        lanes[entry.place].isBusy = true
         inFlightCount += 1
-        noteTaken(event)
-        return event
+        waitingCount -= 1
+        waitingSize -= event.size
+        forgetStarted()
+        return Started(event: event, place: entry.place)
     }
 
-    /// The event of a lane that has started is dealt with.
-    mutating func finish(_ lane: TriggerLane) {
+    /// An event that has started is dealt with.
+    mutating func finish(_ started: Started) {
+        let place = started.place
         inFlightCount -= 1
-        if lanes[lane]?.events.isEmpty == false {
-            lanes[lane]?.isBusy = false
-            ready.append(lane)
+        lanes[place].isBusy = false
+        if lanes[place].events.isEmpty {
+            givePlace(place)
         } else {
-            lanes[lane] = nil
+            ready.append(Entry(place: place, number: lanes[place].number))
         }
     }
 
     /// Takes out the event that has waited longest.
     mutating func dropOldest() -> Event? {
         while let arrival = arrivals.popFirst() {
-            guard let event = takeIfWaiting(arrival) else { continue }
+            guard isWaiting(arrival), let event = lanes[arrival.place].events.popFirst()?.event
+            else { continue }
+            waitingCount -= 1
+            waitingSize -= event.size
+            if lanes[arrival.place].events.isEmpty, !lanes[arrival.place].isBusy {
+                givePlace(arrival.place)
+            }
             return event
         }
         return nil
     }
 
-    private mutating func takeIfWaiting(_ arrival: (lane: TriggerLane, number: UInt64)) -> Event? {
-        // Of each lane the events start in their order: so many of its arrivals are no longer waiting.
-        if let count = started[arrival.lane], count > 0 {
-            started[arrival.lane] = count == 1 ? nil : count - 1
-            return nil
-        }
-        guard let event = lanes[arrival.lane]?.events.popFirst() else { return nil }
-        waitingCount -= 1
-        waitingSize -= event.size
-        if lanes[arrival.lane]?.events.isEmpty == true, lanes[arrival.lane]?.isBusy == false {
-            lanes[arrival.lane] = nil
-        }
-        return event
-    }
-
-    private mutating func noteTaken(_ event: Event) {
-        waitingCount -= 1
-        waitingSize -= event.size
-        if waitingCount == 0 {
-            arrivals = Fifo()
-            started.removeAll(keepingCapacity: true)
-            return
-        }
-        started[event.lane, default: 0] += 1
-        // What has started at the head of the arrivals is forgotten, so that they do not grow.
-        while let first = arrivals.first, let count = started[first.lane], count > 0 {
-            _ = arrivals.popFirst()
-            started[first.lane] = count == 1 ? nil : count - 1
-        }
-        forgetStarted()
+    /// Whether the event of an arrival waits still. The events of a lane start in their order, and numbers only grow: of a
+    /// place, all below its first one have started.
+    private func isWaiting(_ arrival: Entry) -> Bool {
+        guard let first = lanes[arrival.place].events.first else { return false }
+        return arrival.number >= first.number
     }
 
     /// How many entries that stand for nothing any more may lie between the others.
     private static var staleMax: Int { 1024 }
 
-    /// Behind an event that waits for long, those that have started meanwhile would pile up.
+    /// What has started at the head of the arrivals goes, so that they do not grow. Behind an event that waits for long,
+    /// those that have started meanwhile would pile up.
     private mutating func forgetStarted() {
+        guard waitingCount > 0 else {
+            arrivals.removeAll()
+            return
+        }
+        while let first = arrivals.first, !isWaiting(first) { _ = arrivals.popFirst() }
         guard arrivals.count > 2 * waitingCount + Self.staleMax else { return }
-        var waiting = Fifo<(lane: TriggerLane, number: UInt64)>()
+        var waiting = Fifo<Entry>()
         while let arrival = arrivals.popFirst() {
-            if let count = started[arrival.lane], count > 0 {
-                started[arrival.lane] = count == 1 ? nil : count - 1
-            } else {
-                waiting.append(arrival)
-            }
+            if isWaiting(arrival) { waiting.append(arrival) }
         }
         arrivals = waiting
     }
 
     /// So would lanes whose events have been dropped, while nothing may start.
     private mutating func forgetStaleLanes() {
-        guard ready.count > 2 * lanes.count + Self.staleMax else { return }
-        var seen: Set<TriggerLane> = []
-        var live = Fifo<TriggerLane>()
-        while let lane = ready.popFirst() {
-            if lanes[lane]?.isBusy == false, seen.insert(lane).inserted { live.append(lane) }
+        guard ready.count > 2 * places.count + Self.staleMax else { return }
+        var live = Fifo<Entry>()
+        while let entry = ready.popFirst() {
+            if lanes[entry.place].number == entry.number, !lanes[entry.place].isBusy {
+                live.append(entry)
+            }
         }
         ready = live
     }
 
     /// Entries of the queue's own bookkeeping, for tests.
-    var entryCount: Int { arrivals.count + ready.count + started.count + lanes.count }
+    var entryCount: Int { arrivals.count + ready.count + places.count }
 }

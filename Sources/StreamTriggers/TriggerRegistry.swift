@@ -341,6 +341,9 @@ package struct TriggerRegistry: Sendable {
 
     // MARK: What has changed
 
+    /// Whether there is anything to take of what has changed.
+    package var hasNews: Bool { !goneIDs.isEmpty || !watchChanges.isEmpty }
+
     /// Triggers that are no longer, or listen to something else, since the last call.
     package mutating func takeGoneIDs() -> Set<Name> {
         defer { goneIDs.removeAll() }

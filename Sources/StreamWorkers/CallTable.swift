@@ -4,8 +4,8 @@ import StreamModel
 enum CallPurpose: Sendable {
     /// A worker called; its answer is addressed.
     case answer(AnswerAddress)
-    /// The node called, for what its caller knows by a number.
-    case node(UInt64)
+    /// The node called, for what its caller knows by a number. Without `needsResult` a success is told without it.
+    case node(UInt64, needsResult: Bool)
     /// The router called, to know what a worker may do.
     case access(AccessStep)
 }

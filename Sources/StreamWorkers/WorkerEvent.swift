@@ -29,11 +29,11 @@ package struct WorkerPeer: Hashable, Sendable {
 }
 
 /// What happens to the router.
-package enum WorkerEvent<Payload: CallPayload>: Sendable {
+package enum WorkerEvent: Sendable {
     /// A connection has finished its handshake. First event of its id, which is never used again. The head's
     /// data is what an auth function is called with.
-    case opened(ConnectionID, WorkerPeer, head: Payload)
-    case message(ConnectionID, WorkerMessage<Payload>)
+    case opened(ConnectionID, WorkerPeer, head: any CallPayload)
+    case message(ConnectionID, WorkerMessage)
     /// Whether the connection has shown life within the deadline of pings. True until said otherwise.
     case liveness(ConnectionID, isAlive: Bool)
     /// A forwarded call that the core could not give to its executor, the connection named.
@@ -45,7 +45,7 @@ package enum WorkerEvent<Payload: CallPayload>: Sendable {
 }
 
 /// What the router wants done, in this order.
-package enum WorkerAction<Payload: CallPayload>: Sendable {
+package enum WorkerAction: Sendable {
     /// Send `workerregistered`, and let the connection's messages through. A restricted one's calls of stream
     /// functions come to the router too, but for those named, which it may call always.
     case admit(
@@ -57,14 +57,14 @@ package enum WorkerAction<Payload: CallPayload>: Sendable {
     case sendCall(ConnectionID, [UInt8])
     /// Send a call with the data and the trace context of the payload, and `_caller_worker_id` in
     /// object data.
-    case forwardCall(Payload, to: ConnectionID, invocationID: String, functionID: String)
+    case forwardCall(any CallPayload, to: ConnectionID, invocationID: String, functionID: String)
     /// Send the result or the error of the payload, with the executor's trace context; with the one
     /// given, which is the caller's, when the executor sent none.
     case forwardResult(
-        Payload, to: ConnectionID, invocationID: JSONText, functionID: String,
+        any CallPayload, to: ConnectionID, invocationID: JSONText, functionID: String,
         traceparent: String?, baggage: String?)
     /// Run a stream function that the message of a restricted connection calls.
-    case runStreamCall(ConnectionID, Payload)
+    case runStreamCall(ConnectionID, any CallPayload)
     /// Run a stream function for the node, which answers with a message of ``ConnectionID/node``.
     case callStream(invocationID: String, functionID: String, data: JSONText)
     /// A call that the node has started is over.

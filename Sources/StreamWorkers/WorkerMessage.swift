@@ -1,8 +1,8 @@
 package import StreamModel
 
-/// What a worker says, as the core hands it over: parsed and validated. `Payload` is the core's own
+/// What a worker says, as the core hands it over: parsed and validated. `CallPayload` is the core's own
 /// handle of a call's data or of a result, which passes through untouched.
-package enum WorkerMessage<Payload: CallPayload>: Sendable {
+package enum WorkerMessage: Sendable {
     case registerFunction(FunctionRegistration)
     case unregisterFunction(id: String)
     case registerTriggerType(TriggerTypeRegistration)
@@ -15,12 +15,12 @@ package enum WorkerMessage<Payload: CallPayload>: Sendable {
     case registerService(id: String)
     /// The worker was connected before, as this worker.
     case reattach(previousWorkerID: String, token: String?)
-    case invoke(Invocation<Payload>)
-    case result(InvocationOutcome<Payload>)
+    case invoke(Invocation)
+    case result(InvocationOutcome)
 }
 
 /// A call as its caller wrote it.
-package struct Invocation<Payload: CallPayload>: Sendable {
+package struct Invocation: Sendable {
     package var functionID: String
     /// The caller's id as written, a JSON string with its quotes, which is echoed and never looked into.
     package var invocationID: JSONText?
@@ -34,12 +34,12 @@ package struct Invocation<Payload: CallPayload>: Sendable {
     package var baggage: String?
     /// The call's data, only for ids under `engine::`.
     package var data: JSONText?
-    package var payload: Payload
+    package var payload: any CallPayload
 
     package init(
         functionID: String, invocationID: JSONText?, isVoid: Bool = false, isEnqueue: Bool = false,
         action: JSONText? = nil, traceparent: String? = nil, baggage: String? = nil,
-        data: JSONText? = nil, payload: Payload
+        data: JSONText? = nil, payload: any CallPayload
     ) {
         self.functionID = functionID
         self.invocationID = invocationID
@@ -54,13 +54,13 @@ package struct Invocation<Payload: CallPayload>: Sendable {
 }
 
 /// What an executor answers.
-package struct InvocationOutcome<Payload: CallPayload>: Sendable {
+package struct InvocationOutcome: Sendable {
     /// The id that the node gave the call towards its executor.
     package var invocationID: String
     package var isError: Bool
-    package var payload: Payload
+    package var payload: any CallPayload
 
-    package init(invocationID: String, isError: Bool, payload: Payload) {
+    package init(invocationID: String, isError: Bool, payload: any CallPayload) {
         self.invocationID = invocationID
         self.isError = isError
         self.payload = payload

@@ -46,7 +46,7 @@ extension WorkerRouter {
 
     /// Whether the caller may call; answers it if not, void calls too.
     mutating func mayCall(
-        _ invocation: Invocation<Payload>, _ answer: AnswerAddress, into actions: inout Actions
+        _ invocation: Invocation, _ answer: AnswerAddress, into actions: inout Actions
     ) -> Bool {
         guard workers[answer.caller]?.session != nil else { return true }
         let refusal = refusal(of: Name(invocation.functionID), by: answer.caller)
@@ -68,7 +68,7 @@ extension WorkerRouter {
 
     /// Whether a call is the middleware's matter, which is then asked.
     mutating func passesMiddleware(
-        _ invocation: Invocation<Payload>, _ answer: AnswerAddress, into actions: inout Actions
+        _ invocation: Invocation, _ answer: AnswerAddress, into actions: inout Actions
     ) -> Bool {
         guard let worker = workers[answer.caller], let session = worker.session,
             let middleware = listeners[worker.peer.listener].middlewareFunctionID,
@@ -97,7 +97,7 @@ extension WorkerRouter {
 
     /// Some answers go to void calls too, under an id of ours if the call has none that is short enough.
     private func answered(
-        _ answer: AnswerAddress, _ invocation: Invocation<Payload>
+        _ answer: AnswerAddress, _ invocation: Invocation
     ) -> AnswerAddress {
         guard answer.invocationID == nil else { return answer }
         var answer = answer

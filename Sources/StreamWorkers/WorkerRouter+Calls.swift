@@ -5,7 +5,7 @@ extension WorkerRouter {
     // MARK: Calls of workers
 
     mutating func invoke(
-        _ invocation: Invocation<Payload>, from caller: ConnectionID, into actions: inout Actions
+        _ invocation: Invocation, from caller: ConnectionID, into actions: inout Actions
     ) {
         let answer = answerAddress(of: invocation, caller)
         guard mayCall(invocation, answer, into: &actions) else { return }
@@ -39,7 +39,7 @@ extension WorkerRouter {
     }
 
     private mutating func forward(
-        _ invocation: Invocation<Payload>, to executor: ConnectionID, _ answer: AnswerAddress,
+        _ invocation: Invocation, to executor: ConnectionID, _ answer: AnswerAddress,
         into actions: inout Actions
     ) {
         let invocationID = makeUUID()
@@ -78,20 +78,23 @@ extension WorkerRouter {
     /// which may be among the actions at once.
     /// - Parameters:
     ///   - tag: names the call for whoever asks for it.
+    ///   - needsResult: whether it matters what a success says; else it is told without a result.
     ///   - timeout: until it ends with an error.
     package mutating func call(
-        _ functionID: String, _ input: CallInput<Payload>, tag: UInt64, traceparent: String? = nil,
-        timeout: Duration, at moment: Moment, into actions: inout Actions
+        _ functionID: String, _ input: CallInput, tag: UInt64, traceparent: String? = nil,
+        needsResult: Bool = true, timeout: Duration, at moment: Moment,
+        into actions: inout Actions
     ) {
         self.moment = moment
         startCall(
-            functionID, input, .node(tag), traceparent: traceparent, timeout: timeout,
+            functionID, input, .node(tag, needsResult: needsResult), traceparent: traceparent,
+            timeout: timeout,
             into: &actions)
     }
 
     /// - Parameter caller: the connection for which the router calls. The call goes when it closes.
     mutating func startCall(
-        _ functionID: String, _ input: CallInput<Payload>, _ purpose: CallPurpose,
+        _ functionID: String, _ input: CallInput, _ purpose: CallPurpose,
         caller: ConnectionID = .node, traceparent: String? = nil, timeout: Duration?,
         into actions: inout Actions
     ) {
@@ -125,7 +128,7 @@ extension WorkerRouter {
     }
 
     private mutating func send(
-        _ call: PendingCall, _ input: CallInput<Payload>, traceparent: String?,
+        _ call: PendingCall, _ input: CallInput, traceparent: String?,
         into actions: inout Actions
     ) {
         let invocationID = call.invocationID.string
@@ -152,7 +155,7 @@ extension WorkerRouter {
     // MARK: Ends of calls
 
     mutating func finishCall(
-        _ outcome: InvocationOutcome<Payload>, from worker: ConnectionID,
+        _ outcome: InvocationOutcome, from worker: ConnectionID,
         into actions: inout Actions
     ) {
         let call: PendingCall
@@ -167,6 +170,9 @@ extension WorkerRouter {
             return
         }
         counters.callsAnswered += 1
+        if case .node(let tag, needsResult: false) = call.purpose, !outcome.isError {
+            return actions.append(.nodeCallEnded(tag: tag, .success(nil)))
+        }
         guard case .answer(let answer) = call.purpose else {
             return end(call, outcome.payload.outcome, into: &actions)
         }
@@ -201,7 +207,7 @@ extension WorkerRouter {
             case .success(let result): send(.success(result), to: answer, into: &actions)
             case .failure(let error): send(.failure(error), to: answer, into: &actions)
             }
-        case .node(let tag):
+        case .node(let tag, _):
             actions.append(.nodeCallEnded(tag: tag, outcome))
         case .access(let step):
             accessCallEnded(step, outcome, into: &actions)
@@ -265,7 +271,7 @@ extension WorkerRouter {
     }
 
     private func answerAddress(
-        of invocation: Invocation<Payload>, _ caller: ConnectionID
+        of invocation: Invocation, _ caller: ConnectionID
     ) -> AnswerAddress {
         let traceSize =
             (invocation.traceparent?.utf8.count ?? 0) + (invocation.baggage?.utf8.count ?? 0)

@@ -8,8 +8,8 @@ package import StreamTriggers
 ///
 /// Pure: an event goes in, and the actions to perform come out, in order. Sockets, parsing and the
 /// built-in `stream::` functions are the core's.
-package struct WorkerRouter<Payload: CallPayload>: Sendable {
-    package typealias Actions = [WorkerAction<Payload>]
+package struct WorkerRouter: Sendable {
+    package typealias Actions = [WorkerAction]
 
     struct Worker: Sendable {
         let id: String
@@ -130,7 +130,7 @@ package struct WorkerRouter<Payload: CallPayload>: Sendable {
 
     /// Takes one event and returns what to do.
     package mutating func handle(
-        _ event: WorkerEvent<Payload>, at moment: Moment = Moment()
+        _ event: WorkerEvent, at moment: Moment = Moment()
     ) -> Actions {
         var actions: Actions = []
         handle(event, at: moment, into: &actions)
@@ -139,7 +139,7 @@ package struct WorkerRouter<Payload: CallPayload>: Sendable {
 
     /// Takes one event and appends what to do to `actions`.
     package mutating func handle(
-        _ event: WorkerEvent<Payload>, at moment: Moment, into actions: inout Actions
+        _ event: WorkerEvent, at moment: Moment, into actions: inout Actions
     ) {
         self.moment = moment
         switch event {
@@ -172,7 +172,7 @@ package struct WorkerRouter<Payload: CallPayload>: Sendable {
     }
 
     private mutating func handle(
-        _ message: WorkerMessage<Payload>, from worker: ConnectionID, into actions: inout Actions
+        _ message: WorkerMessage, from worker: ConnectionID, into actions: inout Actions
     ) {
         switch message {
         case .invoke(let invocation):
@@ -211,7 +211,7 @@ package struct WorkerRouter<Payload: CallPayload>: Sendable {
     // MARK: Connections
 
     private mutating func open(
-        _ connection: ConnectionID, _ peer: WorkerPeer, _ head: Payload,
+        _ connection: ConnectionID, _ peer: WorkerPeer, _ head: any CallPayload,
         into actions: inout Actions
     ) {
         let worker = Worker(

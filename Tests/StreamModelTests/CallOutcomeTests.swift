@@ -1,8 +1,11 @@
 import StreamModel
 import Testing
 
-private struct Packet: CallPayload {
-    var data: JSONText
+private final class Packet: CallPayload {
+    let data: JSONText
+
+    init(data: JSONText) { self.data = data }
+
     var outcome: CallOutcome { .success(data) }
 }
 
@@ -58,6 +61,6 @@ struct CallOutcomeTests {
     @Test("the input of a call is the data of its message, or the text") func input() {
         let text = JSONText(validated: Array("[1]".utf8))
         #expect(CallInput.message(Packet(data: text)).text == text)
-        #expect(CallInput<Packet>.text(text).text == text)
+        #expect(CallInput.text(text).text == text)
     }
 }

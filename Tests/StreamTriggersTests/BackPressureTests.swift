@@ -207,7 +207,7 @@ struct BackPressureTests {
         #expect(told() == [])
         _ = bench.unregister("a")
         #expect(told() == ["1 7 -4"], "the oldest four go at once")
-        var actions: TriggerEvaluator<Packet>.Actions = []
+        var actions: TriggerEvaluator.Actions = []
         while bench.evaluator.hasForgotten { bench.evaluator.forgetMore(into: &actions) }
         #expect(told() == ["1 0 -7", "2 0 -9"])
     }
@@ -221,7 +221,7 @@ struct BackPressureTests {
         _ = bench.unregister("a")
         #expect(bench.evaluator.hasForgotten == (count > 4))
         #expect(bench.evaluator.isWaiting(for: connectionID(1)) == (count > 4))
-        var actions: TriggerEvaluator<Packet>.Actions = []
+        var actions: TriggerEvaluator.Actions = []
         while bench.evaluator.hasForgotten { bench.evaluator.forgetMore(into: &actions) }
         #expect(!bench.evaluator.isWaiting(for: connectionID(1)))
         #expect(bench.evaluator.pendingCount == 1, "the call under way")

@@ -5,10 +5,13 @@ import StreamTriggers
 /// action: calls as `call <run> <function> <input>`.
 struct Bench {
     var registry = TriggerRegistry()
-    var evaluator: TriggerEvaluator<Packet>
+    var evaluator: TriggerEvaluator
     var now = Duration.seconds(1)
     /// The connections that serve each function.
     var servers: [String: ConnectionID] = [:]
+
+    /// Runs in the order of their calls: lines name them by their number in it, from 1.
+    private var runs: [UInt64] = []
 
     init(limits: TriggerLimits = TriggerLimits(), failOpen: Bool = false) {
         evaluator = TriggerEvaluator(limits: limits, failOpen: failOpen)
@@ -33,9 +36,9 @@ struct Bench {
     }
 
     private mutating func forgetGone() -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
+        var actions: TriggerEvaluator.Actions = []
         evaluator.forget(registry.takeGoneIDs(), into: &actions)
-        return actions.map(line)
+        return lines(of: actions)
     }
 
     /// A change of an item of group `g` by a connection.
@@ -49,11 +52,11 @@ struct Bench {
         return fire(event, registry.triggers(onChangeOf: "s", group: "g", item: item))
     }
 
-    mutating func fire(_ event: TriggerEvent<Packet>, _ triggers: [ActiveTrigger]) -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
+    mutating func fire(_ event: TriggerEvent, _ triggers: [ActiveTrigger]) -> [String] {
+        var actions: TriggerEvaluator.Actions = []
         evaluator.fire(
-            event, at: triggers, registry, now: now, server: server, into: &actions)
-        return actions.map(line)
+            event, at: triggers, active: registry.active, now: now, server: server, into: &actions)
+        return lines(of: actions)
     }
 
     private var server: (TriggerCall) -> ConnectionID? {
@@ -71,29 +74,45 @@ struct Bench {
     }
 
     mutating func end(_ run: UInt64, _ outcome: CallOutcome) -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
-        evaluator.callEnded(run, outcome, registry, server: server, into: &actions)
-        return actions.map(line)
+        var actions: TriggerEvaluator.Actions = []
+        evaluator.callEnded(
+            named(run), outcome, active: registry.active, server: server, into: &actions)
+        return lines(of: actions)
     }
 
     /// The registrant of the trigger may not call what `run` would call.
     mutating func forbid(_ run: UInt64) -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
-        evaluator.callForbidden(run, registry, server: server, into: &actions)
-        return actions.map(line)
+        var actions: TriggerEvaluator.Actions = []
+        evaluator.callForbidden(named(run), active: registry.active, server: server, into: &actions)
+        return lines(of: actions)
     }
 
     mutating func tick() -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
+        var actions: TriggerEvaluator.Actions = []
         evaluator.tick(now: now, into: &actions)
-        return actions.map(line)
+        return lines(of: actions)
     }
 
     mutating func join(_ data: String, by client: Int = 5) -> [String] {
-        var actions: TriggerEvaluator<Packet>.Actions = []
+        var actions: TriggerEvaluator.Actions = []
         evaluator.askJoin(
             connectionID(client), Packet(data), registry.triggers(onJoinOf: "s"), into: &actions)
-        return actions.map(line)
+        return lines(of: actions)
+    }
+}
+
+extension Bench {
+    private func named(_ number: UInt64) -> UInt64 {
+        number > 0 && number <= runs.count ? runs[Int(number) - 1] : .max
+    }
+
+    /// What is done, as one line for each action.
+    mutating func lines(of actions: TriggerEvaluator.Actions) -> [String] {
+        actions.map { action in
+            guard case .call(let run, _, _, _, _, _) = action else { return line(action, run: 0) }
+            runs.append(run)
+            return line(action, run: runs.count)
+        }
     }
 }
 
@@ -113,14 +132,14 @@ func calls(_ lines: [String]) -> [String] {
     }
 }
 
-private func line(_ action: TriggerAction<Packet>) -> String {
+private func line(_ action: TriggerAction, run: Int) -> String {
     switch action {
-    case .call(let run, let call, let input, let authors, let timeout):
+    case .call(_, let call, let input, let authors, _, let timeout):
         "call \(run) \(call.functionID) \(input.message)"
             + (authors.map { " \($0.map(\.string).sorted())" } ?? "")
             + (timeout == .seconds(30) ? "" : " \(timeout.inMilliseconds)")
     case .decideJoin(let connection, let payload, let isAllowed):
-        "\(connection.rawValue) \(isAllowed ? "allow" : "refuse") \(payload.text)"
+        "\(connection.rawValue) \(isAllowed ? "allow" : "refuse") \((payload as? Packet)?.text ?? "?")"
     case .hold(let connection): "hold \(connection.rawValue)"
     case .release(let connection): "release \(connection.rawValue)"
     case .log(let log):

@@ -6,11 +6,14 @@ func text(_ string: String) -> JSONText {
 }
 
 /// A message of the core's.
-struct Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
-    var text: String
+final class Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
+    let text: String
 
     init(_ text: String) { self.text = text }
     init(stringLiteral text: String) { self.text = text }
+
+    static func == (left: Packet, right: Packet) -> Bool { left.text == right.text }
+    func hash(into hasher: inout Hasher) { hasher.combine(text) }
 
     var data: JSONText { StreamTriggersTests.text(text) }
     var outcome: CallOutcome { .success(data) }

@@ -62,7 +62,7 @@ struct TriggerEvaluatorTests {
         let triggers = bench.registry.triggers(onEventOf: "engine::workers-available")
         for number in 0..<3 {
             let event = TriggerEvent(
-                input: CallInput<Packet>.text(text("\(number)")), lane: bench.evaluator.loneLane(),
+                input: CallInput.text(text("\(number)")), lane: bench.evaluator.loneLane(),
                 writer: nil, size: 1, authors: [Name("z")])
             #expect(calls(bench.fire(event, triggers)) == ["fa \(number) [\"a\", \"z\"]"])
         }

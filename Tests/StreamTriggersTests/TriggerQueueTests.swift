@@ -3,12 +3,7 @@ import Testing
 
 @testable import StreamTriggers
 
-private struct NoPayload: CallPayload {
-    var data: JSONText { .null }
-    var outcome: CallOutcome { .success(nil) }
-}
-
-private func event(_ item: String) -> TriggerEvent<NoPayload> {
+private func event(_ item: String) -> TriggerEvent {
     TriggerEvent(
         input: .text(.null), lane: .item(group: Name("g"), item: Name(item)), writer: nil, size: 4)
 }
@@ -22,7 +17,7 @@ struct TriggerQueueTests {
     /// the arrivals after it.
     @Test("does not grow behind an event that waits for its lane") func slowLane() {
         let limits = TriggerLimits()
-        var queue = TriggerQueue<NoPayload>()
+        var queue = TriggerQueue()
         queue.append(event("slow"))
         queue.append(event("slow"))
         #expect(queue.start(limits) != nil)
@@ -32,7 +27,7 @@ struct TriggerQueueTests {
                 Issue.record("a free lane's event did not start")
                 return
             }
-            queue.finish(started.lane)
+            queue.finish(started)
         }
         #expect(queue.waitingCount == 1)
         #expect(queue.entryCount < Self.entriesMax)
@@ -43,13 +38,14 @@ struct TriggerQueueTests {
         #expect(queue.waitingCount == 0)
     }
 
-    @Test("does not grow while all that comes is dropped") func dropping() {
+    @Test("does not grow while all that comes is dropped") func dropping() throws {
         var limits = TriggerLimits()
         limits.inFlight = 1
         limits.waiting = 10
-        var queue = TriggerQueue<NoPayload>()
+        var queue = TriggerQueue()
         queue.append(event("first"))
-        #expect(queue.start(limits) != nil)
+        let started = queue.start(limits)
+        let first = try #require(started)
         for number in 0..<Self.eventCount {
             queue.append(event("item-\(number)"))
             #expect(queue.start(limits) == nil)
@@ -58,11 +54,11 @@ struct TriggerQueueTests {
         #expect(queue.waitingCount == 10)
         #expect(queue.entryCount < Self.entriesMax)
         // Those that are left start in their order.
-        queue.finish(event("first").lane)
+        queue.finish(first)
         for number in (Self.eventCount - 10)..<Self.eventCount {
             let started = queue.start(limits)
-            #expect(started?.lane == event("item-\(number)").lane)
-            if let started { queue.finish(started.lane) }
+            #expect(started?.event.lane == event("item-\(number)").lane)
+            if let started { queue.finish(started) }
         }
     }
 }

@@ -289,7 +289,7 @@ struct ReleaseTests {
         let type = TriggerTypeRegistration(id: "cron", description: "d")
         let bad = TriggerRegistration(id: "t", triggerType: "stream", functionID: "f")
         let http = FunctionRegistration(id: "h", hasInvocation: true)
-        let messages: [WorkerMessage<Packet>] = [
+        let messages: [WorkerMessage] = [
             .registerFunction(function), .registerFunction(function), .registerFunction(http),
             .registerFunction(FunctionRegistration(id: "stream::set")),
             .registerFunction(FunctionRegistration(id: String(repeating: "x", count: 257))),
@@ -331,7 +331,7 @@ struct PrefixTests {
         _ = node.registerFunction(2, "g")
         #expect(node.router.functions.owner(of: Name("g")) == nil)
         #expect(node.call(1, "p::g") == ["2 call \(uuid(4)) g in"])
-        #expect(node.nodeCall("p::g", .message("in")) == ["2 call \(uuid(5)) g in"])
+        #expect(node.nodeCall("p::g", .message(Packet("in"))) == ["2 call \(uuid(5)) g in"])
         #expect(node.nodeCall("p::g", "5").first?.contains(#""function_id":"g","data":5"#) == true)
         #expect(node.call(1, "g").first?.contains("function_not_found") == true)
     }

@@ -25,11 +25,11 @@ struct NodeCallTests {
     }
 
     @Test("a message of the core's is forwarded by the core") mutating func message() {
-        #expect(node.nodeCall("f", .message("in")) == ["1 call \(uuid(2)) f in"])
+        #expect(node.nodeCall("f", .message(Packet("in"))) == ["1 call \(uuid(2)) f in"])
     }
 
     @Test("a trace context goes with it") mutating func trace() {
-        let input = CallInput<Packet>.text(StreamWorkersTests.text("null"))
+        let input = CallInput.text(StreamWorkersTests.text("null"))
         #expect(
             node.nodeCall("f", input, traceparent: "00-1") == [
                 invoke("f", "null", trace: ",\"traceparent\":\"00-1\"")
@@ -147,7 +147,9 @@ struct NodeCallTests {
 
     @Test("a built-in function gets the data of a message") mutating func builtInOfMessage() {
         #expect(
-            node.nodeCall("stream::set", .message("{}")) == ["0 call \(uuid(2)) stream::set {}"])
+            node.nodeCall("stream::set", .message(Packet("{}"))) == [
+                "0 call \(uuid(2)) stream::set {}"
+            ])
     }
 
     @Test("a built-in function that does not answer has a limit too") mutating func builtInTimeout()

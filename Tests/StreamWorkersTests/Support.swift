@@ -5,14 +5,17 @@ import StreamTriggers
 import StreamWorkers
 import Synchronization
 
-typealias Router = WorkerRouter<Packet>
+typealias Router = WorkerRouter
 
 /// A message of the core's: JSON data, or a result that says `!code` for an error.
-struct Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
-    var text: String
+final class Packet: CallPayload, Hashable, ExpressibleByStringLiteral {
+    let text: String
 
     init(_ text: String) { self.text = text }
     init(stringLiteral text: String) { self.text = text }
+
+    static func == (left: Packet, right: Packet) -> Bool { left.text == right.text }
+    func hash(into hasher: inout Hasher) { hasher.combine(text) }
 
     var data: JSONText { StreamWorkersTests.text(text) }
 
@@ -94,7 +97,7 @@ struct Node {
 
     mutating func close(_ connection: Int) -> [String] { feed(.closed(id(connection))) }
 
-    mutating func say(_ connection: Int, _ message: WorkerMessage<Packet>) -> [String] {
+    mutating func say(_ connection: Int, _ message: WorkerMessage) -> [String] {
         feed(.message(id(connection), message))
     }
 
@@ -141,7 +144,7 @@ struct Node {
 
     /// A call of the node itself.
     mutating func nodeCall(
-        _ function: String, _ input: CallInput<Packet>, tag: UInt64 = 7, traceparent: String? = nil,
+        _ function: String, _ input: CallInput, tag: UInt64 = 7, traceparent: String? = nil,
         timeout: Duration = .seconds(1)
     ) -> [String] {
         var actions: Router.Actions = []
@@ -162,7 +165,7 @@ struct Node {
         return feed(.tick)
     }
 
-    mutating func feed(_ event: WorkerEvent<Packet>) -> [String] {
+    mutating func feed(_ event: WorkerEvent) -> [String] {
         var actions = router.handle(event, at: moment)
         while let index = actions.firstIndex(where: {
             if case .departMore = $0 { true } else { false }
@@ -187,7 +190,7 @@ struct Node {
 
 func connectionID(_ number: Int) -> ConnectionID { ConnectionID(rawValue: UInt64(number)) }
 
-private func line(_ action: WorkerAction<Packet>) -> String? {
+private func line(_ action: WorkerAction) -> String? {
     switch action {
     case .admit(let connection, let workerID, _, let isRestricted, let allowed):
         "\(connection.rawValue) admit \(workerID)\(isRestricted ? " restricted" : "")"
@@ -195,11 +198,11 @@ private func line(_ action: WorkerAction<Packet>) -> String? {
     case .send(let connection, let bytes), .sendCall(let connection, let bytes):
         "\(connection.rawValue) send \(String(decoding: bytes, as: UTF8.self))"
     case .forwardCall(let payload, let connection, let invocationID, let functionID):
-        "\(connection.rawValue) call \(invocationID) \(functionID) \(payload.text)"
+        "\(connection.rawValue) call \(invocationID) \(functionID) \(shown(payload))"
     case .forwardResult(
         let payload, let connection, let invocationID, let functionID, let traceparent, let baggage):
         "\(connection.rawValue) result \(String(decoding: invocationID.bytes, as: UTF8.self))"
-            + " \(functionID) \(payload.text) \(traceparent ?? "-") \(baggage ?? "-")"
+            + " \(functionID) \(shown(payload)) \(traceparent ?? "-") \(baggage ?? "-")"
     case .setOutboundLimit(let connection, let bytes):
         "\(connection.rawValue) limit \(bytes)"
     case .ping(let connection):
@@ -207,7 +210,7 @@ private func line(_ action: WorkerAction<Packet>) -> String? {
     case .close(let connection, let code):
         "\(connection.rawValue) close \(code)"
     case .runStreamCall(let connection, let payload):
-        "\(connection.rawValue) run \(payload.text)"
+        "\(connection.rawValue) run \(shown(payload))"
     case .callStream(let invocationID, let functionID, let data):
         "0 call \(invocationID) \(functionID) \(String(decoding: data.bytes, as: UTF8.self))"
     case .nodeCallEnded(let tag, .success(let result)):
@@ -254,3 +257,5 @@ struct SplitMix: RandomNumberGenerator {
         return word ^ (word >> 31)
     }
 }
+
+private func shown(_ payload: any CallPayload) -> String { (payload as? Packet)?.text ?? "?" }
