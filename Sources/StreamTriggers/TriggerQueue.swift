@@ -174,6 +174,19 @@ struct TriggerQueue: Sendable {
         freePlaces.append(place)
     }
 
+    /// Places that a queue without events keeps for the next ones.
+    private static var keptPlaces: Int { 64 }
+
+    /// What thousands of lanes have taken goes with the last of them.
+    private mutating func shrinkIfEmpty() {
+        guard places.isEmpty, lanes.count > Self.keptPlaces else { return }
+        lanes = []
+        freePlaces = []
+        places = [:]
+        ready = Fifo()
+        arrivals = Fifo()
+    }
+
     /// Whether an entry of `ready` is a lane whose next event may start.
     private func mayStart(_ entry: Entry) -> Bool {
         let lane = lanes[entry.place]
@@ -210,6 +223,7 @@ struct TriggerQueue: Sendable {
         lanes[place].isBusy = false
         if lanes[place].events.isEmpty {
             givePlace(place)
+            shrinkIfEmpty()
         } else {
             ready.append(Entry(place: place, number: lanes[place].number))
         }
@@ -224,6 +238,7 @@ struct TriggerQueue: Sendable {
             waitingSize -= event.size
             if lanes[arrival.place].events.isEmpty, !lanes[arrival.place].isBusy {
                 givePlace(arrival.place)
+                shrinkIfEmpty()
             }
             return event
         }
