@@ -48,8 +48,8 @@ let targets: [Target] = [
     core("CStreamJSON", ["CStreamBase"]),
     core("CStreamProtocol", ["CStreamWebSocket", "CStreamJSON", "CStreamBase"]),
     core("CStreamLoop", ["CStreamBase"], libraries: ["uring"]),
-    core("CStreamTransport", ["CStreamBase", "CStreamWebSocket", "CStreamLoop"]),
-    core("CStreamTLS", ["CStreamBase"], libraries: ["crypto"]),
+    core("CStreamTransport", ["CStreamBase", "CStreamWebSocket", "CStreamTLS", "CStreamLoop"]),
+    core("CStreamTLS", ["CStreamBase"], libraries: ["ssl", "crypto"]),
     core("CStreamStore", ["CStreamBase"]),
     core("CStreamProcess"),
     core(
@@ -104,7 +104,8 @@ let targets: [Target] = [
     .testTarget(
         name: "CStreamTransportTests",
         dependencies: [
-            "CStreamTransport", "CTransportProbe", "CStreamLoop", "CStreamWebSocket", "CStreamBase",
+            "CStreamTransport", "CTransportProbe", "CStreamLoop", "CStreamWebSocket", "CStreamTLS",
+            "CStreamBase",
         ],
         swiftSettings: testSettings),
     tests("CStreamProtocol"),

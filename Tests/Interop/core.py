@@ -12,6 +12,6 @@ def built_core(mains, out, libraries):
     includes = [f"-I{path}" for path in ROOT.glob("CSources/*/include")]
     options = ["-std=gnu17", "-O2", "-D_GNU_SOURCE", "-w"]
     files = [ROOT / "Benchmarks/Cost" / main for main in mains]
-    command = [shutil.which("clang"), *options, *includes, *files, *sources, "-o", out, *libraries, "-lcrypto", "-pthread"]
+    command = [shutil.which("clang"), *options, *includes, *files, *sources, "-o", out, *libraries, "-lssl", "-lcrypto", "-pthread"]
     subprocess.run(command, check=True)
     return out

@@ -56,6 +56,20 @@
 #define SC_HTTP_HEAD_SIZE_MAX (16u << 10)
 /// Header fields of an HTTP request. More: 431.
 #define SC_HTTP_HEADER_COUNT_MAX 100
+/// Bytes of a TLS handshake that come from a peer, all its certificates among them, and of its first message, for which
+/// OpenSSL takes memory before it is there. More: the handshake fails.
+#define SC_TLS_HANDSHAKE_SIZE_MAX (64u << 10)
+#define SC_TLS_HELLO_SIZE_MAX (16u << 10)
+/// Bytes of a TLS record on the wire, without its header. Longer: the connection ends.
+#define SC_TLS_RECORD_SIZE_MAX ((16u << 10) + 2048)
+/// Time that one turn of a shard spends on TLS handshakes. The others wait for the next turn.
+#define SC_TLS_HANDSHAKE_NS_PER_TURN 2000000u
+/// Bytes sealed for one send. What the socket does not take of them can no longer be dropped.
+#define SC_TLS_SEND_SIZE_MAX (64u << 10)
+/// How long a TLS session may be resumed, and how often its tickets get a new key. So many keys open tickets.
+#define SC_TLS_SESSION_SECONDS 7200u
+#define SC_TLS_TICKET_KEY_SECONDS 3600u
+#define SC_TLS_TICKET_KEYS 3u
 /// Sends put on a ring before their completions are looked at.
 #define SC_LOOP_SENDS_PER_SLICE 256
 /// Sends to stream clients that one turn starts. The rest leaves in the next turns, with what those bring.
@@ -201,6 +215,8 @@
 /// Shards of a node. More: refused at start.
 #define SC_SHARD_COUNT_MAX 64
 
+_Static_assert(SC_TLS_SESSION_SECONDS <= SC_TLS_TICKET_KEY_SECONDS * (SC_TLS_TICKET_KEYS - 1),
+               "the key of a ticket is there as long as its session");
 _Static_assert(SC_LOG_PIECE_SIZE % SC_LOG_PAGE_SIZE == 0, "pieces end with pages");
 _Static_assert(SC_VALUE_DEPTH_MAX + 3 <= SC_JSON_DEPTH_MAX, "a frame adds up to three levels");
 _Static_assert(SC_VALUE_SIZE_MAX <= SC_MESSAGE_SIZE_MAX, "a value must fit a message");

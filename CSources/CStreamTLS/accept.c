@@ -1,4 +1,4 @@
-#include "CStreamTLS.h"
+#include "tls_private.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -11,6 +11,7 @@ int sc_tls_websocket_accept(struct sc_bytes key, char out[28]) {
     memcpy(text + key.size, guid, sizeof guid - 1);
     uint8_t digest[EVP_MAX_MD_SIZE];
     unsigned digest_size = 0;
+    sc_tls_prepare();
     if (EVP_Digest(text, key.size + sizeof guid - 1, digest, &digest_size, EVP_sha1(), NULL) != 1)
         return -EIO;
     assert(digest_size == 20);
