@@ -43,7 +43,7 @@ test: test-packages ## Build everything, run all tests and play the fuzz corpus
 	swift test --skip-build
 	swift build -c release --product iii-stream
 	swift build -c release --product iii-stream-bench
-	@$(MAKE) --no-print-directory interop interop-epoll
+	@$(MAKE) --no-print-directory interop interop-epoll interop-tls
 	FUZZ_SECONDS=0 .ci/fuzz
 
 .PHONY: interop
@@ -59,6 +59,15 @@ interop-epoll: # A part of it on epoll
 	cd $(INTEROP) && III_IO=epoll "$$(../../.ci/venv test)" -m pytest $(EPOLL) $(PYTEST_FLAGS)
 interop-epoll-rest:
 	III_IO=epoll "$$(.ci/venv test)" -m pytest $(INTEROP) $(EPOLL:%=--ignore=$(INTEROP)/%) $(PYTEST_FLAGS)
+
+# What TLS may change: the order and the ends of what is sent, large messages, slow readers, limits of connections.
+TLS := protocol/test_messages.py protocol/test_replay.py protocol/test_subscriptions.py protocol/test_large_messages.py \
+	resilience/test_slow_reader.py access/test_authentication.py
+.PHONY: interop-tls interop-tls-rest
+interop-tls: # A part of it over TLS
+	cd $(INTEROP) && III_TLS=1 "$$(../../.ci/venv test)" -m pytest $(TLS) $(PYTEST_FLAGS)
+interop-tls-rest:
+	III_TLS=1 "$$(.ci/venv test)" -m pytest $(INTEROP) $(TLS:%=--ignore=$(INTEROP)/%) $(PYTEST_FLAGS)
 
 .PHONY: conformance
 conformance: build test-packages ## Recorded answers and vectors; public suites with PYTHON2=, JSON_SUITE=

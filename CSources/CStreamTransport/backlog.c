@@ -52,6 +52,14 @@ static void waits_no_more(struct connection *connection, uint64_t size) {
     sc_account_discharge(connection->account, SC_PLACE_OUTBOX, size);
 }
 
+// The last piece that has begun to leave: behind what is sealed already there may be the rest of what it was sealed of.
+static struct backlog_piece *last_begun(const struct backlog *backlog) {
+    struct backlog_piece *piece = backlog->first;
+    while (piece->sealed && piece->next != NULL && (piece->next->sealed || piece->next->sent > 0))
+        piece = piece->next;
+    return piece;
+}
+
 static void piece_append(struct backlog *backlog, struct backlog_piece *piece) {
     if (backlog->last != NULL)
         backlog->last->next = piece;
@@ -82,14 +90,15 @@ void sc_backlog_append(struct connection *connection, struct slice slice, uint32
         sc_slice_retain(slice);
         piece_append(backlog, piece);
         // The one that is being sent makes place for another: it does not count in any case.
-        if ((backlog->huge == NULL || backlog->huge == backlog->first) &&
+        if ((backlog->huge == NULL || backlog->huge == last_begun(backlog)) &&
             slice.size > connection->port->budget)
             backlog->huge = piece;
         return;
     }
     struct backlog_piece *last = backlog->last;
     // The first piece may be in the kernel's hands, but only its bytes so far are: room behind stays ours.
-    if (last == NULL || last->shared != NULL || last->capacity - last->size < slice.size) {
+    if (last == NULL || last->sealed || last->shared != NULL ||
+        last->capacity - last->size < slice.size) {
         last = piece_make(connection->transport, slice.size > PIECE_SIZE ? slice.size : PIECE_SIZE);
         last->sent = sent;
         piece_append(backlog, last);
@@ -98,31 +107,22 @@ void sc_backlog_append(struct connection *connection, struct slice slice, uint32
     last->size += slice.size;
 }
 
-void sc_backlog_put_first(struct connection *connection, const uint8_t *frame, size_t size) {
-    struct backlog *backlog = connection->backlog;
-    struct backlog_piece *piece = piece_of(connection->transport, frame, size);
-    piece->next = backlog->first;
-    backlog->first = piece;
-    waits(connection, size);
-}
-
-void sc_backlog_put_second(struct connection *connection, const uint8_t *frame, size_t size) {
-    struct backlog *backlog = connection->backlog;
-    struct backlog_piece *piece = piece_of(connection->transport, frame, size);
-    piece->next = backlog->first->next;
-    backlog->first->next = piece;
-    if (backlog->last == backlog->first)
+// NULL: in front of all.
+static void insert_behind(struct backlog *backlog, struct backlog_piece *_Nullable before,
+                          struct backlog_piece *piece) {
+    struct backlog_piece **link = before == NULL ? &backlog->first : &before->next;
+    piece->next = *link;
+    *link = piece;
+    if (backlog->last == before)
         backlog->last = piece;
-    waits(connection, size);
 }
 
-void sc_backlog_sent(struct connection *connection, uint64_t sent) {
+// So many bytes of the first piece wait no more.
+static void take_first(struct connection *connection, uint64_t size) {
     struct backlog *backlog = connection->backlog;
     struct backlog_piece *piece = backlog->first;
-    waits_no_more(connection, sent);
-    if (sent > 0 && sc_connection_serves(connection))
-        sc_connection_lives(connection);
-    piece->sent += (uint32_t)sent;
+    waits_no_more(connection, size);
+    piece->sent += (uint32_t)size;
     if (piece->sent < piece->size)
         return;
     backlog->first = piece->next;
@@ -133,12 +133,96 @@ void sc_backlog_sent(struct connection *connection, uint64_t sent) {
     piece_free(connection->transport, piece);
 }
 
+void sc_backlog_put_first(struct connection *connection, const uint8_t *frame, size_t size) {
+    struct backlog *backlog = connection->backlog;
+    insert_behind(backlog, NULL, piece_of(connection->transport, frame, size));
+    waits(connection, size);
+}
+
+void sc_backlog_put_second(struct connection *connection, const uint8_t *frame, size_t size) {
+    struct backlog *backlog = connection->backlog;
+    struct backlog_piece *before = last_begun(backlog);
+    insert_behind(backlog, before, piece_of(connection->transport, frame, size));
+    waits(connection, size);
+}
+
+// ---- Ciphertext
+
+// Plaintext that is put together for one send: from here on it is sealed without a copy of it.
+#define SEALED_PIECES_MAX 16u
+
+void sc_backlog_put_sealed(struct connection *connection, struct sc_bytes bytes, bool first) {
+    struct backlog *backlog = backlog_of(connection);
+    struct backlog_piece *piece = piece_of(connection->transport, bytes.data, bytes.size);
+    struct backlog_piece *before = NULL, *next = first ? NULL : backlog->first;
+    for (; next != NULL && next->sealed; next = next->next)
+        before = next;
+    piece->sealed = true;
+    insert_behind(backlog, before, piece);
+    waits(connection, bytes.size);
+}
+
+// What comes first, as much as one send takes. Returns how many pieces that are.
+static uint32_t gather(const struct backlog *backlog, struct sc_bytes *pieces, size_t *size) {
+    uint32_t count = 0;
+    *size = 0;
+    for (struct backlog_piece *piece = backlog->first;
+         piece != NULL && count < SEALED_PIECES_MAX && *size < SC_TLS_SEND_SIZE_MAX;
+         piece = piece->next) {
+        size_t left = piece->size - piece->sent, room = SC_TLS_SEND_SIZE_MAX - *size;
+        pieces[count] = (struct sc_bytes){piece->data + piece->sent, left < room ? left : room};
+        *size += pieces[count++].size;
+    }
+    return count;
+}
+
+// Ciphertext that waits for one peer holds no chunk that others share.
+static struct backlog_piece *piece_for_sealed(struct transport *transport, size_t capacity) {
+    if (capacity <= PIECE_SIZE)
+        return piece_make(transport, capacity);
+    struct slice slice = sc_chunks_take(&transport->chunks, LANE_SEALED, capacity);
+    struct backlog_piece *piece = piece_make(transport, 0);
+    piece->shared = slice.chunk;
+    piece->data = slice_data(slice);
+    return piece;
+}
+
+bool sc_backlog_seal(struct connection *connection, struct sc_tls *tls) {
+    struct backlog *backlog = connection->backlog;
+    if (backlog->first->sealed)
+        return true;
+    struct sc_bytes pieces[SEALED_PIECES_MAX];
+    size_t size;
+    uint32_t count = gather(backlog, pieces, &size);
+    size_t capacity = sc_tls_sealed_size_max(size);
+    struct backlog_piece *sealed = piece_for_sealed(connection->transport, capacity);
+    uint8_t *out = sealed->shared == NULL ? sealed->bytes : sealed->shared->data;
+    ssize_t written = sc_tls_seal(tls, pieces, count, out, capacity);
+    if (written < 0) {
+        piece_free(connection->transport, sealed);
+        return false;
+    }
+    sealed->sealed = true;
+    sealed->size = (uint32_t)written;
+    for (uint32_t i = 0; i < count; i++)
+        take_first(connection, pieces[i].size);
+    insert_behind(backlog, NULL, sealed);
+    waits(connection, (uint64_t)written);
+    return true;
+}
+
+void sc_backlog_sent(struct connection *connection, uint64_t sent) {
+    if (sent > 0 && sc_connection_serves(connection))
+        sc_connection_lives(connection);
+    take_first(connection, sent);
+}
+
 void sc_backlog_drop_waiting(struct connection *connection) {
     struct backlog *backlog = connection->backlog;
-    struct backlog_piece *piece = backlog->first->next;
-    backlog->first->next = NULL;
-    backlog->last = backlog->first;
-    if (backlog->huge != backlog->first)
+    struct backlog_piece *last = last_begun(backlog), *piece = last->next;
+    last->next = NULL;
+    backlog->last = last;
+    if (backlog->huge != last)
         backlog->huge = NULL;
     while (piece != NULL) {
         struct backlog_piece *next = piece->next;
@@ -168,11 +252,11 @@ void sc_backlog_free(struct connection *connection) {
 // A large frame that is being sent does not count, whatever its size, and neither does one that is bigger than the
 // budget, as the `sync` of a large group is: what waits before and behind them does.
 static uint64_t counted(const struct backlog *backlog) {
-    const struct backlog_piece *first = backlog->first, *huge = backlog->huge;
+    const struct backlog_piece *begun = last_begun(backlog), *huge = backlog->huge;
     uint64_t bytes = backlog->bytes;
-    if (first->shared != NULL)
-        bytes -= first->size - first->sent;
-    if (huge != NULL && huge != first)
+    if (begun->shared != NULL)
+        bytes -= begun->size - begun->sent;
+    if (huge != NULL && huge != begun)
         bytes -= huge->size;
     return bytes;
 }
@@ -186,7 +270,7 @@ void sc_backlog_check(struct connection *connection) {
     if (port->hard_size_max == 0)
         return;
     uint64_t waiting = counted(backlog);
-    if (waiting <= port->budget || backlog->first == backlog->last) {
+    if (waiting <= port->budget || last_begun(backlog) == backlog->last) {
         sc_wait_list_remove(&backlog->wait);
         return;
     }

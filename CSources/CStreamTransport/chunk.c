@@ -58,6 +58,12 @@ struct slice sc_chunks_take(struct chunks *chunks, uint32_t lane, size_t size) {
     return slice;
 }
 
+void sc_chunks_trim(struct slice *slice, size_t size) {
+    assert(size <= slice->size && slice->offset + slice->size == slice->chunk->size);
+    slice->chunk->size = slice->offset + (uint32_t)size;
+    slice->size = (uint32_t)size;
+}
+
 struct slice sc_chunks_wrap(struct chunks *chunks, struct sc_blob *blob, size_t offset) {
     struct chunk *chunk = chunk_make(chunks, 0);
     chunk->external = sc_blob_retain(blob);

@@ -52,6 +52,15 @@ struct sc_account *sc_connection_account(struct connection *connection) {
     return connection->account;
 }
 
+void sc_connection_drop_account(struct connection *connection) {
+    struct sc_account *account = connection->account;
+    if (account == NULL || sc_account_total(account) > 0 ||
+        atomic_load_explicit(&account->references, memory_order_acquire) > 1)
+        return;
+    sc_account_release(account);
+    connection->account = NULL;
+}
+
 void sc_connection_wake(struct connection *connection) {
     uint64_t waiting = sc_account_take_waiting(connection->account);
     if (waiting != 0)
@@ -181,6 +190,9 @@ void sc_connection_finish_later(struct connection *connection, enum connection_s
 
 void sc_connection_drained(struct connection *connection) {
     assert(connection->state >= STATE_CLOSING);
+    const struct channel_kind *channel = connection->port->channel;
+    if (channel != NULL && channel->says_goodbye(connection))
+        return;
     if (connection->state == STATE_DRAINING)
         sc_connection_end(connection, END_AT_ONCE);
     else // The peer's end, or its close frame, is awaited.
@@ -219,18 +231,20 @@ void sc_connection_ask(struct connection *connection) {
     send_ping(connection);
 }
 
-static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
-    struct connection *connection = CONNECTION(socket);
+void sc_connection_hears(struct connection *connection) {
     // Of a peer for which something waits only what it takes counts.
     if (sc_connection_serves(connection) && !sc_backlog_waits(connection))
         sc_connection_lives(connection);
     if (connection->silent && sc_connection_serves(connection) && !connection->pinged)
         say_alive(connection, true);
-    sc_inbound_receive(connection, bytes, size);
 }
 
-static void on_end(struct sc_socket *socket, int reason) {
-    struct connection *connection = CONNECTION(socket);
+static void on_receive(struct sc_socket *socket, uint8_t *bytes, size_t size) {
+    sc_connection_hears(CONNECTION(socket));
+    sc_inbound_receive(CONNECTION(socket), bytes, size);
+}
+
+void sc_connection_peer_ended(struct connection *connection, int reason) {
     sc_account_end(connection->account, reason == 0 ? SC_ACCOUNT_LEFT : SC_ACCOUNT_CUT);
     if (reason != 0)
         sc_connection_end(connection, END_RESET);
@@ -242,31 +256,47 @@ static void on_end(struct sc_socket *socket, int reason) {
         sc_connection_end(connection, END_AT_ONCE);
 }
 
+static void on_end(struct sc_socket *socket, int reason) {
+    sc_connection_peer_ended(CONNECTION(socket), reason);
+}
+
 static void on_sent(struct sc_socket *socket, ssize_t result) {
     sc_out_sent(CONNECTION(socket), result);
 }
 
-static void on_closed(struct sc_socket *socket) {
-    struct connection *connection = CONNECTION(socket);
+void sc_connection_socket_closed(struct connection *connection) {
     assert(connection->state == STATE_TERMINATING);
     connection->state = STATE_CLOSED;
     connection->port->role->on_closed(connection);
+}
+
+static void on_closed(struct sc_socket *socket) {
+    sc_connection_socket_closed(CONNECTION(socket));
 }
 
 static const struct sc_socket_handler handler = {on_receive, on_end, on_sent, on_closed};
 
 struct connection *sc_connection_adopt(struct transport *transport, const struct port *port,
                                        int fd) {
-    struct connection *connection = sc_heap_take(transport->heap, port->role->size);
+    const struct channel_kind *channel = port->channel;
+    size_t size = port->role->size + (channel != NULL ? channel->size : 0);
+    struct connection *connection = sc_heap_take(transport->heap, size);
     if (connection == NULL)
         return NULL;
-    memset(connection, 0, port->role->size);
-    if (sc_socket_open(transport->loop, &connection->socket, fd, &handler) < 0) {
+    memset(connection, 0, size);
+    connection->transport = transport;
+    connection->port = port;
+    if (channel != NULL && !channel->open(connection)) {
         sc_heap_give(connection);
         return NULL;
     }
-    connection->transport = transport;
-    connection->port = port;
+    if (sc_socket_open(transport->loop, &connection->socket, fd,
+                       channel != NULL ? channel->handler : &handler) < 0) {
+        if (channel != NULL)
+            channel->close(connection);
+        sc_heap_give(connection);
+        return NULL;
+    }
     uint32_t slot = slot_take(transport);
     transport->slots[slot].connection = connection;
     transport->slots[slot].label = 0;
@@ -333,6 +363,8 @@ static void look_at(struct connection *connection) {
         return;
     if (connection->state == STATE_HEAD) {
         transport->counters.handshakes_timed_out++;
+        if (connection->port->channel != NULL)
+            connection->port->channel->timed_out(connection);
         sc_connection_end(connection, END_RESET);
     } else if (connection->state >= STATE_CLOSING && connection->state < STATE_TERMINATING) {
         sc_connection_end(connection, END_AT_ONCE);
@@ -388,6 +420,7 @@ void sc_transport_init(struct transport *transport) {
     transport->sweep_next = UINT32_MAX;
     transport->tick_ms = tick_ms(&transport->limits);
     transport->parked.name = "to be started";
+    transport->handshakes.name = "to shake hands";
     transport->parked_timer.on_due = parked_due;
     transport->over_budget.name = "within the budget again";
     transport->over_timer.on_due = sc_backlog_over_due;

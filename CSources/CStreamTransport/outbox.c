@@ -2,8 +2,8 @@
 // connection gets one send that never waits. What its socket does not take goes to the connection's own backlog,
 // charged to its account, so that a slow reader holds nothing that others share.
 //
-// A TLS channel will stand between flush() and the socket: what it has encrypted counts as sent, so that partial sends
-// and budgets go on counting plaintext.
+// Where a port has a certificate, a channel (channel.c) stands between flush() and the socket. It takes the slices of a turn
+// for ciphertext, which is what is sent then. So frames are only looked for in plaintext, and budgets count what waits.
 #include <errno.h>
 #include <stdlib.h>
 
@@ -35,7 +35,7 @@ bool sc_out_is_empty(const struct connection *connection) {
            !sc_backlog_waits(connection);
 }
 
-static uint64_t ready_size(const struct connection *connection) {
+uint64_t sc_out_ready_size(const struct connection *connection) {
     uint64_t size = connection->ready.size;
     for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++)
         size += connection->more->slices[i].size;
@@ -48,7 +48,7 @@ uint64_t sc_out_behind(const struct connection *connection) {
 
 uint64_t sc_out_waiting(const struct connection *connection) {
     uint64_t behind = sc_out_behind(connection);
-    return connection->ready.chunk == NULL ? behind : behind + ready_size(connection);
+    return connection->ready.chunk == NULL ? behind : behind + sc_out_ready_size(connection);
 }
 
 static bool extends(struct slice *last, struct slice slice) {
@@ -58,11 +58,17 @@ static bool extends(struct slice *last, struct slice slice) {
     return true;
 }
 
-static void ready_to_backlog(struct connection *connection) {
+void sc_out_ready_to_backlog(struct connection *connection) {
     struct chunks *chunks = &connection->transport->chunks;
     if (connection->ready.chunk == NULL)
         return;
-    sc_backlog_append(connection, connection->ready, 0);
+    const struct channel_kind *channel = connection->port->channel;
+    if (channel != NULL && channel->takes_sealed(connection))
+        sc_backlog_put_sealed(
+            connection, (struct sc_bytes){slice_data(connection->ready), connection->ready.size},
+            false);
+    else
+        sc_backlog_append(connection, connection->ready, 0);
     sc_chunks_release(chunks, connection->ready);
     connection->ready = (struct slice){0};
     for (uint32_t i = 0; connection->more != NULL && i < connection->more->count; i++) {
@@ -103,7 +109,7 @@ void sc_out_append(struct connection *connection, struct slice slice) {
     }
     if (more->count == READY_SLICES_MAX - 1) {
         // More pieces than one send takes: they leave copied together.
-        ready_to_backlog(connection);
+        sc_out_ready_to_backlog(connection);
         sc_backlog_append(connection, slice, 0);
         return;
     }
@@ -134,7 +140,7 @@ void sc_out_append_control(struct connection *connection, const uint8_t *frame, 
 
 static bool takes_pongs(const struct connection *connection) {
     return !sc_backlog_waits(connection) &&
-           (connection->ready.chunk == NULL || ready_size(connection) <= SC_PONGS_SIZE_MAX);
+           (connection->ready.chunk == NULL || sc_out_ready_size(connection) <= SC_PONGS_SIZE_MAX);
 }
 
 void sc_out_pong(struct connection *connection, struct sc_bytes payload) {
@@ -165,7 +171,7 @@ void sc_out_message_pong(struct connection *connection) {
 static void pongs_to_backlog(struct connection *connection) {
     const struct backlog_piece *first = connection->backlog->first;
     struct inbound *inbound = connection->inbound;
-    if (inbound == NULL || first->sent > 0 || !connection->framed)
+    if (inbound == NULL || first->sealed || first->sent > 0 || !connection->framed)
         return;
     bool between_messages = (first->data[0] & 0x0f) != 0;
     if (inbound->message_pong && between_messages) {
@@ -196,8 +202,11 @@ static void pongs_to_ready(struct connection *connection) {
 
 // ---- Sending
 
-static void send_backlog(struct connection *connection) {
+void sc_out_send_backlog(struct connection *connection) {
     pongs_to_backlog(connection);
+    const struct channel_kind *channel = connection->port->channel;
+    if (channel != NULL && !channel->seal_backlog(connection))
+        return;
     struct backlog_piece *piece = connection->backlog->first;
     size_t size = piece->size - piece->sent;
     if (size > SC_LOOP_SEND_SIZE_MAX)
@@ -210,11 +219,13 @@ static void send_backlog(struct connection *connection) {
 static bool flush(struct connection *connection) {
     if (connection->state >= STATE_TERMINATING || sc_socket_sending(&connection->socket))
         return false;
-    if (connection->ready.chunk != NULL && ready_size(connection) > SC_LOOP_SEND_SIZE_MAX)
-        ready_to_backlog(connection);
+    if (connection->port->channel != NULL)
+        return connection->port->channel->flush(connection);
+    if (connection->ready.chunk != NULL && sc_out_ready_size(connection) > SC_LOOP_SEND_SIZE_MAX)
+        sc_out_ready_to_backlog(connection);
     if (connection->ready.chunk == NULL) {
         if (sc_backlog_waits(connection))
-            send_backlog(connection);
+            sc_out_send_backlog(connection);
         return false;
     }
     struct sc_bytes pieces[READY_SLICES_MAX];
@@ -240,7 +251,7 @@ static struct connection *dirty_pop(struct transport *transport) {
 // When those who have waited longest have much to get, no turn ends before all have got theirs: who writes must not
 // get ahead of what is sent, or it would be copied to the backlogs of readers that are not slow.
 static uint32_t sends_max(const struct connection *waited) {
-    bool much = ready_size(waited) > SC_LOOP_SEND_SIZE_MAX / 4 ||
+    bool much = sc_out_ready_size(waited) > SC_LOOP_SEND_SIZE_MAX / 4 ||
                 (waited->more != NULL && waited->more->count >= READY_SLICES_MAX / 2);
     return much ? UINT32_MAX : SC_CLIENT_SENDS_PER_TURN;
 }
@@ -355,11 +366,15 @@ void sc_out_sent(struct connection *connection, ssize_t result) {
         sent_ready(connection, sent);
     else
         sc_backlog_sent(connection, sent);
+    sc_out_go_on(connection);
+}
+
+void sc_out_go_on(struct connection *connection) {
     if (sc_backlog_waits(connection)) {
         sc_backlog_check(connection);
         say_room(connection);
         if (connection->state < STATE_TERMINATING && !sc_socket_sending(&connection->socket))
-            send_backlog(connection);
+            sc_out_send_backlog(connection);
         return;
     }
     if (connection->backlog != NULL)

@@ -66,6 +66,14 @@ void sc_out_sent(struct connection *connection, ssize_t result);
 bool sc_out_progress(struct connection *connection);
 /// Gives up all that waits to be sent.
 void sc_out_discard(struct connection *connection);
+/// A send has ended, and what it took has been given up: sends what waits, or ends what has been waiting for that.
+void sc_out_go_on(struct connection *connection);
+/// Bytes of `ready`.
+uint64_t sc_out_ready_size(const struct connection *connection);
+/// Moves `ready` to the backlog.
+void sc_out_ready_to_backlog(struct connection *connection);
+/// Sends the first piece of the backlog, which is there.
+void sc_out_send_backlog(struct connection *connection);
 /// Frees a connection in STATE_FREED, now or when it comes up among those that had something to send.
 void sc_out_free(struct connection *connection);
 /// Frees those that wait for that, at the end of the transport.
@@ -75,7 +83,8 @@ void sc_out_mark_dirty(struct connection *connection);
 
 // ---- What the socket did not take (backlog.c)
 
-/// Part of it. It begins and, but for its first frame which may have been sent in part, consists of whole frames.
+/// Part of it. It begins and, but for its first frame which may have been sent in part, consists of whole frames; or it
+/// is ciphertext. All ciphertext comes before all plaintext: it was sealed in the order in which it has to leave.
 struct backlog_piece {
     struct backlog_piece *_Nullable next;
     struct chunk *_Nullable shared; // Set: the bytes are the chunk's. Otherwise `bytes`.
@@ -83,6 +92,7 @@ struct backlog_piece {
     uint32_t sent;
     uint32_t size;
     uint32_t capacity;
+    bool sealed; // Ciphertext.
     uint8_t bytes[];
 };
 
@@ -106,6 +116,10 @@ void sc_backlog_append(struct connection *connection, struct slice slice, uint32
 /// Puts a copy of a frame in front of all, or behind the piece that may be half out.
 void sc_backlog_put_first(struct connection *connection, const uint8_t *frame, size_t size);
 void sc_backlog_put_second(struct connection *connection, const uint8_t *frame, size_t size);
+/// Puts a copy of ciphertext behind all that is sealed, or in front of all.
+void sc_backlog_put_sealed(struct connection *connection, struct sc_bytes bytes, bool first);
+/// Seals as much of what comes first as one send takes, unless that is sealed already. False: TLS has failed.
+bool sc_backlog_seal(struct connection *connection, struct sc_tls *tls);
 /// So many bytes of the first piece have left.
 void sc_backlog_sent(struct connection *connection, uint64_t sent);
 /// Closes a peer that is too far behind, or notes when it came to be.
@@ -116,7 +130,39 @@ void sc_backlog_drop_waiting(struct connection *connection);
 void sc_backlog_free(struct connection *connection);
 void sc_backlog_over_due(struct sc_timer *timer);
 
+// ---- Channels (channel.c is the one for TLS)
+
+/// What stands between the outbox of a connection and its socket. Its part of a connection lies behind what the connection
+/// is embedded in, so that a connection without one has none of it.
+struct channel_kind {
+    uint32_t size;                           // Of that part.
+    const struct sc_socket_handler *handler; // In place of the connection's own.
+    /// Of a connection that is being adopted. False: memory is out.
+    bool (*open)(struct connection *connection);
+    /// Gives up what it holds, and what it has charged. The socket is closed, or was never opened.
+    void (*close)(struct connection *connection);
+    /// Sends what is due. Returns whether a send that does not wait was started.
+    bool (*flush)(struct connection *connection);
+    /// Whether `ready` begins with ciphertext; from here on it is taken for plaintext.
+    bool (*takes_sealed)(struct connection *connection);
+    /// Makes the first piece of the backlog ciphertext. False: the connection has ended.
+    bool (*seal_backlog)(struct connection *connection);
+    /// All that was queued has left. True: a goodbye of its own is still to leave, and is queued.
+    bool (*says_goodbye)(struct connection *connection);
+    /// The handshake has not come to its end in time.
+    void (*timed_out)(struct connection *connection);
+};
+
 // ---- Ends (connection.c)
+
+/// Frees the account if nothing waits and nobody else has it: most clients never have any, and its next bytes make one.
+void sc_connection_drop_account(struct connection *connection);
+/// Something has come from the peer: it lives, as far as that counts.
+void sc_connection_hears(struct connection *connection);
+/// The peer's stream has ended, well (0) or not.
+void sc_connection_peer_ended(struct connection *connection, int reason);
+/// The socket is closed.
+void sc_connection_socket_closed(struct connection *connection);
 
 /// Wakes those that wait for room in the connection's account, which it has, if there is some now.
 void sc_connection_wake(struct connection *connection);

@@ -1,6 +1,6 @@
 internal import StreamAdapters
-internal import StreamConfig
-internal import StreamCore
+package import StreamConfig
+package import StreamCore
 internal import StreamModel
 
 extension CoreSettings {
@@ -32,6 +32,10 @@ extension CoreSettings {
             seed: generator.next())
         poll = configuration.poll
         io = configuration.io
+        stream.certificate = configuration.stream.tls.map { CertificateFiles($0) }
+        for (index, listener) in configuration.workerListeners.enumerated() {
+            workers[index].certificate = listener.tls.map { CertificateFiles($0) }
+        }
         withoutStreams = !configuration.stream.isEnabled
         watchesJoins = !configuration.stream.guardedStreams.isEmpty
         clientMessageSizeMax = limits.clientMessageSize
@@ -57,6 +61,20 @@ extension CoreSettings {
         storage.importSplitsLast = recovery.importSplitsLast
         storage.importSkipsBroken = recovery.importSkipsBroken
         self.storage = storage
+    }
+}
+
+extension CertificateFiles {
+    package init(_ files: TLSFiles) {
+        let asks: ClientAuthentication =
+            switch files.clientAuthentication {
+            case .none: .none
+            case .optional: .optional
+            case .required: .required
+            }
+        self.init(
+            certificate: files.certificate, key: files.key, authorities: files.authorities,
+            clientAuthentication: asks, needsTLS13: files.minimumVersion == .tls13)
     }
 }
 

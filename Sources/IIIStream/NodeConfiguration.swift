@@ -133,6 +133,7 @@ extension NodeError {
             case .directory: .storeUnavailable(sentence)
             case .store: .storeDamaged(sentence)
             case .address: .addressUnavailable(sentence)
+            case .certificate: .configuration(sentence)
             case .other: .start(sentence)
             }
     }

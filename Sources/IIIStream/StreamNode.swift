@@ -27,6 +27,7 @@ public final class StreamNode: Sendable {
     private let log: NodeLog
     private let shutdown: Duration
     private let stopping = Mutex<Task<Void, Never>?>(nil)
+    private let certificates: CertificateWatch?
 
     /// The port that stream clients connect to; 0 for a node without streams.
     public let streamPort: UInt16
@@ -76,6 +77,9 @@ public final class StreamNode: Sendable {
             core: core, inbox: inbox, configuration: configuration, log: log, clock: .system,
             router: Self.router(configuration), evaluator: Self.evaluator(configuration),
             signal: { continuation.yield() })
+        certificates =
+            configuration.certificateFiles.isEmpty
+            ? nil : CertificateWatch(core: core, log: log)
         controlTask = Task { await control.run(signals: stream) }
         self.control = control
         signals = continuation
@@ -90,6 +94,7 @@ public final class StreamNode: Sendable {
         streamPort = core.streamPort
         workerPorts = core.workerPorts
         announce(configuration, store)
+        certificates?.begin(configuration.certificateFiles)
         if configuration.compatibility.failOpen {
             log.write(
                 .warn, "fail_open",
@@ -159,6 +164,12 @@ public final class StreamNode: Sendable {
             limits: limits, failOpen: configuration.compatibility.failOpen)
     }
 
+    /// Reads the certificates of all ports again, as it happens by itself when their files change. A pair that is
+    /// refused changes nothing; the log says why.
+    public func reloadCertificates() async {
+        await certificates?.look(atOnce: true)
+    }
+
     static func shardCount(_ configuration: Configuration) -> Int {
         configuration.shards ?? min(availableCores(), 64)
     }
@@ -179,6 +190,7 @@ public final class StreamNode: Sendable {
 
     private func end() async {
         log.write(.info, "stopping")
+        await certificates?.end()
         let clock = ContinuousClock()
         let deadline = clock.now + shutdown
         // Clients first, while the workers that handle their leaves are still there.

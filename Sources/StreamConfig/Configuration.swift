@@ -46,6 +46,8 @@ package struct StreamListener: Sendable, Equatable {
     package var guardedStreams: [String] = []
     /// The only values of the `Origin` header that may connect, in lower case; nil: all.
     package var origins: [String]?
+    /// nil: it speaks no TLS.
+    package var tls: TLSFiles?
 
     package init() {}
 }
@@ -84,6 +86,8 @@ package struct WorkerListener: Sendable, Equatable {
     /// The only values of the `Origin` header that may connect, in lower case; `*`: all. Nil: all where an auth
     /// function decides, else pages of this machine.
     package var origins: [String]?
+    /// nil: it speaks no TLS.
+    package var tls: TLSFiles?
     /// The function that is called in place of every function; nil: none.
     package var middlewareFunctionID: String?
     /// Who may call what; nil: everybody everything.

@@ -20,6 +20,7 @@ extension ConfigurationDecoder {
         configuration.stream.origins = origins(
             map, "like `https://example.com` or `http://localhost:8080`, without a path",
             normalizedOrigin)
+        configuration.stream.tls = tls(map)
         decodeAdapter(map)
         decodeShards(map)
         map.read(
@@ -238,6 +239,7 @@ extension ConfigurationDecoder {
                 "`*` in `origins` lets pages of any origin call what workers may call",
                 at: map.position(of: "origins"))
         }
+        listener.tls = tls(map)
         listener.middlewareFunctionID = map.functionID("middleware_function_id", &report)
         if map.has("rbac") {
             listener.accessControl = accessControl(

@@ -14,7 +14,7 @@ enum Schema {
     static let entry = ["name", "config", "image"]
 
     static let stream = [
-        "port", "host", "auth_function", "guarded_streams", "origins", "adapter",
+        "port", "host", "auth_function", "guarded_streams", "origins", "tls", "adapter",
         "shards",
         "poll_us", "io", "compat",
         "limits", "timeouts", "ping", "admin", "enabled",
@@ -30,7 +30,11 @@ enum Schema {
     static let timeouts = Timeouts.settings.map(\.key)
     static let ping = Ping.settings.map(\.key)
 
-    static let manager = ["port", "host", "origins", "middleware_function_id", "rbac", "limits"]
+    static let tls = ["cert_file", "key_file", "ca_file", "client_auth", "min_version"]
+
+    static let manager = [
+        "port", "host", "origins", "tls", "middleware_function_id", "rbac", "limits",
+    ]
     static let accessControl = [
         "auth_function_id", "expose_functions", "on_trigger_registration_function_id",
         "on_trigger_type_registration_function_id", "on_function_registration_function_id",
@@ -49,12 +53,14 @@ enum Schema {
         func list(_ worker: Worker, _ prefix: String, _ keys: [String]) -> [Setting] {
             keys.map { Setting(worker: worker, path: prefix + $0) }
         }
-        let maps: Set = ["adapter", "compat", "limits", "timeouts", "ping", "rbac"]
+        let maps: Set = ["adapter", "compat", "limits", "timeouts", "ping", "rbac", "tls"]
         return list(.stream, "", stream.filter { !maps.contains($0) })
+            + list(.stream, "tls.", tls)
             + list(.stream, "adapter.", ["name"]) + list(.stream, "adapter.config.", kv + redis)
             + list(.stream, "compat.", compatibility) + list(.stream, "limits.", limits)
             + list(.stream, "timeouts.", timeouts) + list(.stream, "ping.", ping)
             + list(.manager, "", manager.filter { !maps.contains($0) })
+            + list(.manager, "tls.", tls)
             + list(.manager, "rbac.", accessControl) + list(.manager, "limits.", workerLimits)
             + list(.observability, "", observability)
     }()

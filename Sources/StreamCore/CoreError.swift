@@ -2,7 +2,7 @@
 package enum CoreError: Error, Hashable, Sendable {
     /// What a start failed at.
     package enum StartStep: Hashable, Sendable {
-        case other, kernel, directory, store, address
+        case other, kernel, directory, store, address, certificate
     }
 
     /// The node did not start; the sentence says why and what helps.

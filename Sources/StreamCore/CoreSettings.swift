@@ -8,6 +8,8 @@ package struct CoreSettings: Hashable, Sendable {
         /// Bytes that may wait for one client of it.
         package var clientBudget: Int
         package var origins: Origins
+        /// nil: it speaks no TLS.
+        package var certificate: CertificateFiles?
 
         package init(host: String, port: UInt16, clientBudget: Int, origins: Origins = .all) {
             self.host = host

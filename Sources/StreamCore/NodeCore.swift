@@ -39,18 +39,23 @@ package import StreamModel
             unsafe address.origins.lines.map { unsafe strdup($0) } ?? nil
         }
         let path = unsafe settings.storage.map { unsafe strdup($0.path) } ?? nil
+        let addressSettings = [settings.stream] + settings.workers
+        // As the names, for this call only.
+        let certificates = unsafe addressSettings.map { unsafe CertificateTable($0.certificate) }
         defer {
+            unsafe certificates.forEach { unsafe $0?.free() }
             unsafe hosts.forEach { unsafe free($0) }
             unsafe origins.forEach { unsafe free($0) }
             unsafe free(path)
         }
         var addresses: [sc_node_address] = unsafe []
-        for (index, address) in ([settings.stream] + settings.workers).enumerated() {
+        for (index, address) in addressSettings.enumerated() {
             guard let host = unsafe hosts[index] else { return nil }
             unsafe addresses.append(
                 sc_node_address(
                     host: host, port: address.port, budget: UInt64(address.clientBudget),
-                    origin_rule: address.origins.rule, origins: origins[index]))
+                    origin_rule: address.origins.rule, origins: origins[index],
+                    tls: certificates[index]?.table))
         }
         let workers = unsafe Array(addresses.dropFirst())
         return unsafe workers.withUnsafeBufferPointer { workers in
@@ -89,6 +94,7 @@ package import StreamModel
             case SC_START_DIRECTORY: .directory
             case SC_START_STORE: .store
             case SC_START_LISTEN: .address
+            case SC_START_CERTIFICATE: .certificate
             default: .other
             }
         throw .startFailed(step, String(decoding: text, as: UTF8.self))

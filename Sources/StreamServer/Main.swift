@@ -37,10 +37,25 @@ enum Main {
                 return
             }
             for warning in loaded.warningTexts { standardError(warning) }
+            checkCertificates(loaded.configuration)
             print("The configuration is valid: \(loaded.summary).")
         } catch {
             fail(error.text, .configuration)
         }
+    }
+
+    /// A start would fail at a broken one.
+    private static func checkCertificates(_ configuration: Configuration) {
+        var problems: [String] = []
+        for files in configuration.certificateFiles {
+            switch files.contents {
+            case .refused(let problem): problems.append(problem)
+            case .certificate(let text, let isValid):
+                if !isValid { standardError("\(files.certificate): not valid now: \(text)") }
+            }
+        }
+        guard !problems.isEmpty else { return }
+        fail(problems.joined(separator: "\n"), .configuration)
     }
 
     /// Looks into, checks or fills the directory of a store.

@@ -43,6 +43,8 @@ struct Server {
                 }
             case .reload:
                 readAgain(loaded.configuration)
+                // The certificates that run are read again, whatever has become of the file that names them.
+                Task { [started] in await started.node?.reloadCertificates() }
             case .logCounters:
                 // A shard that does not answer holds up no signal, and neither does a start.
                 Task { [log, started] in
@@ -143,20 +145,21 @@ struct Server {
     private func greet(_ node: StreamNode, _ configuration: Configuration) {
         let stream = "\(reachable(configuration.stream.host)):\(node.streamPort)"
         let streams = configuration.stream.isEnabled
+        let secure = configuration.stream.tls == nil ? "" : "s"
         let workers = zip(configuration.workerListeners, node.workerPorts).map {
-            "ws://\(reachable($0.host)):\($1)"
+            "\($0.tls == nil ? "ws" : "wss")://\(reachable($0.host)):\($1)"
         }
         print(
             "iii-stream \(StreamNode.version), \(streams ? kept(configuration.adapter) : "no streams")"
         )
-        if streams { print("  stream clients   ws://\(stream)/stream/<stream>/<group>") }
+        if streams { print("  stream clients   ws\(secure)://\(stream)/stream/<stream>/<group>") }
         print("  workers          \(workers.joined(separator: ", "))")
         if streams {
             print(
                 """
                   try              curl -sN -H 'Connection: Upgrade' -H 'Upgrade: websocket' \
                 -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: aWlpLXN0cmVhbSBoZWxsbw==' \
-                http://\(stream)/stream/chat/room-1
+                http\(secure)://\(stream)/stream/chat/room-1
                 """)
         }
         print("  stop             Ctrl-C")

@@ -6,6 +6,8 @@ import uuid
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from secure import secured
+
 # Nothing on loopback takes this long: a client that waits longer has found a bug.
 TIMEOUT_SECONDS = 10
 
@@ -21,6 +23,7 @@ class Closed(Exception):
 def status_of(url, **options):
     """The HTTP status that an upgrade of `url` is answered with."""
     try:
+        url, options = secured(url, options)
         with connect(url, compression=None, proxy=None, **options):
             return 101
     except InvalidStatus as refusal:
@@ -33,7 +36,7 @@ class Connection:
     def __init__(self, url, **options):
         # Without a user agent: clients of Python are sent no message over 1 MiB.
         defaults = {"compression": None, "max_size": None, "ping_interval": None, "user_agent_header": None}
-        options = {**defaults, **options}
+        url, options = secured(url, {**defaults, **options})
         opening = connect(url, proxy=None, open_timeout=TIMEOUT_SECONDS, **options)
         self.socket = opening.__enter__()
 

@@ -8,6 +8,8 @@ import subprocess
 import threading
 import time
 
+import certificates
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "Tests/Interop/programs"  # Peers that are processes of their own.
 BINARY = pathlib.Path(os.environ.get("III_NODE", ROOT / ".build/release/iii-stream")).resolve()
@@ -45,13 +47,16 @@ def _after_key(child, indent):
 
 
 def configuration(stream=None, worker=None, entries=()):
-    """The text of a configuration file: both ports on loopback, picked by the kernel."""
-    stream = {"host": "127.0.0.1", "port": 0, **(stream or {})}
+    """The text of a configuration file: both ports on loopback, picked by the kernel, with TLS if the run is over it."""
+    port = {"host": "127.0.0.1", "port": 0}
+    if certificates.TLS:
+        port["tls"] = certificates.settings()
+    stream = {**port, **(stream or {})}
     if IO:
         stream.setdefault("io", IO)  # Last: tests know the lines of what they write.
     workers = [
         {"name": "iii-stream", "config": stream},
-        {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0, **(worker or {})}},
+        {"name": "iii-worker-manager", "config": {**port, **(worker or {})}},
         *entries,
     ]
     return yaml({"workers": workers})
@@ -77,6 +82,7 @@ class Node:
         self.binary = binary
         self.expected_errors = []  # Parts of error lines that the test provokes.
         self.process = None
+        self.secure_ports = set()
         self.asked = 0.0  # When the counters were asked for last.
         self.lines = []
         self.records = []
@@ -91,6 +97,11 @@ class Node:
         self.stream_port = port_of(listening["stream"])
         self.worker_ports = [port_of(address) for address in listening["workers"]]
         self.worker_port = self.worker_ports[0]
+        # Which of its ports speak TLS, in the order of the file.
+        secure = ["cert_file" in entry for entry in self.text.split("- name")[1:] if "port" in entry]
+        ports = [self.stream_port, *self.worker_ports]
+        self.secure_ports = {port for port, is_secure in zip(ports, secure) if is_secure}
+        certificates.secure_ports.update(self.secure_ports)
         return self
 
     def launch(self):
@@ -172,6 +183,7 @@ class Node:
             raise NodeFailed(f"the node did not end:\n{self.tail()}") from None
         self._reader.join()
         self.process.stderr.close()
+        certificates.secure_ports.difference_update(self.secure_ports)  # They may be somebody else's next.
         self.process = None
         return code
 
@@ -217,10 +229,14 @@ class Node:
     # ---- Addresses and the process
 
     def worker_url(self, path="/"):
-        return f"ws://127.0.0.1:{self.worker_port}{path}"
+        return self.url(self.worker_port, path)
 
     def stream_url(self, path="/"):
-        return f"ws://127.0.0.1:{self.stream_port}{path}"
+        return self.url(self.stream_port, path)
+
+    def url(self, port, path="/", host="127.0.0.1"):
+        """Of one of its ports, by the scheme that it speaks."""
+        return f"{'wss' if port in certificates.secure_ports else 'ws'}://{host}:{port}{path}"
 
     def resident_bytes(self):
         """Memory of the process that is in RAM."""

@@ -3,6 +3,8 @@
 import socket
 import threading
 
+import certificates
+
 
 class Proxy:
     """Forwards connections to a port of loopback, until it is frozen."""
@@ -11,6 +13,8 @@ class Proxy:
         self.target = port
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
+        if port in certificates.secure_ports:
+            certificates.secure_ports.add(self.port)
         self.running = threading.Event()
         self.running.set()
         self.sockets = []
@@ -18,7 +22,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def url(self, path="/"):
-        return f"ws://127.0.0.1:{self.port}{path}"
+        return f"{'wss' if self.port in certificates.secure_ports else 'ws'}://127.0.0.1:{self.port}{path}"
 
     def _accept(self):
         while True:
@@ -55,6 +59,7 @@ class Proxy:
         self.stopped = True
         self.running.set()
         self.listener.close()
+        certificates.secure_ports.discard(self.port)
         for each in self.sockets:
             each.close()
 

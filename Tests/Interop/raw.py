@@ -4,6 +4,9 @@ import os
 import socket
 import struct
 
+import certificates
+from secure import SecureSocket
+
 TIMEOUT_SECONDS = 10
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -50,7 +53,7 @@ class Ended(Exception):
 
 
 class Raw:
-    """A blocking TCP connection that can speak WebSocket, well or badly."""
+    """A blocking TCP connection that can speak WebSocket, well or badly; over TLS where the port speaks it."""
 
     def __init__(self, port, receive_buffer=None):
         self.socket = socket.socket()
@@ -59,6 +62,8 @@ class Raw:
         self.socket.settimeout(TIMEOUT_SECONDS)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if port in certificates.secure_ports:
+            self.socket = SecureSocket(self.socket, certificates.any_client(), "127.0.0.1")
         self.buffer = bytearray()
 
     def send(self, data):

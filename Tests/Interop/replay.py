@@ -20,6 +20,8 @@ import time
 
 import websockets
 
+import certificates
+
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 ADDRESS = re.compile(r"(127\.0\.0\.1|localhost|0\.0\.0\.0):\d{2,5}")
 SCENARIO_UUID = "00000000-0000-4000-8000-"  # Ids with this head are the scenario's own: kept.
@@ -234,7 +236,9 @@ async def _perform(step, connections, ports):
     match action:
         case "open":
             connection = connections[step["conn"]] = Connection()
-            url = f"ws://127.0.0.1:{ports[step['port']]}{step.get('path', '/')}"
+            port = ports[step["port"]]
+            scheme = "wss" if port in certificates.secure_ports else "ws"
+            url = f"{scheme}://127.0.0.1:{port}{step.get('path', '/')}"
             await connection.open(url, step.get("headers"), step.get("subprotocols"))
         case "wait":
             await asyncio.sleep(step["seconds"])
@@ -292,7 +296,8 @@ async def _settle(connections, step, got):
 
 async def _raw_exchange(port, text):
     """Sends bytes and returns the response head, and how the connection ended."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    tls = certificates.any_client() if port in certificates.secure_ports else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     writer.write(text.replace("\n", "\r\n").encode("latin-1"))
     await writer.drain()
     data, end = b"", "open"

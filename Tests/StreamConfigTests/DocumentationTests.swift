@@ -34,6 +34,12 @@ struct DocumentedSetting: Sendable, CustomTestStringConvertible {
             let key = path.split(separator: ".")[2]
             flow = "{adapter: {\(other), config: {\(method)\(key): \(value)}}}"
         }
+        if path.hasPrefix("tls.") {
+            let key = String(path.dropFirst(4))
+            var entries = ["cert_file": "c", "key_file": "k"]
+            entries[key] = value
+            flow = "{tls: {\(entries.map { "\($0): \($1)" }.joined(separator: ", "))}}"
+        }
         if path == "limits.frame_bytes" || path == "limits.value_bytes" {
             flow = "{limits: {message_bytes: 1073741824, \(path.dropFirst(7)): \(value)}}"
         }
@@ -165,6 +171,11 @@ struct DocumentationTests {
             configuration = try read(stream("adapter: {name: redis}")).configuration
         case "adapter.config.channel_size", "admin":
             return
+        case "tls.cert_file", "tls.key_file":
+            return
+        case _ where setting.path.hasPrefix("tls."):
+            configuration.stream.tls = TLSFiles(certificate: "c", key: "k")
+            configuration.workerListeners[0].tls = configuration.stream.tls
         case _ where setting.path.hasPrefix("rbac."):
             configuration.workerListeners[0].accessControl = AccessControl()
         default:

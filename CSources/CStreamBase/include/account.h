@@ -26,6 +26,8 @@
     PLACE(UNFINISHED, unfinished, CONNECTION, ONE,                                                 \
           "limits.client_message_bytes, limits.message_bytes", "closed with 1009",                 \
           "messages_too_large")                                                                    \
+    PLACE(RECORDS, records, CONNECTION, ONE, "SC_TLS_RECORD_SIZE_MAX, SC_TLS_HANDSHAKE_SIZE_MAX",  \
+          "the connection ends", "tls_failures, tls_handshakes_failed")                            \
     PLACE(PARKED, parked, CONNECTION, ONE, "SC_PARKED_SIZE_MAX",                                   \
           "the connection is read no further; calls of an executor are answered too_many_calls",   \
           "calls_parked")                                                                          \

@@ -5,6 +5,7 @@
 #define CSTREAM_CORE_H
 
 #include "CStreamProtocol.h"
+#include "CStreamTLS.h"
 #include "counters.h"
 
 #pragma clang assume_nonnull begin
@@ -64,7 +65,8 @@ struct sc_node_address {
     uint16_t port;   // 0: the kernel picks.
     uint64_t budget; // Bytes that may wait for one client of it. Over it: see slow_reader_grace_ms.
     enum sc_origin_rule origin_rule;
-    const char *_Nullable origins; // SC_ORIGINS_LISTED: in lower case, a line each.
+    const char *_Nullable origins;            // SC_ORIGINS_LISTED: in lower case, a line each.
+    const struct sc_tls_files *_Nullable tls; // NULL: it speaks no TLS.
 };
 
 /// By what a node talks to the kernel. The values are those of enum sc_loop_io.
@@ -129,12 +131,27 @@ enum sc_start_step {
     SC_START_DIRECTORY, // The directory of the store is locked, or cannot be made, read or written.
     SC_START_STORE,     // What is in it is damaged, or cannot be read.
     SC_START_LISTEN,    // An address.
+    SC_START_CERTIFICATE, // A certificate, its key, or the authorities of clients.
 };
 enum sc_start_step sc_node_start_step(const struct sc_node *node);
 /// The bound port and the addresses, IPv6 in brackets, after start: of a worker port, or with -1 of the stream port.
 uint16_t sc_node_port(const struct sc_node *node, int worker);
 uint32_t sc_node_address_count(const struct sc_node *node, int worker);
 const char *sc_node_address_text(const struct sc_node *node, int worker, uint32_t index);
+/// What a look at the files of a certificate has come to: nothing, unless one of the first two is true.
+struct sc_certificate_look {
+    bool taken;
+    bool refused;              // The port keeps the one it had.
+    int validity;              // Of the one taken: see sc_tls_context_validity.
+    struct sc_tls_reason text; // Describes it, or says why it was refused.
+};
+/// Reads the certificate of a worker port, or with -1 of the stream port, when its files have changed and have not gone on
+/// changing since the last look; `at_once`: in any case. When it returns, new connections get the new one. A pair that is
+/// refused changes nothing. The keys of session tickets are renewed by the way, as they get old.
+///
+/// Thread: one at a time; not a shard's. Of a node that runs. Waits for a turn of each shard.
+struct sc_certificate_look sc_node_look_at_certificate(struct sc_node *node, int worker,
+                                                       uint64_t now_seconds, bool at_once);
 /// The account of what no connection has caused, borrowed until the node is destroyed. Thread: the control plane's.
 struct sc_account *sc_node_account(struct sc_node *node);
 /// The backend in use, for the log.

@@ -52,6 +52,13 @@
     COUNTER(handshakes_refused, "Requests for an upgrade that were answered with an error.")       \
     COUNTER(handshakes_timed_out,                                                                  \
             "Connections closed since no complete request for an upgrade came in time.")           \
+    COUNTER(tls_handshakes, "TLS handshakes that ended well.")                                     \
+    COUNTER(tls_resumed, "Of these, those that went on from an earlier session.")                  \
+    COUNTER(tls_handshakes_failed, "TLS handshakes that failed, but for want of time.")            \
+    COUNTER(tls_handshakes_timed_out, "TLS handshakes that did not end in time.")                  \
+    COUNTER(tls_handshakes_deferred, "Times that a TLS handshake waited for the next turn.")       \
+    COUNTER(tls_plain_refused, "Connections to a port with TLS that did not speak it: 400.")       \
+    COUNTER(tls_failures, "Connections ended since TLS was broken after the handshake.")           \
     COUNTER(calls, "Calls of stream functions that ran.")                                          \
     COUNTER(calls_queued, "Calls that waited for their share of the turns before they ran.")       \
     COUNTER(reads_dropped, "Reads without a caller to answer, which were not run.")                \

@@ -52,11 +52,26 @@ static void copy_address(struct sc_node_address *to, const struct sc_node_addres
     to->host = strdup(from->host);
     if (from->origins != NULL)
         to->origins = strdup(from->origins);
+    if (from->tls == NULL)
+        return;
+    struct sc_tls_files *files = sc_allocate(sizeof *files);
+    *files = *from->tls;
+    files->cert_file = strdup(from->tls->cert_file);
+    files->key_file = strdup(from->tls->key_file);
+    if (from->tls->ca_file != NULL)
+        files->ca_file = strdup(from->tls->ca_file);
+    to->tls = files;
 }
 
 static void free_address(struct sc_node_address *address) {
     free((char *)address->host);
     free((char *)address->origins);
+    if (address->tls == NULL)
+        return;
+    free((char *)address->tls->cert_file);
+    free((char *)address->tls->key_file);
+    free((char *)address->tls->ca_file);
+    free((struct sc_tls_files *)address->tls);
 }
 
 // One more than there are, so that a node without worker ports needs no case of its own.
@@ -174,9 +189,12 @@ int sc_node_start(struct sc_node *node, char *reason, size_t reason_size) {
         node->start_step = SC_START_LOOP;
         return -EMFILE;
     }
-    int found = node->shared.config.without_ports ? 0 : sc_places_resolve(node);
+    int found = sc_certificates_load(node);
+    if (found == 0 && !node->shared.config.without_ports) {
+        found = sc_places_resolve(node);
+        node->start_step = found < 0 ? SC_START_LISTEN : node->start_step;
+    }
     if (found < 0) {
-        node->start_step = SC_START_LISTEN;
         snprintf(reason, reason_size, "%s", node->start_reason);
         return found;
     }
@@ -344,6 +362,7 @@ void sc_node_destroy(struct sc_node *node) {
     if (node == NULL)
         return;
     assert(!node->running);
+    sc_certificates_free(node->certificates);
     sc_account_release(node->account);
     sc_account_sums_release(node->sums);
     for (uint32_t i = 0; i < node->shared.shard_count; i++)
@@ -413,6 +432,13 @@ static void gather_counters(struct shard *shard, void *context) {
     own.calls_parked = transport->messages_parked;
     own.protocol_errors = transport->protocol_errors;
     own.handshakes_timed_out = transport->handshakes_timed_out;
+    own.tls_handshakes = transport->tls_handshakes;
+    own.tls_resumed = transport->tls_resumed;
+    own.tls_handshakes_failed = transport->tls_handshakes_failed;
+    own.tls_handshakes_timed_out = transport->tls_handshakes_timed_out;
+    own.tls_handshakes_deferred = transport->tls_handshakes_deferred;
+    own.tls_plain_refused = transport->tls_plain_refused;
+    own.tls_failures = transport->tls_failures;
     own.dead_peers_closed = transport->dead_peers_closed;
     own.slow_readers_closed = transport->slow_readers_closed;
     own.calls_waiting = shard->call_queues.waiting;

@@ -45,7 +45,8 @@ struct sc_node {
     struct sc_directory *_Nullable directory;
     struct sc_account *account; // Of what waits for triggers and that no connection has caused.
     struct sc_account_sums *sums;
-    struct listen_place *places; // Of the stream port, then of each worker port.
+    struct listen_place *places;                    // Of the stream port, then of each worker port.
+    struct sc_certificates *_Nullable certificates; // Of the ports; the control plane's.
     pthread_mutex_t lock;
     pthread_cond_t changed;
     uint32_t started, quiet, ended; // Shards; under the lock.
@@ -88,6 +89,21 @@ void sc_stepped_end(struct sc_node *node);
 SC_CHECKED int sc_places_resolve(struct sc_node *node);
 /// Shards do it one after the other; the first finds the ports.
 SC_CHECKED int sc_shard_listen(struct shard *shard);
+
+// ---- certificates.c
+
+/// Reads those of all ports. -errno, with the node's reason and step.
+SC_CHECKED int sc_certificates_load(struct sc_node *node);
+void sc_certificates_free(struct sc_certificates *_Nullable certificates);
+/// Reads that of a port, the stream port being 0, if it is to be read now: see sc_node_look_at_certificate.
+struct sc_certificate_look sc_certificates_look_at(struct sc_node *node, uint32_t port,
+                                                   uint64_t now_seconds, bool at_once);
+/// What connections to a port begin with; NULL: it speaks no TLS. The caller owns a reference.
+///
+/// Thread: that of the function above; a shard's, while the node starts.
+struct sc_tls_context *_Nullable sc_certificates_context(const struct sc_node *node, uint32_t port);
+/// The shard, which has no connections any more, gives up those of its ports.
+void sc_certificates_let_go(struct shard *shard);
 
 // ---- import.c
 

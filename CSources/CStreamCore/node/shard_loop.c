@@ -31,6 +31,7 @@ static void compact_due(struct sc_timer *timer) {
 // The order of the steps. What comes first makes work for what follows, so that the work of one turn leaves in that turn:
 //
 // 1. Patience: a connection that ends here gives up its subscriptions below.
+//    TLS handshakes follow, for a slice of time: what comes behind them may be messages.
 // 2. Calls, lists and messages that waited: each has a budget, and the rest makes another turn. Messages come behind the
 //    calls, because they add to those and would otherwise push them back.
 // 3. Subscriptions of clients that serve nobody any more end before frames are handed out: they get none of them.
@@ -41,6 +42,8 @@ static void on_turn(void *context) {
     struct shard *shard = context;
     if (sc_transport_sweeps(&shard->transport))
         sc_transport_sweep_on(&shard->transport);
+    if (!sc_wait_list_is_empty(&shard->transport.handshakes))
+        sc_transport_shake_hands(&shard->transport);
     if (shard->call_queues.table.count > 0)
         sc_call_queues_turn(shard);
     if (shard->stepped > 0) {
@@ -85,6 +88,11 @@ static void slow_reader(struct connection *connection) {
                  (struct sc_bytes){0});
 }
 
+static void tls_failed(struct connection *connection, const char *why) {
+    sc_shard_log(connection_shard(connection), SC_LOG_INFO, "tls_failed", connection->id,
+                 (struct sc_bytes){(const uint8_t *)why, strlen(why)});
+}
+
 // Down there a transport is all there is. It lies in its shard, so the way back is an offset.
 static void transport_turns_again(struct transport *transport) {
     sc_shard_turn_again(SC_CONTAINER_OF(transport, struct shard, transport));
@@ -98,6 +106,7 @@ static void transport_wakes(struct transport *transport, uint64_t waiting) {
 static void set_up_transport(struct shard *shard) {
     static const struct transport_events events = {.on_dead_peer = dead_peer,
                                                    .on_slow_reader = slow_reader,
+                                                   .on_tls_failed = tls_failed,
                                                    .turn_again = transport_turns_again,
                                                    .wake = transport_wakes};
     const struct sc_node_config *config = &shard->node->config;
@@ -115,6 +124,11 @@ static void set_up_transport(struct shard *shard) {
     sc_transport_init(&shard->transport);
 }
 
+static void secure(struct shard *shard, struct port *port, uint32_t number) {
+    port->tls = sc_certificates_context(node_of(shard), number);
+    port->channel = port->tls == NULL ? NULL : &sc_channel_tls;
+}
+
 // Each shard has ports of its own: a port carries the decoder's limits and the role of its connections, which are read with each
 // frame, and nothing of another shard may be read there. A stream client says little, so its frames may be as long as its messages.
 static void set_up_entrances(struct shard *shard) {
@@ -129,6 +143,7 @@ static void set_up_entrances(struct shard *shard) {
                                    .hard_size_max = config->client_hard_size_max},
                           .address = &config->stream,
                           .door = DOOR_STREAM};
+    secure(shard, &sessions_of(shard)->stream_entrance.port, 0);
     sc_ws_decoder_init(&sessions_of(shard)->stream_entrance.port.decoder, SC_WS_SERVER, frame,
                        client, false);
     size_t size = (config->worker_count + 1) * sizeof *sessions_of(shard)->worker_entrances;
@@ -139,6 +154,7 @@ static void set_up_entrances(struct shard *shard) {
             .port = {.role = &sc_worker_role, .budget = config->workers[i].budget, .index = i},
             .address = &config->workers[i],
             .door = DOOR_WORKER};
+        secure(shard, &entrance->port, i + 1);
         sc_ws_decoder_init(&entrance->port.decoder, SC_WS_SERVER, config->frame_size_max,
                            config->message_size_max, false);
     }
@@ -250,6 +266,7 @@ void sc_shard_tear_down(struct shard *shard) {
     sc_paces_deinit(streams_of(shard));
     sc_table_deinit(&shard->call_queues.table);
     sc_watches_deinit(shard);
+    sc_certificates_let_go(shard);
     free(sessions_of(shard)->worker_entrances);
     sc_heap_destroy(shard->heap);
     sc_listeners_deinit(&sessions_of(shard)->listeners);

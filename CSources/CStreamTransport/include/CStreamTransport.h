@@ -11,6 +11,7 @@
 
 #include "CStreamBase.h"
 #include "CStreamLoop.h"
+#include "CStreamTLS.h"
 #include "CStreamWebSocket.h"
 
 #include "chunk.h"
@@ -18,6 +19,7 @@
 
 #pragma clang assume_nonnull begin
 
+struct channel_kind;
 struct connection;
 struct transport;
 
@@ -113,6 +115,9 @@ struct role {
     void (*on_closed)(struct connection *connection);
 };
 
+/// Has what is sent and received go through TLS.
+extern const struct channel_kind sc_channel_tls;
+
 /// What the connections of one address have in common.
 struct port {
     const struct role *role;
@@ -121,6 +126,10 @@ struct port {
         hard_size_max; // A peer with more than that waiting is closed, and one over its budget after the grace.
                        // 0: it is closed only when it takes nothing.
     struct sc_ws_decoder decoder; // As it is between messages.
+    /// What stands between the outbox of a connection and its socket. NULL: nothing does.
+    const struct channel_kind *_Nullable channel;
+    /// What sessions of sc_channel_tls begin with. They hold what they need of it: another one may take its place.
+    struct sc_tls_context *_Nullable tls;
     uint32_t index;
 };
 
@@ -239,6 +248,13 @@ struct transport_limits {
 struct transport_counters {
     uint64_t messages_received, messages_too_large, messages_parked;
     uint64_t protocol_errors, handshakes_timed_out, dead_peers_closed, slow_readers_closed;
+    uint64_t tls_handshakes;           // That ended well,
+    uint64_t tls_resumed;              // and those of them that went on from an earlier session.
+    uint64_t tls_handshakes_failed;    // But for the following two.
+    uint64_t tls_handshakes_timed_out; // Among handshakes_timed_out.
+    uint64_t tls_plain_refused;        // Peers that do not speak TLS.
+    uint64_t tls_handshakes_deferred;  // How often one waited for the next turn.
+    uint64_t tls_failures;             // Sessions that ended with an error after their handshake.
 };
 
 /// What the transport's owner hears.
@@ -246,6 +262,8 @@ struct transport_events {
     void (*on_dead_peer)(
         struct connection *connection); // It is about to be closed for its silence,
     void (*on_slow_reader)(struct connection *connection); // or because it takes too little.
+    /// TLS has failed, in the handshake or after it, or was not spoken; `why` in a few words.
+    void (*_Nullable on_tls_failed)(struct connection *connection, const char *why);
     /// There is more to do than one turn may: the loop is to turn again at once.
     void (*turn_again)(struct transport *transport);
     /// An account has room again for which these wait (sc_account_take_waiting).
@@ -283,6 +301,8 @@ struct transport {
     /// Connections over their budget, in the order in which they came over it. Woken by `over_timer`.
     struct sc_wait_list over_budget;
     struct sc_timer over_timer;
+    /// Connections with a step of their TLS handshake to take. Woken by sc_transport_shake_hands, at the end of each turn.
+    struct sc_wait_list handshakes;
     struct transport_counters counters;
 };
 
@@ -315,6 +335,8 @@ static inline bool sc_transport_sweeps(const struct transport *transport) {
     return transport->sweep_next != UINT32_MAX;
 }
 void sc_transport_sweep_on(struct transport *transport);
+/// Goes on with TLS handshakes, for a slice of time. At the end of a turn, before sc_transport_resume.
+void sc_transport_shake_hands(struct transport *transport);
 /// Hands on messages that waited. At the end of a turn; one turn does a bounded part.
 void sc_transport_resume(struct transport *transport);
 /// Sends what the turn has put together: all that comes first, of the others as much as one turn may.

@@ -30,7 +30,8 @@ struct slice {
 #define LANE_PRIVATE 0u
 #define LANE_EVENTS 1u
 #define LANE_EVENT_COUNT 8u
-#define LANE_COUNT (LANE_EVENTS + LANE_EVENT_COUNT)
+#define LANE_SEALED (LANE_EVENTS + LANE_EVENT_COUNT) // Ciphertext: never beside plaintext.
+#define LANE_COUNT (LANE_SEALED + 1)
 
 /// A loop's chunks. All zero is an empty pool.
 struct chunks {
@@ -41,6 +42,8 @@ struct chunks {
 
 /// Room for `size` bytes of frames (1 or more, asserted), which the caller fills. The caller owns one reference.
 struct slice sc_chunks_take(struct chunks *chunks, uint32_t lane, size_t size);
+/// Gives back what is over `size` of the slice that was taken last.
+void sc_chunks_trim(struct slice *slice, size_t size);
 /// The bytes of a blob from `offset` on, without a copy. Retains the blob; the caller owns one reference.
 struct slice sc_chunks_wrap(struct chunks *chunks, struct sc_blob *blob, size_t offset);
 /// A chunk without references goes to the pool, or is freed.

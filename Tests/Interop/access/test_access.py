@@ -33,7 +33,7 @@ def text_of(rbac=None, **settings):
 def start_guarded(start_node):
     def start(rbac=None, **settings):
         node = start_node(text=text_of(rbac, **settings))
-        node.guarded_url = f"ws://127.0.0.1:{node.worker_ports[1]}"
+        node.guarded_url = node.url(node.worker_ports[1], "")
         return node
 
     return start
@@ -683,13 +683,13 @@ def test_functions_that_the_configuration_names_are_reserved(start_node):
     entries = [{"name": "iii-worker-manager", "config": config} for config in managers]
     node = start_node(text=yaml({"workers": [{"name": "iii-stream", "config": {**own, "auth_function": "client"}}, *entries]}))
     names = ["client", "auth", "middle", *hooks.values()]
-    plain, middle = (Executor(f"ws://127.0.0.1:{node.worker_ports[index]}") for index in (0, 2))
+    plain, middle = (Executor(node.url(node.worker_ports[index])) for index in (0, 2))
     with plain, middle:
         plain.serve("auth", lambda data: {"function_registration_prefix": data["query_params"].get("p", [None])[0]})
         for what in HOOKS:
             plain.serve(f"hook::{what}", lambda data: {"function_id": "auth"} if data.get("function_id") == "disguised" else {})
         for path, ids in (("/", [*names, "disguised"]), ("/?p=hook", ["function", "type", "trigger"])):
-            with Executor(f"ws://127.0.0.1:{node.worker_ports[1]}{path}") as worker:
+            with Executor(node.url(node.worker_ports[1], path)) as worker:
                 for name in ids:
                     worker.serve(name, {"allowed_functions": ["*"]})
                     refusal = worker.said("functionregistrationresult")

@@ -257,7 +257,7 @@ def test_address_of_an_ipv6_client(start_node):
     node = start_node({"host": "::1", "auth_function": "auth"})
     with Executor(node.worker_url()) as guard:
         guard.serve("auth", {})
-        with Subscriber(f"ws://[::1]:{node.stream_port}/") as subscriber:
+        with Subscriber(node.url(node.stream_port, host="[::1]")) as subscriber:
             port = subscriber.socket.socket.getsockname()[1]
             assert guard.called("auth").data["addr"] == f"[::1]:{port}"
 

@@ -25,10 +25,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import certificates
 from browser import CHROMIUM, Browser
 from clients import TIMEOUT_SECONDS, Connection, status_of
 from conftest import environment
 from node import BINARY, ROOT, configuration
+
+pytestmark = pytest.mark.skipif(certificates.TLS, reason="the documents show addresses without TLS")
 
 DOCUMENTS = [ROOT / "docs" / name for name in ("stream-protocol.md", "worker-protocol.md")]
 FENCE = re.compile(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", re.M | re.S)

@@ -6,6 +6,7 @@ import pytest
 
 from clients import Subscriber
 from executor import Executor
+import certificates
 from node import Node, configuration
 
 STREAM = {"enabled": False, "auth_function": "auth", "guarded_streams": ["*"],
@@ -28,6 +29,9 @@ def bare(tmp_path, request):
     listening = node.wait_for("listening")
     assert listening["stream"] == listening["store"] == "none"
     node.worker_port = int(listening["workers"][0].rpartition(":")[2])
+    if certificates.TLS:
+        node.secure_ports = {node.worker_port}
+        certificates.secure_ports.update(node.secure_ports)
     yield node
     node.stop()
     listener.close()

@@ -391,7 +391,7 @@ def test_hook_of_a_worker_that_writes_ahead(start_node):
     rules = {"on_function_registration_function_id": "hook", "expose_functions": ['match("*")']}
     plain = {"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": 0}}
     node = start_node(worker={"rbac": rules}, entries=[plain])
-    with Worker(f"ws://127.0.0.1:{node.worker_ports[1]}/") as first, Worker(node.worker_url()) as worker:
+    with Worker(node.url(node.worker_ports[1])) as first, Worker(node.worker_url()) as worker:
         register(first, {"type": "registerfunction", "id": "hook"})
         worker.send({"type": "registerfunction", "id": "help"})
         give(first, take_call(first), {})

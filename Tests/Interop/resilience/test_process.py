@@ -302,9 +302,9 @@ def test_a_host_of_two_addresses_is_listened_at_on_both(node_with_hosts):
         listening = node.wait_for("listening")
         assert sorted(listening["stream"].split(", ")) == [f"127.0.0.1:{node.stream_port}", f"[::1]:{node.stream_port}"]
         for host in ("127.0.0.1", "[::1]"):
-            with Subscriber(f"ws://{host}:{node.stream_port}/stream/s/g") as client:
+            with Subscriber(node.url(node.stream_port, "/stream/s/g", host)) as client:
                 assert client.event() == {"type": "sync", "data": []}
-            with Worker(f"ws://{host}:{node.worker_port}") as worker:
+            with Worker(node.url(node.worker_port, host=host)) as worker:
                 worker.result("stream::list_all")
         node.stop()
     finally:

@@ -68,7 +68,7 @@ def visit(site, tmp_path):
     browsers = []
 
     def start(node, **options):
-        query = urllib.parse.urlencode({"node": f"ws://127.0.0.1:{node.stream_port}", **options})
+        query = urllib.parse.urlencode({"node": node.url(node.stream_port, ""), **options})
         browsers.append(
             subprocess.Popen(
                 [

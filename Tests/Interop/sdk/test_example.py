@@ -27,8 +27,8 @@ class App:
         self.process = subprocess.Popen(
             [
                 *[environment(f"sdk-{version}"), EXAMPLE / "app.py", "--port", "0"],
-                *["--workers", f"ws://127.0.0.1:{node.worker_port}"],
-                *["--streams", f"ws://127.0.0.1:{node.stream_port}"],
+                *["--workers", node.url(node.worker_port, "")],
+                *["--streams", node.url(node.stream_port, "")],
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -138,12 +138,22 @@ static void wake(struct transport *transport, uint64_t waiting) {
     (void)transport, (void)waiting;
 }
 
-static const struct transport_events events = {on_dead_peer, on_slow_reader, turn_again, wake};
+static void on_tls_failed(struct connection *connection, const char *why) {
+    assert(why[0] != '\0');
+    note(PROBE(connection), 't');
+}
+
+static const struct transport_events events = {.on_dead_peer = on_dead_peer,
+                                               .on_slow_reader = on_slow_reader,
+                                               .on_tls_failed = on_tls_failed,
+                                               .turn_again = turn_again,
+                                               .wake = wake};
 
 static void on_turn(void *context) {
     struct probe *probe = context;
     if (sc_transport_sweeps(&probe->transport))
         sc_transport_sweep_on(&probe->transport);
+    sc_transport_shake_hands(&probe->transport);
     sc_transport_resume(&probe->transport);
     sc_transport_flush(&probe->transport);
 }
@@ -173,8 +183,11 @@ struct probe *probe_create(const struct probe_config *config) {
                                 .on_life = on_life,
                                 .on_ending = on_ending,
                                 .on_closed = on_closed};
-    probe->port = (struct port){
-        .role = &probe->role, .budget = config->budget, .hard_size_max = config->hard_size_max};
+    probe->port = (struct port){.role = &probe->role,
+                                .budget = config->budget,
+                                .hard_size_max = config->hard_size_max,
+                                .tls = config->tls,
+                                .channel = config->tls == NULL ? NULL : &sc_channel_tls};
     sc_ws_decoder_init(&probe->port.decoder, SC_WS_SERVER, config->message_size_max,
                        config->message_size_max, false);
     probe->transport = (struct transport){.loop = probe->loop,

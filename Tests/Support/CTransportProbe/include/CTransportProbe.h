@@ -16,11 +16,12 @@ struct probe_config {
     uint32_t message_size_max;
     struct transport_limits limits;
     bool sends_first, finishes;
+    struct sc_tls_context *_Nullable tls; // Borrowed for the probe's life.
 };
 
 /// What the role was told of all connections, in order, one letter an event:
 /// h a head was read, m a message started, a one that was set aside started, r one refused to wait, e the end begins,
-/// c the socket is closed, l and s the peer lives or is silent, o room, d a dead peer, w a slow reader.
+/// c the socket is closed, l and s the peer lives or is silent, o room, d a dead peer, w a slow reader, t a failure of TLS.
 struct probe_log {
     const char *events;
     size_t count;
