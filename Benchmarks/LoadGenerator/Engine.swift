@@ -76,6 +76,8 @@ struct Counts: Codable, Equatable {
 struct EngineError: Error {
     /// As errno, negative.
     var code: Int32
+    /// A sentence that says more.
+    var reason: String?
 }
 
 /// The monotonic clock of the engine, in nanoseconds.
@@ -90,12 +92,13 @@ func now() -> UInt64 { sc_load_now_ns() }
     private let texts: [UnsafeMutablePointer<CChar>]
 
     init(
-        _ target: Target, streamName: String, joinByMessage: Bool, connectingMax: Int,
+        _ target: Target, authorities: String?, streamName: String, joinByMessage: Bool,
+        connectingMax: Int,
         pollMicroseconds: Int, io: IOChoice
     ) throws(EngineError) {
         let texts = unsafe [
             target.stream.host, target.worker.host, target.stream.path, target.worker.path,
-            streamName,
+            streamName, authorities ?? "",
         ]
         .map { text in
             let bytes = text.utf8CString
@@ -106,14 +109,17 @@ func now() -> UInt64 { sc_load_now_ns() }
         var config = unsafe sc_load_config(
             protocol: target.talk.code, stream_host: texts[0], worker_host: texts[1],
             stream_port: target.stream.port, worker_port: target.worker.port, stream_path: texts[2],
-            worker_path: texts[3], stream_name: texts[4], join_by_message: joinByMessage,
+            worker_path: texts[3], stream_name: texts[4],
+            stream_tls: target.stream.isSecure, worker_tls: target.worker.isSecure,
+            ca_file: authorities == nil ? nil : texts[5], join_by_message: joinByMessage,
             connecting_max: UInt32(connectingMax), receive_buffer_size: 16384,
             receive_buffer_count: 0, poll_us: UInt32(pollMicroseconds), io: io.code)
         var made: OpaquePointer?
         let code = unsafe sc_load_create(&config, &made)
         guard let made = unsafe made, code == 0 else {
             unsafe texts.forEach { unsafe $0.deallocate() }
-            throw EngineError(code: code)
+            let reason = unsafe String(cString: sc_load_authorities_reason())
+            throw EngineError(code: code, reason: reason.isEmpty ? nil : reason)
         }
         unsafe self.handle = made
         unsafe self.texts = texts

@@ -21,6 +21,8 @@ struct Options {
     var scenario: Scenario
     var target: Target
     var serverProcess: Int32?
+    /// The authorities of a server that speaks TLS; nil: those of the system.
+    var authorities: String?
     var jsonFile: String?
     var reportFile: String?
     var compareFile: String?
@@ -48,6 +50,7 @@ struct Options {
           --target URL        stream port (ws://127.0.0.1:3112); raw:// for a WebSocket server without a
                               protocol (subscribers and publisher by path), redis://, nats://
           --workers URL       worker port (ws://127.0.0.1:49134); raw://: where messages are published
+          --ca FILE           wss://, raws://: who has signed the server's certificate (the system's)
           --server-pid PID    measure the server's CPU and memory
           --join url|message  how subscribers join: by the URL of the group, or by a message on / (url)
           --stream NAME       the stream of all groups (a new one each time)
@@ -104,6 +107,7 @@ struct Options {
 
     private mutating func apply(_ values: Values) throws(UsageError) {
         serverProcess = try values.count("--server-pid").map { Int32(clamping: $0) }
+        authorities = values["--ca"]
         jsonFile = values["--json"]
         reportFile = values["--report"]
         compareFile = values["--compare"]
@@ -145,7 +149,9 @@ struct Options {
 
     private static func target(_ values: Values) throws(UsageError) -> Target {
         let (talk, stream) = try Target.read(values["--target"] ?? "ws://127.0.0.1:3112")
-        let fallback = talk == .stream ? "ws://127.0.0.1:49134" : values["--target"] ?? ""
+        let fallback =
+            talk == .stream
+            ? "\(stream.isSecure ? "wss" : "ws")://127.0.0.1:49134" : values["--target"] ?? ""
         let (workerTalk, worker) = try Target.read(values["--workers"] ?? fallback)
         guard talk == workerTalk else {
             throw UsageError("--target and --workers speak different protocols")
@@ -257,7 +263,8 @@ private struct Values {
 
     static let switches: Set = ["--quiet", "--until-answered", "--durable"]
     static let known: Set = [
-        "--target", "--workers", "--server-pid", "--join", "--stream", "--subscribers", "--groups",
+        "--target", "--workers", "--ca", "--server-pid", "--join", "--stream", "--subscribers",
+        "--groups",
         "--items",
         "--size", "--callers", "--in-flight", "--rate", "--mix", "--duration", "--warm-up",
         "--rounds",

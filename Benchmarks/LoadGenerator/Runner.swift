@@ -32,7 +32,8 @@ struct Runner: ~Copyable {
         let name = options.streamName ?? "bench-\(unique)"
         do throws(EngineError) {
             engine = try Engine(
-                options.target, streamName: name, joinByMessage: options.joinByMessage,
+                options.target, authorities: options.authorities, streamName: name,
+                joinByMessage: options.joinByMessage,
                 connectingMax: options.connectingMax, pollMicroseconds: options.pollMicroseconds,
                 io: options.io)
         } catch {

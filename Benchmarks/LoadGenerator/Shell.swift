@@ -36,5 +36,5 @@ enum Shell {
 }
 
 extension EngineError {
-    var text: String { unsafe String(cString: strerror(-code)) }
+    var text: String { reason ?? (unsafe String(cString: strerror(-code))) }
 }

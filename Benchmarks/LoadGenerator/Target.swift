@@ -1,16 +1,16 @@
 /// How a server is spoken to, by the scheme of its URL.
 enum Talk: String, Codable {
-    /// The stream and worker ports of a node, `ws://`.
+    /// The stream and worker ports of a node, `ws://`, or `wss://` over TLS.
     case stream
-    /// WebSocket without a protocol, `raw://`.
+    /// WebSocket without a protocol, `raw://`, or `raws://` over TLS.
     case raw
     case redis
     case nats
 
     init?(scheme: String) {
         switch scheme {
-        case "ws": self = .stream
-        case "raw": self = .raw
+        case "ws", "wss": self = .stream
+        case "raw", "raws": self = .raw
         case "redis": self = .redis
         case "nats": self = .nats
         default: return nil
@@ -24,6 +24,7 @@ struct Target {
         var host: String
         var port: UInt16
         var path: String
+        var isSecure = false
 
         var text: String { "\(host):\(port)\(path == "/" ? "" : path)" }
     }
@@ -39,10 +40,7 @@ struct Target {
         }
         let scheme = String(url[..<mark.lowerBound])
         guard let talk = Talk(scheme: scheme) else {
-            throw UsageError(
-                scheme == "wss"
-                    ? "TLS (wss://) is not supported yet"
-                    : "unknown scheme '\(scheme)': ws, raw, redis or nats")
+            throw UsageError("unknown scheme '\(scheme)': ws, wss, raw, raws, redis or nats")
         }
         let rest = url[mark.upperBound...]
         let slash = rest.firstIndex(of: "/") ?? rest.endIndex
@@ -57,7 +55,8 @@ struct Target {
             throw UsageError("'\(url)' has no host, or is too long")
         }
         let path = slash == rest.endIndex ? "/" : String(rest[slash...])
-        return (talk, Address(host: host, port: port, path: path))
+        let isSecure = scheme == "wss" || scheme == "raws"
+        return (talk, Address(host: host, port: port, path: path, isSecure: isSecure))
     }
 }
 

@@ -48,11 +48,40 @@ void sc_load_connection_mark_dirty(struct connection *connection) {
     connection->load->dirty_first = connection;
 }
 
+static bool speaks_tls(const struct connection *connection) {
+    const struct sc_load_config *config = &connection->load->config;
+    return connection->role == ROLE_SUBSCRIBER ? config->stream_tls : config->worker_tls;
+}
+
+// Makes the next ciphertext what is in flight: what TLS itself has to say, then all of `out` as one.
+static void seal(struct connection *connection) {
+    struct sc_buffer next = connection->wire, *out = &connection->out;
+    connection->wire = (struct sc_buffer){0};
+    if (!connection->shakes_hands && out->size > 0) {
+        size_t room = sc_tls_sealed_size_max(out->size);
+        uint8_t *at = sc_buffer_reserve(&next, room);
+        struct sc_bytes piece = sc_buffer_bytes(out);
+        ssize_t size = at == NULL ? -ENOMEM : sc_tls_seal(connection->tls, &piece, 1, at, room);
+        next.size +=
+            size < 0 ? 0 : (size_t)size; // A session that has failed is about to be closed.
+        out->size = 0;
+    }
+    sc_buffer_deinit(&connection->in_flight);
+    connection->in_flight = next;
+    connection->in_flight_sent = 0;
+}
+
 // Two buffers: the kernel has one, calls are appended to the other. They change places when the first has left, so nothing is moved, and what
 // the kernel reads is never moved under it.
 static void send_next(struct connection *connection) {
     if (sc_socket_sending(&connection->socket))
         return;
+    bool is_over = connection->in_flight_sent == connection->in_flight.size;
+    if (is_over && connection->tls != NULL) {
+        seal(connection);
+        if (connection->in_flight.size == 0)
+            return;
+    }
     if (connection->in_flight_sent == connection->in_flight.size) {
         if (connection->out.size == 0)
             return;
@@ -128,6 +157,43 @@ static void opened(struct connection *connection) {
         sc_load_caller_opened(CALLER(connection));
 }
 
+static void fail_tls(struct connection *connection) {
+    connection->work->counters.connect_failures++;
+    sc_load_connection_violates(connection, "TLS with the server failed: %s", sc_tls_failure());
+}
+
+static void ask_for_upgrade(struct connection *connection) {
+    append_request(connection);
+    send_next(connection);
+}
+
+// Goes on with the handshake; what comes behind it stays in `in`.
+static void shake_hands(struct connection *connection, struct sc_bytes *in) {
+    int rc = sc_tls_handshake(connection->tls, in, &connection->wire);
+    if (rc < 0) {
+        fail_tls(connection);
+        return;
+    }
+    if (rc == 0) {
+        send_next(connection);
+        return;
+    }
+    connection->shakes_hands = false;
+    ask_for_upgrade(connection);
+}
+
+static void begin_tls(struct connection *connection) {
+    const struct sc_load_config *config = &connection->load->config;
+    bool subscriber = connection->role == ROLE_SUBSCRIBER;
+    struct sc_bytes nothing = {0};
+    connection->tls = sc_tls_create(connection->load->tls,
+                                    subscriber ? config->stream_host : config->worker_host);
+    if (connection->tls == NULL)
+        abort();
+    connection->shakes_hands = true;
+    shake_hands(connection, &nothing);
+}
+
 static void connected(struct connection *connection) {
     connection->work->counters.connects++;
     if (!speaks_http(connection)) {
@@ -135,8 +201,10 @@ static void connected(struct connection *connection) {
         return;
     }
     connection->state = STATE_RESPONSE;
-    append_request(connection);
-    send_next(connection);
+    if (speaks_tls(connection))
+        begin_tls(connection);
+    else
+        ask_for_upgrade(connection);
 }
 
 // Returns the size of the response, 0 when it is not all there, -1 when it is no upgrade.
@@ -173,8 +241,7 @@ static size_t take_response(struct connection *connection, const uint8_t *data, 
 }
 
 // Bytes that were held and those that came are one text only while the response is not whole. Then each role holds its own.
-static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
-    struct connection *connection = CONNECTION(socket);
+static void take(struct connection *connection, const uint8_t *data, size_t size) {
     if (connection->state == STATE_RESPONSE) {
         size_t before = connection->held.size;
         if (before > 0) {
@@ -200,6 +267,32 @@ static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
         sc_load_subscriber_receive(SUBSCRIBER(connection), data, size);
     else
         sc_load_caller_receive(CALLER(connection), data, size);
+}
+
+static void take_sealed(struct connection *connection, struct sc_bytes in) {
+    if (connection->shakes_hands)
+        shake_hands(connection, &in);
+    int rc = connection->shakes_hands ? 0 : 1;
+    while (rc == 1 && connection->state < STATE_CLOSING) {
+        struct sc_bytes plain;
+        rc = sc_tls_open(connection->tls, &in, &plain, &connection->wire);
+        if (rc == 1)
+            take(connection, plain.data, plain.size);
+    }
+    if (connection->state >= STATE_CLOSING)
+        return;
+    if (rc < 0 && rc != -EPIPE) // The goodbye is followed by the end of the stream.
+        fail_tls(connection);
+    else if (connection->wire.size > 0)
+        send_next(connection);
+}
+
+static void on_receive(struct sc_socket *socket, uint8_t *data, size_t size) {
+    struct connection *connection = CONNECTION(socket);
+    if (connection->tls != NULL)
+        take_sealed(connection, (struct sc_bytes){data, size});
+    else
+        take(connection, data, size);
 }
 
 // With the address: most faults of a run are a port that is another one's.
@@ -274,6 +367,10 @@ static void on_closed(struct sc_socket *socket) {
     sc_buffer_deinit(&connection->out);
     sc_buffer_deinit(&connection->in_flight);
     sc_buffer_deinit(&connection->held);
+    sc_buffer_deinit(&connection->wire);
+    sc_tls_destroy(connection->tls);
+    connection->tls = NULL;
+    connection->shakes_hands = false;
     connection->in_flight_sent = 0;
     if (connection->reopen && !load->ending) {
         connection->reopen = false;

@@ -1,8 +1,6 @@
 // A load: its loop, its works, what each of them does next, and the goals of a run.
 #include "load_private.h"
 
-#include "CStreamTLS.h"
-
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -220,6 +218,13 @@ static void raise_limits(void) {
 // Longer than theirs, and shorter than a server's: it reads an answer as soon as the server has sent it.
 #define SLICE_US 4000u
 
+// One process has one load.
+static struct sc_tls_reason authorities_reason;
+
+const char *sc_load_authorities_reason(void) {
+    return authorities_reason.text;
+}
+
 // Owns: the caller has the load, with its loop, until sc_load_destroy. Thread: all calls come from this one.
 int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     struct sc_load *load = sc_load_allocate(sizeof *load);
@@ -234,6 +239,11 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
                      &load->worker_address_size);
     if (rc == 0)
         rc = sc_tls_websocket_accept(SC_LITERAL("dGhlIHNhbXBsZSBub25jZQ=="), load->accept);
+    authorities_reason.text[0] = '\0';
+    if (rc == 0 && (config->stream_tls || config->worker_tls)) {
+        rc = sc_tls_client_create(config->ca_file, "http/1.1", SC_TLS_1_2, SC_TLS_1_3, &load->tls,
+                                  &authorities_reason);
+    }
     struct sc_loop_config loop = {.receive_buffer_size = config->receive_buffer_size,
                                   .receive_buffer_count = config->receive_buffer_count,
                                   .slice_us = SLICE_US,
@@ -245,6 +255,7 @@ int sc_load_create(const struct sc_load_config *config, struct sc_load **out) {
     if (rc == 0)
         rc = sc_loop_create(&loop, &load->loop);
     if (rc < 0) {
+        sc_tls_context_release(load->tls);
         free(load);
         return rc;
     }
@@ -291,6 +302,7 @@ void sc_load_destroy(struct sc_load *load) {
         free(load->violations[i]);
     sc_buffer_deinit(&load->response);
     sc_buffer_deinit(&load->scratch);
+    sc_tls_context_release(load->tls);
     free(load);
 }
 

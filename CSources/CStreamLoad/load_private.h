@@ -11,6 +11,7 @@
 
 #include "CStreamLoad.h"
 #include "CStreamLoop.h"
+#include "CStreamTLS.h"
 
 #pragma clang assume_nonnull begin
 
@@ -121,8 +122,11 @@ struct connection {
     struct sc_buffer out, in_flight; // To be sent, and in the kernel's hands.
     size_t in_flight_sent;
     struct sc_buffer held; // Received and not understood yet.
+    struct sc_tls *_Nullable tls;
+    struct sc_buffer wire; // Of TLS itself: to be sent before `out`.
     uint8_t role, state;
     bool dirty, reopen, announced;
+    bool shakes_hands; // TLS: until that is over nothing else is sent.
 };
 
 enum subscriber_state {
@@ -212,6 +216,7 @@ struct sc_load {
     struct sc_loop *loop;
     struct sockaddr_storage stream_address, worker_address;
     uint32_t stream_address_size, worker_address_size;
+    struct sc_tls_context *_Nullable tls; // Of the ports that speak it.
     struct work *_Nullable works[WORKS_MAX];
     uint32_t work_count;
     struct connection *_Nullable queue_first;

@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 
+import certificates
 from node import ROOT
 
 BENCH = pathlib.Path(os.environ.get("III_BENCH", ROOT / ".build/release/iii-stream-bench"))
@@ -16,8 +17,9 @@ def bench(node, tmp_path, *arguments, target=None, code=0):
     done = subprocess.run(
         [
             *[BENCH, *arguments, "--json", result],
-            *["--target", f"ws://127.0.0.1:{target or node.stream_port}"],
-            *["--workers", f"ws://127.0.0.1:{node.worker_port}"],
+            *["--target", node.url(target or node.stream_port, "")],
+            *["--workers", node.url(node.worker_port, "")],
+            *(["--ca", certificates.authority().cert] if node.stream_port in certificates.secure_ports else []),
             *["--server-pid", str(node.process.pid)],
         ],
         stdin=subprocess.DEVNULL,

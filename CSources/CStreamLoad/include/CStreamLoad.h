@@ -79,8 +79,11 @@ struct sc_load_config {
     const char *stream_path,
         *worker_path;        // SC_LOAD_RAW: the paths of the two kinds of connections.
     const char *stream_name; // All groups are in this stream.
-    bool join_by_message;    // Join on `/`, instead of by the URL of the group.
-    uint32_t connecting_max; // Connections under way to be open at once.
+    bool stream_tls,
+        worker_tls; // The ports speak TLS. The server must show a certificate for its host,
+    const char *_Nullable ca_file; // which these have signed. NULL: the authorities of the system.
+    bool join_by_message;          // Join on `/`, instead of by the URL of the group.
+    uint32_t connecting_max;       // Connections under way to be open at once.
     uint32_t receive_buffer_size, receive_buffer_count; // 0: defaults.
     uint32_t poll_us; // How long it looks for answers before it sleeps.
     uint32_t io;      // By what it talks to the kernel: 0 as it can, 1 io_uring, 2 epoll.
@@ -110,9 +113,11 @@ struct sc_load_counters {
     uint64_t killed;
 };
 
-/// Errors: as of sc_loop_create; -ENOENT a host that does not exist; -ENOMEM.
+/// Errors: as of sc_loop_create, and of sc_tls_client_create; -ENOENT a host that does not exist; -ENOMEM.
 SC_CHECKED int sc_load_create(const struct sc_load_config *config,
                               struct sc_load *_Nullable *_Nonnull load);
+/// Why the last sc_load_create could not have the authorities; empty: it had them.
+const char *sc_load_authorities_reason(void);
 /// Closes what is open and frees all.
 void sc_load_destroy(struct sc_load *_Nullable load);
 /// Adds a work and returns its index. Its connections are opened by the functions below.

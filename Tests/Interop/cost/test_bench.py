@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+import certificates
 import faulty
 from faulty import FaultyProxy
 from generator import BENCH, bench
@@ -195,3 +196,36 @@ def test_refused_calls_are_told_and_do_not_end_the_run(start_node, tmp_path):
     assert totals(result, "errors") > 100
     assert result["violations"]
     assert not [text for text in result["violations"] if "a call failed" not in text]
+
+
+# ---- Over TLS
+
+
+def secure(start_node):
+    return start_node({"tls": certificates.settings()}, {"tls": certificates.settings()})
+
+
+def test_fanout_over_tls(start_node, tmp_path):
+    node = secure(start_node)
+    result = bench(node, tmp_path, "fanout", "--subscribers", "50", "--items", "7", "--in-flight", "16", *SMALL)
+    assert totals(result, "deliveries") > 0 and totals(result, "answers") > 0
+    assert node.counters()["tls_handshakes"] == 51
+
+
+@pytest.mark.parametrize("wrong", ["authority", "host", "file"])
+def test_a_server_that_is_not_the_right_one_is_not_measured(start_node, tmp_path, wrong):
+    node = secure(start_node)
+    ca, host = certificates.authority().cert, "127.0.0.1"
+    if wrong == "authority":
+        ca = certificates.Authority(tmp_path, "another one").cert
+    elif wrong == "host":
+        host = "127.0.0.2"  # No certificate names it, and the node does not listen there alone.
+        node = start_node({"host": "0.0.0.0", "tls": certificates.settings()}, {"host": "0.0.0.0", "tls": certificates.settings()})
+    else:
+        ca = tmp_path / "none.pem"
+    command = [BENCH, "fanout", "--subscribers", "1", "--patience", "3", "--quiet", "--ca", ca,
+               "--target", f"wss://{host}:{node.stream_port}", "--workers", f"wss://{host}:{node.worker_port}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=25)
+    assert done.returncode == 1, done.stdout + done.stderr
+    expected = {"authority": "certificate", "host": "mismatch", "file": str(ca)}[wrong]
+    assert expected in done.stdout + done.stderr
